@@ -1,0 +1,100 @@
+//! The only place that reads the time.
+//!
+//! The loop calls [`Clock::tick`] once a turn; everybody else takes the time as an argument. Monotonic time
+//! is in nanoseconds since the clock was made. Wall time is read when a new second begins, to render `Date`.
+
+use std::time::{Instant, SystemTime};
+
+use crate::http::date;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Monotonic and wall time, as of the last tick.
+#[derive(Debug)]
+pub struct Clock {
+    origin: Instant,
+    now_ns: u64,
+    date: [u8; date::LENGTH],
+    /// When the date on the wall will be another one.
+    date_valid_until_ns: u64,
+}
+
+impl Clock {
+    /// A clock that has ticked once.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn new() -> Self {
+        let mut clock = Self {
+            origin: Instant::now(),
+            now_ns: 0,
+            date: date::imf_fixdate(0),
+            date_valid_until_ns: 0,
+        };
+        clock.tick();
+        clock
+    }
+
+    /// Reads the time for the turn that begins.
+    pub fn tick(&mut self) {
+        self.now_ns = self.read_ns();
+        if self.now_ns >= self.date_valid_until_ns {
+            self.render_date();
+        }
+    }
+
+    /// Nanoseconds from the clock's origin to the last tick.
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Nanoseconds since the last tick: a reading of its own.
+    pub fn since_tick_ns(&self) -> u64 {
+        self.read_ns().saturating_sub(self.now_ns)
+    }
+
+    /// The value of `Date` as of the last tick.
+    pub const fn date(&self) -> &[u8; date::LENGTH] {
+        &self.date
+    }
+
+    fn read_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn render_date(&mut self) {
+        // A clock set before 1970 is nothing a Date can tell.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.date = date::imf_fixdate(wall.as_secs());
+        self.date_valid_until_ns = self.now_ns + SECOND_NS - u64::from(wall.subsec_nanos());
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on() {
+        let mut clock = Clock::new();
+        let before = clock.now_ns();
+        assert_eq!(before, clock.now_ns(), "the time stands still between ticks");
+        while clock.since_tick_ns() == 0 {}
+        clock.tick();
+        assert!(clock.now_ns() > before);
+    }
+
+    #[test]
+    fn the_date_is_rendered_for_the_second_under_way() {
+        let clock = Clock::new();
+        assert!(clock.date().ends_with(b" GMT"));
+        let left_ns = clock.date_valid_until_ns - clock.now_ns;
+        assert!((1..=SECOND_NS).contains(&left_ns), "{left_ns}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The `Date` field's value: an IMF-fixdate (RFC 9110 section 5.6.7) from Unix seconds.
+//!
+//! Rendering only; when to render is the clock's business.
+
+/// Length in bytes of every IMF-fixdate.
+pub const LENGTH: usize = 29;
+
+const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Renders the moment `unix_seconds` after 1970-01-01T00:00:00Z, for years up to 9999.
+///
+/// ```
+/// assert_eq!(&fibsrv::http::date::imf_fixdate(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+/// ```
+pub fn imf_fixdate(unix_seconds: u64) -> [u8; LENGTH] {
+    let (days, second) = (unix_seconds / SECONDS_PER_DAY, unix_seconds % SECONDS_PER_DAY);
+    let (year, month, day) = civil_from_days(days);
+    let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    // 1970-01-01 was a Thursday, which is why the list of days begins there.
+    put(&mut date, 0, DAYS.iter().cycle().nth((days % 7) as usize).map_or(b"", |name| *name));
+    put(&mut date, 5, &two_digits(day));
+    put(
+        &mut date,
+        8,
+        MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or(b"", |found| *found.0),
+    );
+    put(&mut date, 12, &two_digits(year / 100));
+    put(&mut date, 14, &two_digits(year % 100));
+    put(&mut date, 17, &two_digits(second / 3600));
+    put(&mut date, 20, &two_digits(second / 60 % 60));
+    put(&mut date, 23, &two_digits(second % 60));
+    date
+}
+
+/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, in the proleptic Gregorian
+/// calendar. Counting years from March puts the leap day last, so that month lengths follow one line
+/// (the method of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013).
+fn civil_from_days(days_since_1970: u64) -> (u64, u64, u64) {
+    const DAYS_BEFORE_1970: u64 = 719_468; // counted from 0000-03-01
+    const DAYS_PER_ERA: u64 = 146_097; // 400 years
+    let days = days_since_1970 + DAYS_BEFORE_1970;
+    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+/// The last two decimal digits of `value`.
+fn two_digits(value: u64) -> [u8; 2] {
+    [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
+}
+
+fn put(date: &mut [u8; LENGTH], at: usize, text: &[u8]) {
+    for (to, from) in date.iter_mut().skip(at).zip(text) {
+        *to = *from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(unix_seconds: u64, expected: &str) {
+        assert_eq!(std::str::from_utf8(&imf_fixdate(unix_seconds)).unwrap(), expected);
+    }
+
+    #[test]
+    fn known_moments() {
+        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
+        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"); // the RFC's own example
+        check(951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT");
+        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"); // a leap century
+        check(1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT");
+        check(1_709_251_200, "Fri, 01 Mar 2024 00:00:00 GMT");
+        check(4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT");
+        check(4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"); // no leap century
+        check(253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut previous = civil_from_days(0);
+        for days in 1..200_000 {
+            let (year, month, day) = civil_from_days(days);
+            let next_day = (year, month, day) == (previous.0, previous.1, previous.2 + 1);
+            let next_month = (year, month, day) == (previous.0, previous.1 + 1, 1);
+            let next_year = (year, month, day) == (previous.0 + 1, 1, 1);
+            assert!(next_day || next_month || next_year, "{previous:?} then {year}-{month}-{day}");
+            previous = (year, month, day);
+        }
+    }
+}

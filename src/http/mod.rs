@@ -1,0 +1,198 @@
+//! HTTP/1.1 on bytes: heads in, responses out, nothing in between.
+//!
+//! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`head`],
+//! bodies skipped in [`body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
+
+pub mod body;
+pub mod date;
+pub mod etag;
+pub mod fields;
+pub mod head;
+mod reject;
+pub mod response;
+pub mod target;
+
+pub use reject::Reject;
+
+/// A range of bytes in a buffer that somebody else owns: what a borrow would be, if it did not lock the
+/// buffer. Offsets are bytes; a buffer never exceeds 4 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The bytes from `start` up to, but not including, `end`.
+    #[expect(clippy::cast_possible_truncation, reason = "heads are bounded far below 4 GiB")]
+    pub const fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && end <= u32::MAX as usize);
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// The span's bytes in `buffer`, or none if it does not lie inside.
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
+        buffer.get(self.range()).unwrap_or_default()
+    }
+
+    /// The span as a range of indices.
+    pub const fn range(self) -> core::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The first `length` bytes of this span.
+    #[must_use]
+    pub const fn prefix(self, length: usize) -> Self {
+        Self::new(self.start as usize, self.start as usize + length)
+    }
+
+    /// What follows the first `length` bytes of this span.
+    #[must_use]
+    pub const fn suffix(self, length: usize) -> Self {
+        Self::new(self.start as usize + length, self.end as usize)
+    }
+}
+
+/// The request methods this server knows (RFC 9110 section 9, PATCH from RFC 5789).
+///
+/// A method outside this list never becomes a request: it is refused with 501.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the methods' own names")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+}
+
+impl Method {
+    /// Every method, in the order of the discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Get,
+        Self::Head,
+        Self::Post,
+        Self::Put,
+        Self::Delete,
+        Self::Connect,
+        Self::Options,
+        Self::Trace,
+        Self::Patch,
+    ];
+
+    /// The method's token on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+        }
+    }
+
+    /// The method with this token, if it is known; methods are case-sensitive (RFC 9110 section 9.1).
+    pub fn from_token(token: &str) -> Option<Self> {
+        // The two that nearly every request uses come first.
+        match token {
+            "GET" => Some(Self::Get),
+            "HEAD" => Some(Self::Head),
+            _ => Self::ALL.into_iter().find(|method| method.as_str() == token),
+        }
+    }
+}
+
+/// The status codes this server answers with (RFC 9110 section 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the codes' own names")]
+pub enum Status {
+    Ok,
+    NoContent,
+    NotModified,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    ContentTooLarge,
+    UriTooLong,
+    ExpectationFailed,
+    UnprocessableContent,
+    HeaderFieldsTooLarge,
+    NotImplemented,
+    ServiceUnavailable,
+    VersionNotSupported,
+}
+
+impl Status {
+    /// Every status, in the order of the discriminants.
+    pub const ALL: [Self; 15] = [
+        Self::Ok,
+        Self::NoContent,
+        Self::NotModified,
+        Self::BadRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::ContentTooLarge,
+        Self::UriTooLong,
+        Self::ExpectationFailed,
+        Self::UnprocessableContent,
+        Self::HeaderFieldsTooLarge,
+        Self::NotImplemented,
+        Self::ServiceUnavailable,
+        Self::VersionNotSupported,
+    ];
+
+    /// The three digits of the status line, as text: also the `code` label of the metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "200",
+            Self::NoContent => "204",
+            Self::NotModified => "304",
+            Self::BadRequest => "400",
+            Self::NotFound => "404",
+            Self::MethodNotAllowed => "405",
+            Self::RequestTimeout => "408",
+            Self::ContentTooLarge => "413",
+            Self::UriTooLong => "414",
+            Self::ExpectationFailed => "417",
+            Self::UnprocessableContent => "422",
+            Self::HeaderFieldsTooLarge => "431",
+            Self::NotImplemented => "501",
+            Self::ServiceUnavailable => "503",
+            Self::VersionNotSupported => "505",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_round_trip_and_are_case_sensitive() {
+        for method in Method::ALL {
+            assert_eq!(Method::from_token(method.as_str()), Some(method));
+        }
+        assert_eq!(Method::from_token("get"), None);
+        assert_eq!(Method::from_token("BREW"), None);
+    }
+
+    #[test]
+    fn lists_follow_the_discriminants() {
+        for (index, method) in Method::ALL.into_iter().enumerate() {
+            assert_eq!(method as usize, index);
+        }
+        for (index, status) in Status::ALL.into_iter().enumerate() {
+            assert_eq!(status as usize, index);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! fibsrv: the nth Fibonacci number over HTTP/1.1.
+
+pub mod conn;
+pub mod http;
+pub mod route;

@@ -1,0 +1,97 @@
+//! Listening sockets, with the options that accepted sockets inherit from them.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by
+/// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
+const BACKLOG: i32 = 4096;
+
+/// Why there is no listening socket.
+#[derive(Debug)]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Opens a non-blocking listening socket that shares its port with others of the same user
+/// (`SO_REUSEPORT`). The IPv6 wildcard address takes IPv4 as well; on a host without IPv6 it stands for the
+/// IPv4 one.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let outcome = match open(address) {
+        Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        outcome => outcome,
+    };
+    outcome.map_err(|source| ListenError { address, source })
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
+    // must not wait for the acknowledgement of the one before.
+    socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Whether the host has no IPv6 at all, or none that it may use.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.raw_os_error() == Some(EAFNOSUPPORT)
+        || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sockets_share_a_port() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let second = listen(address).unwrap();
+        assert_eq!(second.local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn a_port_that_is_not_shared_is_an_error_in_one_line() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = listen(address).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {address}: Address")), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn the_wildcard_takes_both_families() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}
