@@ -202,7 +202,7 @@ impl Conn {
 
     /// What to do now. Asking twice does no harm.
     pub fn next(&mut self, limits: &Limits) -> Next {
-        if self.batch_is_complete() {
+        if self.batch_is_complete() && !matches!(self.phase, Phase::Over) {
             self.batch = Batch::Flushing;
             return Next::Write;
         }
@@ -247,7 +247,7 @@ impl Conn {
         self.phase = match owed.persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
-                let unread = self.start < self.inbox.len();
+                let unread = self.has_input();
                 self.start = self.inbox.len();
                 Phase::Closing(if unread { Ending::Lingering } else { owed.ending })
             }
@@ -271,13 +271,18 @@ impl Conn {
         }
     }
 
+    /// Whether something received has not been used yet.
+    pub const fn has_input(&self) -> bool {
+        self.start < self.inbox.len()
+    }
+
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number
     /// that tells one such wait from the next of the same kind.
     pub fn waiting(&self) -> (Waiting, u32) {
         let waiting = match self.phase {
             Phase::Lingering(_) | Phase::Over => Waiting::Linger,
             _ if self.has_outgoing() => Waiting::Write,
-            Phase::Head if self.answered > 0 && self.start == self.inbox.len() => Waiting::Idle,
+            Phase::Head if self.answered > 0 && !self.has_input() => Waiting::Idle,
             Phase::Head => Waiting::Head,
             Phase::Body { .. } => Waiting::Body,
             Phase::Refused(_) | Phase::Owing(_) => Waiting::Answer,
@@ -292,7 +297,7 @@ impl Conn {
     /// said nothing there is nothing to answer.
     pub fn expire(&mut self) {
         self.phase = match self.waiting().0 {
-            Waiting::Head if self.start < self.inbox.len() => Phase::Refused(Reject::Timeout),
+            Waiting::Head if self.has_input() => Phase::Refused(Reject::Timeout),
             Waiting::Body => Phase::Refused(Reject::Timeout),
             Waiting::Head | Waiting::Idle | Waiting::Write | Waiting::Answer | Waiting::Linger => {
                 Phase::Over
@@ -369,10 +374,12 @@ impl Conn {
         let received = self.inbox.get(body_start..).unwrap_or_default();
         match skipper.skip(received) {
             Ok(skipped) if skipper.is_done() => {
+                request.body_bytes += skipped as u64;
                 let request = *request;
                 self.hand_out(request, skipped)
             }
-            Ok(_) => {
+            Ok(skipped) => {
+                request.body_bytes += skipped as u64;
                 // All of it was body. Only the head is kept until the answer is made.
                 self.inbox.truncate(body_start);
                 self.await_more()

@@ -1,5 +1,30 @@
-//! fibsrv: the nth Fibonacci number over HTTP/1.1.
+//! fibsrv: the nth Fibonacci number over HTTP/1.1, from a single-threaded event loop.
+//!
+//! The modules in reading order, which is the way of a request through the program:
+//!
+//! 1. [`config`]: what the program is told to do. [`worker`] makes the parts and runs them.
+//! 2. [`server`]: the event loop. [`listener`], [`signals`] and [`clock`] are its senses, [`peers`] and
+//!    [`timers`] its memory.
+//! 3. [`peer`]: one socket, and one turn of it.
+//! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
+//! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers.
+//! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
+//!
+//! ARCHITECTURE.md says which of them may use which, and why.
 
+pub mod app;
+pub mod clock;
+pub mod config;
 pub mod conn;
+pub mod fibonacci;
 pub mod http;
+pub mod listener;
+pub mod metrics;
+pub mod peer;
+pub mod peers;
+pub mod process;
 pub mod route;
+pub mod server;
+pub mod signals;
+pub mod timers;
+pub mod worker;

@@ -63,8 +63,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 /// Whether the host has no IPv6 at all, or none that it may use.
 fn is_without_ipv6(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
-    error.raw_os_error() == Some(EAFNOSUPPORT)
-        || error.kind() == io::ErrorKind::AddrNotAvailable
+    error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Which resource a path names.
+//! Which resource a target names.
 //!
-//! Paths only: methods, answers and statuses are decided in [`crate::app`].
+//! Targets only: methods, answers and statuses are decided in [`crate::app`].
 
 use std::borrow::Cow;
 
-use crate::http::fields::decimal;
+use crate::http::{fields::decimal, target::Target};
 
 /// The resources of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub enum Route {
     Healthz,
     /// `/readyz`: should it be sent new work?
     Readyz,
+    /// The server as a whole, which `OPTIONS *` asks about.
+    Server,
+    /// The far end of a tunnel, which CONNECT asks for.
+    Tunnel,
     /// No resource has this path.
     Unknown,
 }
@@ -32,8 +36,17 @@ pub enum Index {
 
 const FIBONACCI: &[u8] = b"/api/fibonacci/";
 
+/// Finds the resource that a request is about; `head` is the text its target points into.
+pub fn route(target: Target, head: &[u8]) -> Route {
+    match target {
+        Target::Path(path) => route_path(path.of(head)),
+        Target::Asterisk => Route::Server,
+        Target::Authority => Route::Tunnel,
+    }
+}
+
 /// Finds the resource of a path, which is without query and whose escapes are whole.
-pub fn route(path: &[u8]) -> Route {
+fn route_path(path: &[u8]) -> Route {
     if let Some(index) = path.strip_prefix(FIBONACCI)
         && let Index::Number(n) = parse_index(index)
     {
@@ -99,7 +112,7 @@ mod tests {
     use super::*;
 
     fn check(path: &str, expected: Route) {
-        assert_eq!(route(path.as_bytes()), expected, "{path}");
+        assert_eq!(route_path(path.as_bytes()), expected, "{path}");
     }
 
     #[test]

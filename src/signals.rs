@@ -1,6 +1,6 @@
 //! Signals, as readiness events of the loop.
 
-use std::io;
+use std::{fmt, io};
 
 use mio::{Registry, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -13,9 +13,14 @@ pub enum Request {
 }
 
 /// Receives the signals this process handles.
-#[derive(Debug)]
 pub struct Signals {
     signals: signal_hook_mio::v1_0::Signals,
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").finish_non_exhaustive()
+    }
 }
 
 impl Signals {

@@ -189,7 +189,7 @@ mod tests {
                 timers.cancel(key);
             }
             assert_eq!(timers.next_deadline_ns(), model.iter().map(|entry| entry.0).min());
-            if state >> 50 & 7 == 0 {
+            if (state >> 50).is_multiple_of(8) {
                 let mut found = expired(&mut timers, now_ns);
                 let mut due: Vec<usize> = Vec::new();
                 model.retain(|(deadline_ns, key)| {

@@ -49,6 +49,8 @@ pub struct Request {
     pub condition: Condition,
     /// Length of the head in bytes, the empty line included.
     pub head_bytes: usize,
+    /// Length of the body in bytes as it came over the wire: zero until it has been skipped.
+    pub body_bytes: u64,
 }
 
 /// How far the search for the end of a head has come.
@@ -147,6 +149,7 @@ impl Scan {
             expectation: digest.expectation(version),
             condition: digest.condition(),
             head_bytes: head.len(),
+            body_bytes: 0,
         })
     }
 

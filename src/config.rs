@@ -1,0 +1,315 @@
+//! From argv and environment to a checked [`Config`], or to a usage error.
+//!
+//! Every flag has an environment variable; a flag given wins. Nothing else in the program reads either.
+
+use std::{
+    ffi::OsString,
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use clap::{Parser, error::ErrorKind};
+use log::LevelFilter;
+
+use crate::{
+    conn, fibonacci,
+    http::head,
+    timers::{CLASSES, Class},
+};
+
+/// What the program is told to do, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// The last n of the table.
+    pub table_last: u32,
+    /// Bounds on a request.
+    pub limits: conn::Limits,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Time limits in nanoseconds, in the order of [`Class::ALL`].
+    pub time_limits_ns: [u64; CLASSES],
+    /// The least grave events that are logged.
+    pub log_level: LevelFilter,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Config),
+    /// Print this text and end well.
+    Print(String),
+}
+
+/// What is wrong with the flags or the environment, in one line.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads flags (the first argument being the program's name) and the environment.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let flags = match Flags::try_parse_from(arguments) {
+        Ok(flags) => flags,
+        Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
+        Err(error) => return Err(UsageError(one_line(&error))),
+    };
+    let config = flags.check()?;
+    Ok(if flags.check { Command::Print(config.to_string()) } else { Command::Serve(config) })
+}
+
+/// clap's message is a paragraph with hints; its first line says what is wrong.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let missing = matches!(error.kind(), ErrorKind::MissingRequiredArgument);
+    debug_assert!(!missing, "no flag is required");
+    format!("{message} (see --help)")
+}
+
+/// What can be typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fibsrv",
+    version,
+    long_version = concat!(
+        env!("CARGO_PKG_VERSION"), " (", env!("FIBSRV_REVISION"), ", ", env!("FIBSRV_RUSTC"), ")"
+    ),
+    about = "Answers GET /api/fibonacci/:n with the nth Fibonacci number.",
+    max_term_width = 100,
+)]
+struct Flags {
+    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too
+    #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
+    listen: Vec<SocketAddr>,
+
+    /// The last n whose answer is kept in the table; what lies beyond is refused with 422
+    #[arg(long, env = "FIBSRV_TABLE", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
+    table: u32,
+
+    /// Longest request head, from its first byte to the empty line; beyond it 431
+    #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]
+    max_head: ByteSize,
+
+    /// Longest request target; beyond it 414
+    #[arg(long, env = "FIBSRV_MAX_TARGET", value_name = "SIZE", default_value = "4KiB")]
+    max_target: ByteSize,
+
+    /// Most header fields of a request; beyond it 431
+    #[arg(long, env = "FIBSRV_MAX_FIELDS", value_name = "COUNT", default_value_t = 64)]
+    max_fields: usize,
+
+    /// Longest request body, which is skipped; beyond it 413
+    #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
+    max_body: ByteSize,
+
+    /// Most connections at a time; beyond it new ones wait to be accepted
+    #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
+    max_connections: usize,
+
+    /// Time for a whole request head; beyond it 408
+    #[arg(long, env = "FIBSRV_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    head_timeout: humantime::Duration,
+
+    /// Time for a whole request body; beyond it 408
+    #[arg(long, env = "FIBSRV_BODY_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    body_timeout: humantime::Duration,
+
+    /// Time that a kept connection may be idle; beyond it closed
+    #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    idle_timeout: humantime::Duration,
+
+    /// Time in which a client that reads its answers slowly has to take the next part; beyond it reset
+    #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    write_timeout: humantime::Duration,
+
+    /// Least grave events that are logged: off, error, warn, info, debug or trace
+    #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+
+    /// Check the flags and the environment, print what they come to, and end
+    #[arg(long)]
+    check: bool,
+}
+
+/// How long a connection lingers after its last answer. No flag: nobody wants another value.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The least head limit: below it no browser gets through.
+const HEAD_BYTES_MIN: u64 = 512;
+/// The greatest head limit.
+const HEAD_BYTES_MAX: u64 = 1024 * 1024;
+
+impl Flags {
+    /// Makes a configuration of the flags, if they go together.
+    fn check(&self) -> Result<Config, UsageError> {
+        let head_bytes = within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?;
+        let target_bytes = within("--max-target", self.max_target, 1, self.max_head.as_u64())?;
+        if !(1..=head::FIELDS_MAX).contains(&self.max_fields) {
+            let most = head::FIELDS_MAX;
+            return Err(UsageError(format!("--max-fields must be 1 to {most} (see --help)")));
+        }
+        if self.max_connections == 0 {
+            return Err(UsageError("--max-connections must be at least 1 (see --help)".to_owned()));
+        }
+        let mut time_limits_ns = [0; CLASSES];
+        for (limit, class) in time_limits_ns.iter_mut().zip(Class::ALL) {
+            *limit = match class {
+                Class::Head => nanoseconds("--head-timeout", self.head_timeout.into()),
+                Class::Body => nanoseconds("--body-timeout", self.body_timeout.into()),
+                Class::Idle => nanoseconds("--idle-timeout", self.idle_timeout.into()),
+                Class::Write => nanoseconds("--write-timeout", self.write_timeout.into()),
+                Class::Linger => nanoseconds("linger", LINGER),
+            }?;
+        }
+        Ok(Config {
+            listen: self.listen.clone(),
+            table_last: self.table,
+            limits: conn::Limits {
+                head: head::Limits { head_bytes, target_bytes, fields: self.max_fields },
+                body_bytes: self.max_body.as_u64(),
+            },
+            connections: self.max_connections,
+            time_limits_ns,
+            log_level: self.log_level,
+        })
+    }
+}
+
+fn within(flag: &str, size: ByteSize, least: u64, most: u64) -> Result<usize, UsageError> {
+    if !(least..=most).contains(&size.as_u64()) {
+        let (least, most) = (ByteSize::b(least).display().iec(), ByteSize::b(most).display().iec());
+        return Err(UsageError(format!("{flag} must be {least} to {most} (see --help)")));
+    }
+    usize::try_from(size.as_u64()).map_err(|error| UsageError(format!("{flag}: {error}")))
+}
+
+/// Between a millisecond, which is what the loop can tell apart, and a day.
+fn nanoseconds(flag: &str, time: Duration) -> Result<u64, UsageError> {
+    const LEAST: Duration = Duration::from_millis(1);
+    const MOST: Duration = Duration::from_hours(24);
+    if !(LEAST..=MOST).contains(&time) {
+        return Err(UsageError(format!("{flag} must be 1ms to 1day (see --help)")));
+    }
+    u64::try_from(time.as_nanos()).map_err(|error| UsageError(format!("{flag}: {error}")))
+}
+
+/// The effective configuration, a line for each flag, as it could be typed.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string().replace(' ', "");
+        let head = &self.limits.head;
+        for address in &self.listen {
+            writeln!(f, "--listen {address}")?;
+        }
+        writeln!(f, "--table {}", self.table_last)?;
+        writeln!(f, "--max-head {}", size(head.head_bytes as u64))?;
+        writeln!(f, "--max-target {}", size(head.target_bytes as u64))?;
+        writeln!(f, "--max-fields {}", head.fields)?;
+        writeln!(f, "--max-body {}", size(self.limits.body_bytes))?;
+        writeln!(f, "--max-connections {}", self.connections)?;
+        for (class, limit_ns) in Class::ALL.into_iter().zip(self.time_limits_ns) {
+            let flag = match class {
+                Class::Head => "--head-timeout",
+                Class::Body => "--body-timeout",
+                Class::Idle => "--idle-timeout",
+                Class::Write => "--write-timeout",
+                Class::Linger => continue,
+            };
+            let time = humantime::format_duration(Duration::from_nanos(limit_ns));
+            writeln!(f, "{flag} {}", time.to_string().replace(' ', ""))?;
+        }
+        writeln!(f, "--log-level {}", self.log_level.as_str().to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_flags(flags: &[&str]) -> Result<Command, UsageError> {
+        let arguments = std::iter::once("fibsrv").chain(flags.iter().copied());
+        parse(arguments.map(OsString::from))
+    }
+
+    fn effective(flags: &[&str]) -> String {
+        let mut flags = flags.to_vec();
+        flags.push("--check");
+        match parse_flags(&flags) {
+            Ok(Command::Print(text)) => text,
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        assert_eq!(
+            effective(&[]),
+            "--listen [::]:3000\n--table 10000\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
+             --max-fields 64\n--max-body 1.0MiB\n--max-connections 100000\n--head-timeout 10s\n\
+             --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--log-level info\n"
+        );
+    }
+
+    #[test]
+    fn what_is_printed_can_be_typed() {
+        let once = effective(&["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"]);
+        let again: Vec<&str> = once.split_whitespace().collect();
+        assert_eq!(effective(&again), once);
+    }
+
+    #[test]
+    fn bad_flags_are_told_in_one_line() {
+        for flags in [
+            &["--nonsense"][..],
+            &["extra"],
+            &["--listen", "here"],
+            &["--listen", "127.0.0.1"],
+            &["--table", "-1"],
+            &["--table", "100001"],
+            &["--max-head", "511B"],
+            &["--max-head", "2MiB"],
+            &["--max-head", "lots"],
+            &["--max-target", "9KiB"],
+            &["--max-target", "0"],
+            &["--max-fields", "0"],
+            &["--max-fields", "129"],
+            &["--max-connections", "0"],
+            &["--head-timeout", "0s"],
+            &["--head-timeout", "2days"],
+            &["--head-timeout", "soon"],
+            &["--log-level", "loud"],
+        ] {
+            let error = parse_flags(flags).expect_err(flags[0]).to_string();
+            assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(error.contains(flags[flags.len() - 1]) || error.contains(flags[0]), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_texts() {
+        for flag in ["--help", "-h", "--version", "-V"] {
+            assert!(matches!(parse_flags(&[flag]), Ok(Command::Print(_))), "{flag}");
+        }
+        let Ok(Command::Print(help)) = parse_flags(&["--help"]) else { panic!("no help") };
+        for line in effective(&[]).lines() {
+            let flag = line.split(' ').next().unwrap();
+            assert!(help.contains(flag), "{flag}");
+            let variable = flag.replace("--", "FIBSRV_").replace('-', "_").to_uppercase();
+            assert!(help.contains(&variable), "{variable}");
+        }
+    }
+}

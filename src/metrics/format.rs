@@ -1,0 +1,210 @@
+//! The two text formats of an exposition, and which of them a scraper asks for.
+//!
+//! Negotiation follows RFC 9110 section 12.5.1, with one limit: OpenMetrics must be asked for by name. A
+//! browser's `*/*` gets the format that everybody can read. What we cannot make sense of in the field is
+//! skipped, and when nothing on offer is acceptable the answer is plain text all the same: a scraper
+//! gains more from it than from a 406.
+
+/// A format in which metrics are exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The Prometheus text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0, in its text form.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The value of `Content-Type` for this format.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// The format that the request's `Accept` fields ask for; `accept` yields the value of each of them.
+    #[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
+    pub fn negotiate<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut wishes = Wishes::default();
+        for range in accept.into_iter().flat_map(|value| split_unquoted(value, b',')) {
+            wishes.take(range);
+        }
+        let open_metrics = wishes.open_metrics.unwrap_or(0);
+        if open_metrics > 0 && open_metrics >= wishes.text_weight() {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+}
+
+/// A weight (`q`) in thousandths, the finest that RFC 9110 section 12.4.2 allows.
+type Weight = u32;
+const WEIGHT_MAX: Weight = 1000;
+
+/// The highest weight given to each of the media ranges that concern us.
+#[derive(Debug, Default)]
+struct Wishes {
+    open_metrics: Option<Weight>,
+    text_plain: Option<Weight>,
+    text_any: Option<Weight>,
+    any: Option<Weight>,
+}
+
+impl Wishes {
+    /// Notes one element of the list, unless it is malformed or about a type or version we do not have.
+    fn take(&mut self, range: &[u8]) {
+        let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let (wish, versions): (_, &[&[u8]]) = match media_type.as_slice() {
+            // 0.0.1 is what Prometheus called the draft of 1.0.0; scrapers that know it read both.
+            b"application/openmetrics-text" => (&mut self.open_metrics, &[b"1.0.0", b"0.0.1"]),
+            b"text/plain" => (&mut self.text_plain, &[b"0.0.4"]),
+            b"text/*" => (&mut self.text_any, &[]),
+            b"*/*" => (&mut self.any, &[]),
+            _ => return,
+        };
+        let mut weight = Some(WEIGHT_MAX);
+        for (name, value) in parts.filter_map(parameter) {
+            if name.eq_ignore_ascii_case(b"q") {
+                weight = parse_weight(value);
+            } else if name.eq_ignore_ascii_case(b"version") && !versions.contains(&value) {
+                return;
+            }
+        }
+        *wish = (*wish).max(weight);
+    }
+
+    /// The weight of plain text: the most specific range that matches it decides.
+    fn text_weight(&self) -> Weight {
+        self.text_plain.or(self.text_any).or(self.any).unwrap_or(0)
+    }
+}
+
+/// Name and value of a parameter; a value in quotes loses them.
+fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = text.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (text.get(..equals)?.trim_ascii(), text.get(equals + 1..)?.trim_ascii());
+    let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    Some((name, unquoted.unwrap_or(value)))
+}
+
+/// A weight as RFC 9110 writes it: `0` or `1`, and up to three decimals that do not lead above one.
+fn parse_weight(text: &[u8]) -> Option<Weight> {
+    let (whole, decimals) = match text {
+        [whole] => (whole, [].as_slice()),
+        [whole, b'.', decimals @ ..] if decimals.len() <= 3 => (whole, decimals),
+        _ => return None,
+    };
+    let digits = std::iter::once(whole).chain(decimals).chain(std::iter::repeat(&b'0')).take(4);
+    let mut weight = 0;
+    for digit in digits {
+        weight = weight * 10 + char::from(*digit).to_digit(10)?;
+    }
+    (weight <= WEIGHT_MAX).then_some(weight)
+}
+
+/// The pieces of `text` between separators, of which those in a quoted string do not count.
+fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |byte| {
+        let is_separator = *byte == separator && !is_quoted;
+        if *byte == b'"' && !is_escaped {
+            is_quoted = !is_quoted;
+        }
+        is_escaped = *byte == b'\\' && is_quoted && !is_escaped;
+        is_separator
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(accept: &str, expected: Format) {
+        assert_eq!(Format::negotiate([accept.as_bytes()]), expected, "{accept}");
+    }
+
+    #[test]
+    fn without_a_wish_it_is_text() {
+        assert_eq!(Format::negotiate(None), Format::Text);
+        for accept in
+            ["", "*/*", "text/plain", "text/html,application/xhtml+xml,*/*;q=0.8", "text/*"]
+        {
+            check(accept, Format::Text);
+        }
+    }
+
+    #[test]
+    fn scrapers_get_open_metrics() {
+        for accept in [
+            // Prometheus 2.42, 2.30 and 3.0.
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,/;q=0.1",
+            "application/openmetrics-text",
+            "application/openmetrics-text;charset=utf-8",
+            "Application/OpenMetrics-Text ; VERSION=\"1.0.0\" ; Q=0.5 , text/plain;q=0.5",
+            "application/openmetrics-text;q=0.001",
+            "application/openmetrics-text,application/openmetrics-text;version=0.0.1;q=0.2,text/plain;q=0.5",
+            "text/plain;q=0, application/openmetrics-text;q=0.3, */*",
+            "application/openmetrics-text;version=2.0.0,application/openmetrics-text;version=0.0.1",
+        ] {
+            check(accept, Format::OpenMetrics);
+        }
+    }
+
+    #[test]
+    fn text_wins_when_it_is_preferred_or_open_metrics_is_not_wanted() {
+        for accept in [
+            "application/openmetrics-text;q=0.5, text/plain;q=0.501",
+            "application/openmetrics-text;q=0.5, text/plain",
+            "application/openmetrics-text;q=0.5, text/*;q=0.6",
+            "application/openmetrics-text;q=0.5, */*;q=0.6",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.000, text/plain;q=0",
+            "application/openmetrics-text;version=2.0.0",
+            "application/openmetrics-text;version=",
+            "application/*",
+        ] {
+            check(accept, Format::Text);
+        }
+    }
+
+    #[test]
+    fn garbage_is_skipped() {
+        for accept in [
+            "application/openmetrics-text;q=2",
+            "application/openmetrics-text;q=1.001",
+            "application/openmetrics-text;q=0.1234",
+            "application/openmetrics-text;q=-1",
+            "application/openmetrics-text;q=",
+            "application/openmetrics-text;q=.5",
+            "application/openmetrics-textual",
+            "application/openmetrics-text/x",
+            ",;=,;;q=\",\\",
+            "text/plain;x=\", application/openmetrics-text",
+            "text/plain;x=\"\\\", application/openmetrics-text, \";q=0.1",
+        ] {
+            check(accept, Format::Text);
+        }
+        for accept in [
+            ", ,application/openmetrics-text;;q=1.000;, ,",
+            "application/openmetrics-text;q=1,5",
+            "text/plain ; q = 0.2 ,\tapplication/openmetrics-text ; q = \"0.3\"",
+            "text/plain;x=\"a,b;q=1\\\"\";q=0.2, application/openmetrics-text;q=0.3",
+            "text/plain;q=nonsense, application/openmetrics-text;q=0.3",
+            "\u{e9}/\u{e9};q=1, application/openmetrics-text",
+        ] {
+            check(accept, Format::OpenMetrics);
+        }
+        assert_eq!(Format::negotiate([b"\xff\0\"".as_slice(), b"\\"]), Format::Text);
+    }
+
+    #[test]
+    fn several_fields_are_one_list() {
+        let fields: [&[u8]; 2] = [b"text/plain;q=0.5", b"application/openmetrics-text;q=0.6"];
+        assert_eq!(Format::negotiate(fields), Format::OpenMetrics);
+    }
+}

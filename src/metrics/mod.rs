@@ -1,0 +1,342 @@
+//! What the server counts, and the sum of it over all workers.
+//!
+//! One worker owns one [`Slot`] and is the only one to write it, so a counter is a plain load and a plain
+//! store, never a locked instruction. Whoever answers a scrape takes a [`Snapshot`] over the slots of all
+//! workers, and [`exposition`] renders it. Label values are enums and enums are array indices: no string
+//! keys, no hashing, and a cardinality that is fixed when the program is compiled.
+//!
+//! Not here: where the slots live (private or shared memory), who calls the clock, and what the operating
+//! system counts for us ([`Process`] is handed in as plain data).
+//!
+//! To add a metric: a field at the end of [`Slot`], one in [`Snapshot`], and a family in [`exposition`].
+
+pub mod durations;
+pub mod exposition;
+pub mod format;
+pub mod requests;
+mod text;
+
+pub use {durations::Durations, format::Format, requests::Handler, requests::Requests};
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use {durations::DurationTotals, requests::SERIES};
+
+/// Room for one [`Slot`], in bytes: a page, so that two workers never write to the same cache line.
+pub const SLOT_BYTES_MAX: usize = 4096;
+
+const _: () = assert!(size_of::<Slot>() <= SLOT_BYTES_MAX);
+const _: () = assert!(align_of::<Slot>() == align_of::<AtomicU64>());
+
+/// Everything that one worker counts.
+///
+/// It is made to lie in memory shared by several processes: atomic integers and nothing else, no pointers,
+/// and all bytes zero is the valid empty state. The order of the fields (and of [`SERIES`]) is therefore a
+/// layout that processes of different versions may share: new fields go to the end.
+///
+/// Counters belong to the slot: the next owner goes on from the values it finds, so that totals never
+/// fall. Gauges belong to the owner, and are zeroed by [`claim`](Self::claim).
+#[derive(Debug)]
+#[repr(C)]
+pub struct Slot {
+    /// Requests answered, by handler, method and status.
+    pub requests: Requests,
+    /// How long answers took, by handler.
+    pub request_durations: Durations,
+    /// Bytes of requests received, head and body, as they were on the wire.
+    pub request_sizes: Sizes,
+    /// Bytes of responses made, head and body, as they go on the wire.
+    pub response_sizes: Sizes,
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Connections accepted.
+    pub connections_accepted: Counter,
+    /// 1 while the slot has an owner: the sum is the number of workers.
+    pub workers: Gauge,
+    /// How often the slot's owner was replaced after dying.
+    pub worker_restarts: Counter,
+}
+
+impl Slot {
+    /// A slot without an owner that has counted nothing.
+    pub const fn new() -> Self {
+        Self {
+            requests: Requests::new(),
+            request_durations: Durations::new(),
+            request_sizes: Sizes::new(),
+            response_sizes: Sizes::new(),
+            connections: Gauge::new(),
+            connections_accepted: Counter::new(),
+            workers: Gauge::new(),
+            worker_restarts: Counter::new(),
+        }
+    }
+
+    /// Starts the life of a new owner, who calls this once before anything else: counters go on, gauges
+    /// begin anew.
+    pub fn claim(&self) {
+        self.connections.set(0);
+        self.workers.set(1);
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A number that only grows. It has a single writer and any number of readers.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter at zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts `n` more. With a second writer counts would be lost: `fetch_add` would prevent that, at the
+    /// price of a locked instruction on every request.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down. It has a single writer and any number of readers.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// A gauge at zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Raises the value by `n`.
+    pub fn add(&self, n: u64) {
+        self.set(self.get().saturating_add(n));
+    }
+
+    /// Lowers the value by `n`, at most to zero: a slip in the bookkeeping must not show as 2^64 - 1.
+    pub fn sub(&self, n: u64) {
+        self.set(self.get().saturating_sub(n));
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Sizes of messages: how many there were, and how many bytes in all.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Sizes {
+    bytes: Counter,
+    count: Counter,
+}
+
+impl Sizes {
+    /// No message yet.
+    pub const fn new() -> Self {
+        Self { bytes: Counter::new(), count: Counter::new() }
+    }
+
+    /// Counts `count` messages of `bytes` in all, as they come in one batch.
+    #[inline]
+    pub fn add(&self, bytes: u64, count: u64) {
+        self.bytes.add(bytes);
+        self.count.add(count);
+    }
+}
+
+/// The sum over the slots of all workers at one moment, as plain numbers.
+///
+/// Each number is exact. Numbers that the owner of a slot writes one after the other may be one batch of
+/// requests apart, since the owner goes on counting while it is being read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Requests answered, in the order of [`SERIES`].
+    pub requests: [u64; SERIES.len()],
+    /// Durations, in the order of [`Handler::ALL`].
+    pub request_durations: [DurationTotals; Handler::ALL.len()],
+    /// Sizes of requests.
+    pub request_sizes: SizeTotals,
+    /// Sizes of responses.
+    pub response_sizes: SizeTotals,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Workers alive now.
+    pub workers: u64,
+    /// Workers replaced after dying.
+    pub worker_restarts: u64,
+    /// Whether the slots summed up are those of every process on the port. No slot knows that: who maps
+    /// the shared memory sets it.
+    pub is_shared: bool,
+}
+
+impl Snapshot {
+    /// The sum over `slots`, all of which have a living owner.
+    #[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
+    pub fn of<'a>(slots: impl Iterator<Item = &'a Slot>) -> Self {
+        let mut snapshot = Self::empty();
+        for slot in slots {
+            snapshot.add_counters(slot);
+            snapshot.add_gauges(slot);
+        }
+        snapshot
+    }
+
+    /// The sum over no slot at all.
+    pub const fn empty() -> Self {
+        Self {
+            requests: [0; SERIES.len()],
+            request_durations: [DurationTotals::empty(); Handler::ALL.len()],
+            request_sizes: SizeTotals { bytes: 0, count: 0 },
+            response_sizes: SizeTotals { bytes: 0, count: 0 },
+            connections: 0,
+            connections_accepted: 0,
+            workers: 0,
+            worker_restarts: 0,
+            is_shared: false,
+        }
+    }
+
+    /// Adds what `slot` has counted, also for owners that are gone.
+    pub fn add_counters(&mut self, slot: &Slot) {
+        slot.requests.add_to(&mut self.requests);
+        slot.request_durations.add_to(&mut self.request_durations);
+        self.request_sizes.add(&slot.request_sizes);
+        self.response_sizes.add(&slot.response_sizes);
+        self.connections_accepted += slot.connections_accepted.get();
+        self.worker_restarts += slot.worker_restarts.get();
+    }
+
+    /// Adds the state of the owner of `slot`, who must be alive: a dead one has no connections.
+    pub fn add_gauges(&mut self, slot: &Slot) {
+        self.connections += slot.connections.get();
+        self.workers += slot.workers.get();
+    }
+}
+
+/// Sizes of messages, summed over workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeTotals {
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// Number of messages.
+    pub count: u64,
+}
+
+impl SizeTotals {
+    fn add(&mut self, sizes: &Sizes) {
+        self.bytes += sizes.bytes.get();
+        self.count += sizes.count.get();
+    }
+}
+
+/// Adds each counter to the total in the same place.
+fn add_each(totals: &mut [u64], counters: &[Counter]) {
+    for (total, counter) in totals.iter_mut().zip(counters) {
+        *total += counter.get();
+    }
+}
+
+/// What the operating system says about the process that answers the scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Processor time spent so far, user and system, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// Most file descriptors the process may have open.
+    pub max_fds: u64,
+    /// Size of the address space in bytes.
+    pub virtual_memory_bytes: u64,
+    /// Memory in RAM in bytes.
+    pub resident_memory_bytes: u64,
+    /// When the process started, in nanoseconds since 1970-01-01T00:00:00Z.
+    pub start_time_ns: u64,
+}
+
+/// Where the running program comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Version of the package.
+    pub version: &'static str,
+    /// Revision of the source it was built from.
+    pub revision: &'static str,
+    /// Version of the compiler that built it.
+    pub rustc: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Method, Status};
+
+    #[test]
+    fn a_snapshot_is_the_sum_over_slots() {
+        let slots = [Slot::new(), Slot::new(), Slot::new()];
+        for (slot, n) in slots.iter().zip([1, 20, 300]) {
+            slot.claim();
+            slot.requests.add(Handler::Fibonacci, Some(Method::Get), Status::Ok, n);
+            slot.request_durations.observe(Handler::Fibonacci, 1_000, n);
+            slot.request_sizes.add(100 * n, n);
+            slot.response_sizes.add(1000 * n, n);
+            slot.connections.add(n);
+            slot.connections_accepted.add(2 * n);
+            slot.worker_restarts.add(3 * n);
+        }
+        let snapshot = Snapshot::of(slots.iter());
+        assert_eq!(snapshot.requests.iter().sum::<u64>(), 321);
+        assert_eq!(snapshot.request_durations[0].count(), 321);
+        assert_eq!(snapshot.request_durations[0].sum_ns, 321_000);
+        assert_eq!(snapshot.request_sizes, SizeTotals { bytes: 32_100, count: 321 });
+        assert_eq!(snapshot.response_sizes, SizeTotals { bytes: 321_000, count: 321 });
+        assert_eq!((snapshot.connections, snapshot.connections_accepted), (321, 642));
+        assert_eq!((snapshot.workers, snapshot.worker_restarts), (3, 963));
+        assert_eq!(Snapshot::of([].iter()), Snapshot::empty());
+    }
+
+    #[test]
+    fn a_new_owner_keeps_the_counters_and_not_the_gauges() {
+        let slot = Slot::default();
+        assert_eq!(Snapshot::of([&slot].into_iter()), Snapshot::empty());
+        slot.claim();
+        slot.connections.add(7);
+        slot.connections_accepted.add(9);
+        slot.claim();
+        let snapshot = Snapshot::of([&slot].into_iter());
+        assert_eq!(
+            (snapshot.connections, snapshot.connections_accepted, snapshot.workers),
+            (0, 9, 1)
+        );
+    }
+
+    #[test]
+    fn a_gauge_never_falls_below_zero() {
+        let gauge = Gauge::new();
+        gauge.add(2);
+        gauge.sub(1);
+        assert_eq!(gauge.get(), 1);
+        gauge.sub(5);
+        assert_eq!(gauge.get(), 0);
+    }
+}

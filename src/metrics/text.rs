@@ -1,0 +1,211 @@
+//! How metrics are written down: metadata, labels and numbers, and where the two formats differ.
+//!
+//! Nothing here knows which metrics there are; that is [`super::exposition`].
+
+use super::Format;
+
+/// What a family's samples mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+}
+
+/// The value of a sample. Integers all: what is exact in the counters stays exact in the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    /// A number of things.
+    Count(u64),
+    /// Nanoseconds, to be written as seconds.
+    Nanoseconds(u64),
+}
+
+/// The labels of a sample: names and values.
+pub(super) type Labels<'a> = [(&'a str, &'a str)];
+
+/// Writes one exposition to the end of a buffer.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    format: Format,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>, format: Format) -> Self {
+        Self { out, format }
+    }
+
+    /// Begins a family. `name` is the family's name without `_total`; `help` is one line.
+    pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &str) -> Family<'_> {
+        let word = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+        };
+        let suffix = if kind == Kind::Counter { "_total" } else { "" };
+        // OpenMetrics names the family, the older format the samples.
+        let suffix_in_metadata = if self.format == Format::Text { suffix } else { "" };
+        put(self.out, &["# HELP ", name, suffix_in_metadata, " ", help, "\n"]);
+        put(self.out, &["# TYPE ", name, suffix_in_metadata, " ", word, "\n"]);
+        Family { out: self.out, name, suffix }
+    }
+
+    /// Ends the exposition: OpenMetrics marks its end, so that a truncated one is noticed.
+    pub(super) fn finish(self) {
+        match self.format {
+            Format::Text => {}
+            Format::OpenMetrics => put(self.out, &["# EOF\n"]),
+        }
+    }
+}
+
+/// A family whose metadata is written and whose samples follow.
+#[derive(Debug)]
+pub(super) struct Family<'a> {
+    out: &'a mut Vec<u8>,
+    name: &'static str,
+    suffix: &'static str,
+}
+
+impl Family<'_> {
+    /// Writes a sample of a counter or gauge.
+    pub(super) fn sample(&mut self, labels: &Labels<'_>, value: Value) {
+        self.part(self.suffix, labels, value);
+    }
+
+    /// Writes a sample that is part of a histogram or summary: `_bucket`, `_sum` or `_count`.
+    pub(super) fn part(&mut self, suffix: &str, labels: &Labels<'_>, value: Value) {
+        put(self.out, &[self.name, suffix]);
+        let mut before = "{";
+        for (name, text) in labels {
+            put(self.out, &[before, name, "=\""]);
+            put_escaped(self.out, text);
+            put(self.out, &["\""]);
+            before = ",";
+        }
+        put(self.out, &[if labels.is_empty() { " " } else { "} " }]);
+        match value {
+            Value::Count(count) => put_decimal(self.out, count),
+            Value::Nanoseconds(ns) => put_seconds(self.out, ns),
+        }
+        put(self.out, &["\n"]);
+    }
+}
+
+fn put(out: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+/// Writes a label's value, in which both formats escape backslash, quote and line feed.
+fn put_escaped(out: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            _ => out.push(byte),
+        }
+    }
+}
+
+fn put_decimal(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20]; // u64::MAX has as many
+    fill_with_digits(&mut digits, number);
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let significant = digits.get(zeros.min(digits.len() - 1)..).unwrap_or_default();
+    out.extend_from_slice(significant);
+}
+
+/// Writes nanoseconds as seconds, without loss and without zeros at the end.
+fn put_seconds(out: &mut Vec<u8>, ns: u64) {
+    const NS_PER_S: u64 = 1_000_000_000;
+    put_decimal(out, ns / NS_PER_S);
+    let mut digits = [0; 9];
+    fill_with_digits(&mut digits, ns % NS_PER_S);
+    let mut decimals = digits.as_slice();
+    while let [shorter @ .., b'0'] = decimals {
+        decimals = shorter;
+    }
+    if !decimals.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(decimals);
+    }
+}
+
+/// Fills `digits` from the right with the decimal digits of `number`, and with zeros before them.
+fn fill_with_digits(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn decimals_are_those_of_the_standard_library() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, 1 << 53, (1 << 53) + 1, u64::MAX] {
+            assert_eq!(written(|out| put_decimal(out, number)), number.to_string());
+        }
+    }
+
+    #[test]
+    fn seconds_are_exact() {
+        for (ns, expected) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (10, "0.00000001"),
+            (1_000, "0.000001"),
+            (100_000_000, "0.1"),
+            (1_000_000_000, "1"),
+            (10_000_000_000, "10"),
+            (1_000_000_001, "1.000000001"),
+            (1_500_000_000, "1.5"),
+            (9_007_199_254_740_993, "9007199.254740993"), // 2^53 + 1, which no f64 holds
+            (u64::MAX, "18446744073.709551615"),
+        ] {
+            assert_eq!(written(|out| put_seconds(out, ns)), expected);
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let text = written(|out| {
+            Writer::new(out, Format::Text)
+                .family(Kind::Gauge, "g", "Help.")
+                .sample(&[("a", "plain"), ("b", "\"\\\n\u{e9}"), ("c", "")], Value::Count(1));
+        });
+        assert_eq!(
+            text,
+            "# HELP g Help.\n# TYPE g gauge\ng{a=\"plain\",b=\"\\\"\\\\\\n\u{e9}\",c=\"\"} 1\n"
+        );
+    }
+
+    #[test]
+    fn the_formats_differ_in_the_names_of_counters_and_in_the_end() {
+        for (format, expected) in [
+            (Format::Text, "# HELP c_total Help.\n# TYPE c_total counter\nc_total 5\n"),
+            (Format::OpenMetrics, "# HELP c Help.\n# TYPE c counter\nc_total 5\n# EOF\n"),
+        ] {
+            let text = written(|out| {
+                let mut writer = Writer::new(out, format);
+                writer.family(Kind::Counter, "c", "Help.").sample(&[], Value::Count(5));
+                writer.finish();
+            });
+            assert_eq!(text, expected);
+        }
+    }
+}

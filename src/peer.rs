@@ -1,0 +1,194 @@
+//! One peer: a socket, and the connection that says what to do with it.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::Shutdown,
+    time::Duration,
+};
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use crate::{
+    app::{Answer, App},
+    clock::Clock,
+    conn::{self, Buffers, Conn, Next, Waiting},
+    process::Probe,
+};
+
+/// Most bytes read at once. A deeper pipeline takes more turns; a request head takes one.
+pub const READ_BYTES: usize = 8 * 1024;
+
+/// What every peer is served with.
+#[derive(Debug)]
+pub struct Service {
+    /// What answers.
+    pub app: App,
+    /// The time.
+    pub clock: Clock,
+    /// Bounds on requests.
+    pub limits: conn::Limits,
+    /// What knows about the process, where that is to be had.
+    pub probe: Option<Probe>,
+    /// Lent to the connection whose turn it is.
+    pub buffers: Buffers,
+    /// Where the socket is read to.
+    pub input: Box<[u8; READ_BYTES]>,
+}
+
+/// How a peer's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for the socket, the compute thread or a deadline.
+    Blocked,
+    /// It has used its share, and may have more to do at once.
+    Yielded,
+    /// It is over: drop the peer.
+    Over,
+}
+
+/// A socket and its connection.
+#[derive(Debug)]
+pub struct Peer {
+    socket: TcpStream,
+    conn: Conn,
+    /// What the deadline now set is for.
+    wait: Option<(Waiting, u32)>,
+    stream: Stream,
+}
+
+/// What the poll has told about the receiving side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Open,
+    /// The end of the stream is in the receive queue, perhaps behind data, and will not be told again.
+    Ending,
+}
+
+/// What is known about the receive queue in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    Unknown,
+    /// The last read took all there was.
+    Drained,
+    /// The last read filled its buffer.
+    HasMore,
+}
+
+impl Peer {
+    /// A peer that has just been accepted.
+    pub const fn new(socket: TcpStream) -> Self {
+        Self { socket, conn: Conn::new(), wait: None, stream: Stream::Open }
+    }
+
+    /// The socket, to be registered.
+    pub const fn socket_mut(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Takes in that the poll reports the end of the peer's stream.
+    pub const fn stream_is_ending(&mut self) {
+        self.stream = Stream::Ending;
+    }
+
+    /// Takes in that the deadline has come, before a turn.
+    pub fn expire(&mut self) {
+        if let Some((Waiting::Write, _)) = self.wait.take() {
+            // What it did not read is still in the kernel's buffer, and an orderly close would leave it
+            // there for minutes: reset instead. Failing means that the peer has done so already.
+            drop(SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)));
+        }
+        self.conn.expire();
+    }
+
+    /// What the peer waits for, if that is another wait than the last one asked about.
+    pub fn new_wait(&mut self) -> Option<Waiting> {
+        let wait = self.conn.waiting();
+        (self.wait.replace(wait) != Some(wait)).then_some(wait.0)
+    }
+
+    /// Does what can be done without waiting, up to one read and one batch of answers.
+    pub fn turn(&mut self, service: &mut Service) -> Turn {
+        self.conn.borrow_buffers(&mut service.buffers);
+        let turn = self.drive(service);
+        self.conn.return_buffers(&mut service.buffers);
+        turn
+    }
+
+    fn drive(&mut self, service: &mut Service) -> Turn {
+        let mut queue = Queue::Unknown;
+        loop {
+            match self.conn.next(&service.limits) {
+                Next::Answer(request) => {
+                    let Service { app, clock, probe, .. } = service;
+                    let response = match app.answer(&request, self.conn.head(&request)) {
+                        Answer::Ready(response) => response,
+                        Answer::Scrape(format) => {
+                            let process = probe.as_ref().and_then(Probe::read_or_log);
+                            app.scrape(format, process.as_ref())
+                        }
+                    };
+                    let bytes = self.conn.respond(&response, clock.date());
+                    app.count_response(bytes);
+                }
+                Next::Refuse(reject) => {
+                    let response = service.app.refuse(reject);
+                    let bytes = self.conn.respond(&response, service.clock.date());
+                    service.app.count_response(bytes);
+                }
+                Next::Write => {
+                    service.app.settle(service.clock.since_tick_ns());
+                    match self.write() {
+                        Ok(()) if self.conn.has_input() => return Turn::Yielded,
+                        Ok(()) => {}
+                        Err(error) if is_transient(&error) => return Turn::Blocked,
+                        Err(_) => return Turn::Over, // the peer is gone, and nobody is left to tell
+                    }
+                }
+                Next::Read => match queue {
+                    Queue::Drained => return Turn::Blocked,
+                    Queue::HasMore => return Turn::Yielded,
+                    Queue::Unknown => match self.read(&mut service.input[..]) {
+                        Ok(seen) => queue = seen,
+                        Err(error) if is_transient(&error) => return Turn::Blocked,
+                        Err(_) => return Turn::Over,
+                    },
+                },
+                Next::Wait => return Turn::Blocked,
+                Next::Shutdown => {
+                    if self.socket.shutdown(Shutdown::Write).is_err() {
+                        return Turn::Over; // reset by the peer meanwhile
+                    }
+                }
+                Next::Close => return Turn::Over,
+            }
+        }
+    }
+
+    /// Reads once.
+    fn read(&mut self, input: &mut [u8]) -> io::Result<Queue> {
+        let count = self.socket.read(input)?;
+        let is_full = count == input.len();
+        if count == 0 {
+            self.conn.receive_end();
+            return Ok(Queue::Drained);
+        }
+        self.conn.receive(input.get(..count).unwrap_or_default());
+        // A short read has taken all there was, and the next arrival makes an edge: asking again would
+        // only yield WouldBlock. But the end of the stream that the poll has told makes no further edge.
+        Ok(if is_full || self.stream == Stream::Ending { Queue::HasMore } else { Queue::Drained })
+    }
+
+    /// Writes the batch, once.
+    fn write(&mut self) -> io::Result<()> {
+        let outgoing = self.conn.outgoing();
+        let (length, count) = (outgoing.len(), self.socket.write(outgoing)?);
+        self.conn.sent(count);
+        // The kernel took less than all: it will tell when it has room again.
+        if count < length { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

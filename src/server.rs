@@ -1,0 +1,242 @@
+//! The event loop of a worker: accepts, and gives each peer that is ready a turn.
+//!
+//! It parses and renders nothing. No error of one peer ends it or reaches another; it returns when it has
+//! been told to stop, or when the poll itself fails.
+
+use std::{io, time::Duration};
+
+use log::{error, info, warn};
+use mio::{
+    Events, Interest, Poll, Token,
+    event::Event,
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    peer::{Peer, Service, Turn},
+    peers::Peers,
+    signals::{Request, Signals},
+};
+
+/// Readiness events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Connections accepted before the other peers have a turn.
+const ACCEPTS_PER_TURN: u32 = 64;
+/// How long accepting rests when the process or the system is out of descriptors or memory.
+const ACCEPT_PAUSE_NS: u64 = 50_000_000;
+
+/// Tokens count down from here for all that is not a peer, whose tokens are their keys from zero up.
+const SIGNALS: Token = Token(usize::MAX - 1);
+const FIRST_LISTENER: usize = usize::MAX - 2;
+
+/// A worker.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    signals: Signals,
+    doors: Vec<Door>,
+    peers: Peers,
+    service: Service,
+    /// Peers that have used their share of the turn and may have more to do.
+    again: Vec<usize>,
+    connections_max: usize,
+}
+
+/// A listening socket, and what is known about its queue.
+#[derive(Debug)]
+struct Door {
+    listener: TcpListener,
+    queue: Queue,
+}
+
+/// What is known about the queue of a listening socket. As readiness is told once only, it must not be
+/// forgotten that there is more to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// Empty as far as we know; the poll will tell.
+    Empty,
+    /// Somebody may be waiting.
+    Waiting,
+    /// Somebody may be waiting, but it is of no use to try before this time.
+    Resting { until_ns: u64 },
+}
+
+impl Server {
+    /// A worker that accepts from `listeners` and serves with `service`.
+    pub fn new(
+        listeners: Vec<TcpListener>,
+        peers: Peers,
+        service: Service,
+        connections_max: usize,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        // First of all: a process that is told to stop while it starts must not miss it.
+        let signals = Signals::install(poll.registry(), SIGNALS)?;
+        let mut doors = Vec::new();
+        for (mut listener, token) in listeners.into_iter().zip((0..=FIRST_LISTENER).rev()) {
+            poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;
+            doors.push(Door { listener, queue: Queue::Waiting });
+        }
+        Ok(Self { poll, signals, doors, peers, service, again: Vec::new(), connections_max })
+    }
+
+    /// Serves until told to stop.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            if let Err(error) = self.poll.poll(&mut events, self.time_to_wait())
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error);
+            }
+            self.service.clock.tick();
+            let again = std::mem::take(&mut self.again);
+            for event in &events {
+                match event.token() {
+                    SIGNALS => {
+                        if self.signals.pending().any(|request| request == Request::Stop) {
+                            info!("told to stop");
+                            return Ok(());
+                        }
+                    }
+                    Token(key) if key > FIRST_LISTENER - self.doors.len() => {
+                        if let Some(door) = self.doors.get_mut(FIRST_LISTENER - key) {
+                            door.queue = Queue::Waiting;
+                        }
+                    }
+                    Token(key) => self.wake(key, event),
+                }
+            }
+            for key in again {
+                self.give_turn(key);
+            }
+            self.expire();
+            self.accept();
+        }
+    }
+
+    /// How long there is nothing to do unless an event comes.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let now_ns = self.service.clock.now_ns();
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let doors = self.doors.iter().filter_map(|door| match door.queue {
+            _ if self.is_full() => None,
+            Queue::Empty => None,
+            Queue::Waiting => Some(now_ns),
+            Queue::Resting { until_ns } => Some(until_ns),
+        });
+        let deadline_ns = doors.chain(self.peers.next_deadline_ns()).min()?;
+        Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
+    }
+
+    fn wake(&mut self, key: usize, event: &Event) {
+        // Nobody there: the peer went earlier in this turn.
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if event.is_read_closed() {
+            peer.stream_is_ending();
+        }
+        self.give_turn(key);
+    }
+
+    fn give_turn(&mut self, key: usize) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        match peer.turn(&mut self.service) {
+            Turn::Blocked => self.peers.set_deadline(key, self.service.clock.now_ns()),
+            Turn::Yielded => {
+                self.peers.set_deadline(key, self.service.clock.now_ns());
+                self.again.push(key);
+            }
+            Turn::Over => self.dismiss(key),
+        }
+    }
+
+    fn dismiss(&mut self, key: usize) {
+        // Closing the socket takes it out of the poll.
+        if self.peers.remove(key).is_some() {
+            self.service.app.counters().connections.sub(1);
+        }
+    }
+
+    /// Lets those peers know whose time is up.
+    fn expire(&mut self) {
+        while let Some(key) = self.peers.pop_expired(self.service.clock.now_ns()) {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.expire();
+                self.give_turn(key);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.peers.len() >= self.connections_max
+    }
+
+    /// Accepts from every listening socket where somebody may be waiting.
+    fn accept(&mut self) {
+        let now_ns = self.service.clock.now_ns();
+        for index in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let is_full = self.is_full();
+                let Some(door) = self.doors.get_mut(index) else { return };
+                let may_have_more = match door.queue {
+                    Queue::Empty => false,
+                    Queue::Waiting => true,
+                    Queue::Resting { until_ns } => until_ns <= now_ns,
+                };
+                if is_full || !may_have_more {
+                    break;
+                }
+                match door.listener.accept() {
+                    Ok((socket, _)) => self.admit(socket),
+                    Err(error) => door.queue = queue_after(&error, now_ns),
+                }
+            }
+        }
+    }
+
+    /// Gives a new peer its first turn, and keeps it if that was not the last. Most requests come right
+    /// behind the handshake, and a peer that wants a single answer need never be registered.
+    fn admit(&mut self, socket: TcpStream) {
+        let counters = self.service.app.counters();
+        counters.connections_accepted.add(1);
+        counters.connections.add(1);
+        let mut peer = Peer::new(socket);
+        let turn = peer.turn(&mut self.service);
+        if turn == Turn::Over {
+            self.service.app.counters().connections.sub(1);
+            return;
+        }
+        let key = self.peers.insert(peer);
+        self.peers.set_deadline(key, self.service.clock.now_ns());
+        if turn == Turn::Yielded {
+            self.again.push(key);
+        }
+        if let Err(error) = self.register(key) {
+            error!("cannot watch a connection: {error}");
+            self.dismiss(key);
+        }
+    }
+
+    /// Once for all: both directions, told when they change.
+    fn register(&mut self, key: usize) -> io::Result<()> {
+        let Some(peer) = self.peers.get_mut(key) else { return Ok(()) };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(peer.socket_mut(), Token(key), interest)
+    }
+}
+
+/// What a failed attempt to accept tells about the queue.
+fn queue_after(error: &io::Error, now_ns: u64) -> Queue {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    if error.kind() == WouldBlock {
+        Queue::Empty
+    } else if matches!(error.kind(), ConnectionAborted | Interrupted) {
+        // That one went away while it waited; the next may not have.
+        Queue::Waiting
+    } else {
+        warn!("cannot accept, resting: {error}");
+        Queue::Resting { until_ns: now_ns.saturating_add(ACCEPT_PAUSE_NS) }
+    }
+}
