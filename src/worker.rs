@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use log::{info, warn};
+use mio::net::TcpListener;
 
 use crate::{
     app::App,
@@ -35,9 +36,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Err(error) = &probe {
         warn!("there will be no process metrics: {error}");
     }
-    for listener in &listeners {
-        info!("listening on {}", listener.local_addr()?);
-    }
+    let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
+    let addresses = addresses?;
     let service = Service {
         app: App::new(table, BUILD),
         clock: Clock::new(),
@@ -47,7 +47,12 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         input: Box::new([0; READ_BYTES]),
     };
     let peers = Peers::new(config.time_limits_ns);
-    Server::new(listeners, peers, service, config.connections)?.run()?;
+    let mut server = Server::new(listeners, peers, service, config.connections)?;
+    // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
+    for address in addresses {
+        info!("listening on {address}");
+    }
+    server.run()?;
     info!("stopped");
     Ok(())
 }

@@ -69,7 +69,10 @@ pub struct Scan {
 /// `Ok(None)` means that it is not complete: call again with the same bytes and more behind them, and with
 /// the same `scan`, which must be fresh for a new head.
 pub fn parse(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Request>, Reject> {
-    let outcome = match scan.find_end(bytes, limits.head_bytes) {
+    // Nothing beyond the limit may sway the answer, or it would depend on how much came at once.
+    let window = bytes.get(..limits.head_bytes).unwrap_or(bytes);
+    let outcome = match scan.find_end(window) {
+        Ok(None) if window.len() < bytes.len() => Err(scan.what_is_too_long()),
         Ok(Some(head)) => scan.tokenize(head, limits).map(Some),
         Ok(None) => Ok(None),
         Err(reject) => Err(reject),
@@ -77,8 +80,8 @@ pub fn parse(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Re
     match outcome {
         Ok(Some(request)) => Ok(Some(request)),
         // From here on it is cold. Whatever else is wrong, a bad request line is the answer.
-        Ok(None) => scan.check_request_line(bytes, limits).map(|()| None),
-        Err(reject) => Err(scan.check_request_line(bytes, limits).err().unwrap_or(reject)),
+        Ok(None) => scan.check_request_line(window, limits).map(|()| None),
+        Err(reject) => Err(scan.check_request_line(window, limits).err().unwrap_or(reject)),
     }
 }
 
@@ -89,8 +92,7 @@ impl Scan {
     }
 
     /// Goes on looking for the empty line; returns the head once that is there.
-    fn find_end<'b>(&mut self, bytes: &'b [u8], limit: usize) -> Result<Option<&'b [u8]>, Reject> {
-        let window = bytes.get(..limit.min(bytes.len())).unwrap_or_default();
+    fn find_end<'b>(&mut self, window: &'b [u8]) -> Result<Option<&'b [u8]>, Reject> {
         while let Some(offset) =
             window.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest))
         {
@@ -108,10 +110,14 @@ impl Scan {
             self.line_start = self.searched;
         }
         self.searched = window.len();
+        Ok(None)
+    }
+
+    /// Why a head whose end is not within the limit is refused.
+    const fn what_is_too_long(&self) -> Reject {
         match self.request_line {
-            _ if bytes.len() <= limit => Ok(None),
-            Some(_) => Err(Reject::HeadTooLarge),
-            None => Err(Reject::TargetTooLong),
+            Some(_) => Reject::HeadTooLarge,
+            None => Reject::TargetTooLong,
         }
     }
 

@@ -1,0 +1,35 @@
+# Every target is a command or two that can be typed as well. `make` alone lists them.
+
+CARGO ?= cargo
+
+.PHONY: help build run test check bench load clean
+
+help: ## list the targets
+	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## build the server as bin/fibsrv
+	$(CARGO) build --release --locked
+	mkdir -p bin
+	install -m 755 target/release/fibsrv bin/fibsrv
+
+run: build ## serve on port 3000
+	bin/fibsrv
+
+test: ## run all tests
+	$(CARGO) test --locked
+
+check: ## everything that must hold: format, lints, documentation, tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) test --locked
+
+bench: ## measure lookup against computation, a connection on bytes, the exposition
+	$(CARGO) bench --locked
+
+load: build ## load a server with wrk and print a table
+	benches/load.py
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf bin

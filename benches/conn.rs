@@ -1,0 +1,45 @@
+//! A connection end to end on bytes: from what was read to what is written, without sockets.
+//!
+//! The same scenarios as `make load`, so that a difference seen here can be looked for there. Instructions
+//! are counted with `valgrind --tool=callgrind`, see benches/README.md.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on has failed")]
+
+#[path = "../tests/offline/mod.rs"]
+mod offline;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fibsrv::conn::Conn;
+use offline::Offline;
+
+const WRK: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n";
+const BROWSER: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef\r\nUpgrade-Insecure-Requests: 1\r\n\
+    Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: none\r\n\r\n";
+
+fn connection(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("conn");
+    for (name, request, depth) in [
+        ("one request", WRK.to_owned(), 1),
+        ("16 pipelined", WRK.repeat(16), 16),
+        ("browser's headers", BROWSER.to_owned(), 1),
+        ("1000th number", WRK.replace("/20", "/1000"), 1),
+    ] {
+        let mut offline = Offline::new(1_000);
+        let mut conn = Conn::new();
+        group.throughput(Throughput::Elements(depth));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                offline.output.clear();
+                offline.turn(&mut conn, request.as_bytes())
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, connection);
+criterion_main!(benches);

@@ -1,0 +1,200 @@
+//! What an owner of a connection sees, without a socket.
+
+use super::*;
+use crate::http::{Status, response::Fields};
+
+const LIMITS: Limits = Limits {
+    head: head::Limits { head_bytes: 1024, target_bytes: 200, fields: 16 },
+    body_bytes: 64,
+};
+const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// What an owner sees: one word per answered request and event, in order.
+fn run(conn: &mut Conn) -> Vec<String> {
+    let mut events = Vec::new();
+    loop {
+        match conn.next(&LIMITS) {
+            Next::Answer(request) => {
+                let head = String::from_utf8_lossy(conn.head(&request)).into_owned();
+                let target = head.trim_start().split(' ').nth(1).unwrap_or_default();
+                let body = target.as_bytes().to_vec();
+                events.push(target.to_owned());
+                respond(conn, Status::Ok, &body);
+            }
+            Next::Refuse(reject) => {
+                events.push(reject.status().code().to_owned());
+                respond(conn, reject.status(), b"");
+            }
+            Next::Write => {
+                events.push("write".to_owned());
+                conn.sent(conn.outgoing().len());
+            }
+            Next::Shutdown => events.push("shutdown".to_owned()),
+            Next::Read => return events,
+            Next::Wait => panic!("nothing is computed here"),
+            Next::Close => {
+                events.push("close".to_owned());
+                return events;
+            }
+        }
+    }
+}
+
+fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
+    conn.respond(&Response { status, fields: Fields::Text, body }, DATE);
+}
+
+fn check(input: &str, expected: &str) {
+    let mut conn = Conn::new();
+    conn.receive(input.as_bytes());
+    assert_eq!(run(&mut conn).join(" "), expected, "{input:?}");
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn one_request_then_the_next() {
+    let mut conn = Conn::new();
+    assert_eq!(run(&mut conn), [""; 0]);
+    for target in ["/1", "/2"] {
+        conn.receive(get(target).as_bytes());
+        assert_eq!(run(&mut conn), [target, "write"]);
+    }
+    conn.receive_end();
+    assert_eq!(run(&mut conn), ["close"]);
+}
+
+#[test]
+fn pipelined_requests_share_a_write() {
+    check(&[get("/1"), get("/2"), get("/3")].concat(), "/1 /2 /3 write");
+}
+
+#[test]
+fn a_batch_has_a_bounded_number_of_answers() {
+    let depth = BATCH_ANSWERS_MAX as usize + 1;
+    let mut expected = vec!["/"; depth];
+    expected.insert(depth - 1, "write");
+    expected.push("write");
+    check(&get("/").repeat(depth), &expected.join(" "));
+}
+
+#[test]
+fn a_batch_has_a_bounded_number_of_bytes() {
+    let mut conn = Conn::new();
+    conn.receive(get("/").repeat(2).as_bytes());
+    assert!(matches!(conn.next(&LIMITS), Next::Answer(_)));
+    respond(&mut conn, Status::Ok, &vec![b'x'; BATCH_BYTES_HIGH]);
+    assert_eq!(conn.next(&LIMITS), Next::Write);
+    conn.sent(1);
+    assert_eq!(conn.next(&LIMITS), Next::Write, "a batch under way is written to its end");
+    conn.sent(conn.outgoing().len());
+    assert_eq!(run(&mut conn), ["/", "write"]);
+}
+
+#[test]
+fn the_last_answer_closes() {
+    let close = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    check(close, "/1 write close");
+    check(&format!("{close}{}", get("/2")), "/1 write shutdown");
+    check("GET /1 HTTP/1.0\r\n\r\n", "/1 write close");
+    check("GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "/1 write");
+}
+
+#[test]
+fn a_refusal_lingers() {
+    let mut conn = Conn::new();
+    conn.receive(b"BREW / HTTP/1.1\r\n\r\n");
+    assert_eq!(run(&mut conn), ["501", "write", "shutdown"]);
+    conn.receive(get("/1").as_bytes());
+    assert_eq!(run(&mut conn), [""; 0], "what comes after a refusal is no request");
+    conn.receive_end();
+    assert_eq!(run(&mut conn), ["close"]);
+}
+
+#[test]
+fn lingering_is_bounded() {
+    let mut conn = Conn::new();
+    conn.receive(b"\0");
+    run(&mut conn);
+    conn.receive(&vec![0; LINGER_BYTES_MAX as usize]);
+    assert_eq!(run(&mut conn), [""; 0]);
+    conn.receive(b"\0");
+    assert_eq!(run(&mut conn), ["close"]);
+}
+
+#[test]
+fn bodies_are_skipped_and_never_read_as_requests() {
+    let post = |fields: &str, body: &str| {
+        format!("POST /1 HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}{}", get("/2"))
+    };
+    let inner = get("/3");
+    check(&post(&format!("Content-Length: {}", inner.len()), &inner), "/1 /2 write");
+    let chunked = format!("{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
+    check(&post("Transfer-Encoding: chunked", &chunked), "/1 /2 write");
+    check(&post("Transfer-Encoding: chunked", "x"), "400 write shutdown");
+    check(&post("Content-Length: 65", ""), "413 write shutdown");
+}
+
+#[test]
+fn an_expectation_is_met_before_the_body_is_read() {
+    let mut conn = Conn::new();
+    let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    conn.receive(head.as_bytes());
+    assert_eq!(conn.next(&LIMITS), Next::Write);
+    assert_eq!(conn.outgoing(), response::CONTINUE);
+    assert_eq!(run(&mut conn), ["write"]);
+    conn.receive(b"abc");
+    assert_eq!(run(&mut conn), ["/1", "write"]);
+}
+
+#[test]
+fn half_closed_peers_are_answered() {
+    let mut conn = Conn::new();
+    conn.receive([get("/1"), get("/2")].concat().as_bytes());
+    conn.receive_end();
+    assert_eq!(run(&mut conn), ["/1", "/2", "write", "close"]);
+    let mut conn = Conn::new();
+    conn.receive(b"GET / HTT");
+    conn.receive_end();
+    assert_eq!(run(&mut conn), ["400", "write", "close"]);
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer() {
+    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
+    for _ in 0..2 {
+        conn.borrow_buffers(&mut buffers);
+        conn.receive(get("/1").as_bytes());
+        run(&mut conn);
+        conn.return_buffers(&mut buffers);
+        assert_eq!((conn.inbox.capacity(), conn.outbox.capacity()), (0, 0));
+    }
+    conn.borrow_buffers(&mut buffers);
+    conn.receive(b"GET /1 HTTP/1.1\r\nHo");
+    run(&mut conn);
+    conn.return_buffers(&mut buffers);
+    assert_eq!(conn.inbox.capacity(), 19, "just what has come of the head is kept");
+    conn.borrow_buffers(&mut buffers);
+    conn.receive(b"st: a\r\n\r\n");
+    assert_eq!(run(&mut conn), ["/1", "write"]);
+}
+
+#[test]
+fn time_limits() {
+    let waiting = |input: &str| {
+        let mut conn = Conn::new();
+        conn.receive(input.as_bytes());
+        run(&mut conn);
+        let waiting = conn.waiting().0;
+        conn.expire();
+        (waiting, run(&mut conn).join(" "))
+    };
+    assert_eq!(waiting(""), (Waiting::Head, "close".to_owned()));
+    assert_eq!(waiting("GET"), (Waiting::Head, "408 write shutdown".to_owned()));
+    assert_eq!(waiting(&get("/")), (Waiting::Idle, "close".to_owned()));
+    let body = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab";
+    assert_eq!(waiting(body), (Waiting::Body, "408 write shutdown".to_owned()));
+    assert_eq!(waiting("\0"), (Waiting::Linger, "close".to_owned()));
+}

@@ -1,0 +1,46 @@
+//! Once a worker is warm, a request allocates nothing.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod offline;
+
+use fibsrv::conn::Conn;
+use offline::Offline;
+
+fn check(request: &str) {
+    let mut offline = Offline::new(100);
+    let mut conn = Conn::new();
+    let mut turn = |offline: &mut Offline| {
+        offline.output.clear();
+        offline.turn(&mut conn, request.as_bytes());
+    };
+    turn(&mut offline);
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            turn(&mut offline);
+        }
+    });
+    assert_eq!(counted.count_total, 0, "{request:?}");
+    assert!(!offline.output.is_empty());
+}
+
+#[test]
+fn nothing_is_allocated_per_request() {
+    let fields = "Host: localhost:3000\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
+        Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+        Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\n\r\n";
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\n{fields}");
+    check(&get("/api/fibonacci/20"));
+    check(&get("/api/fibonacci/20").repeat(16));
+    check(&get("/api/fibonacci/100").replace("GET", "HEAD"));
+    check(&get("/api/fibonacci/x"));
+    check(&get("/api/fibonacci/101"));
+    check(&get("/nothing"));
+    check(&get("/healthz"));
+}
+
+#[test]
+fn the_measure_sees_an_allocation() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![1])));
+    assert_eq!(counted.count_total, 1);
+}

@@ -1,0 +1,17 @@
+//! Behaviour of the real executable over real sockets, on loopback and on ports the kernel chooses.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    reason = "a test that cannot go on has failed, and counters are whole numbers"
+)]
+
+mod support; // starts servers, speaks HTTP to them, and ends them
+
+mod api; // what each route answers
+mod metrics; // what /metrics tells, read by a parser that is not ours
+mod process; // start, errors at start, signals, several processes on a port
+mod protocol; // HTTP as seen from outside: pipelining, splits, closing

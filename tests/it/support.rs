@@ -1,0 +1,231 @@
+//! A server under test and a small HTTP client.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+/// Far more than anything here takes; a test that waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server, which is killed when the test is done with it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server on a port of its own.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_on("127.0.0.1:0", flags)
+    }
+
+    /// Starts a server on this address, and waits until it listens.
+    pub(crate) fn start_on(address: &str, flags: &[&str]) -> Self {
+        let mut child = command()
+            .args(["--listen", address])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a log line");
+        let (_, address) = line.trim().rsplit_once("listening on ").unwrap_or_else(|| {
+            panic!("the server did not say where it listens: {line:?}");
+        });
+        let address = address.parse().expect("an address");
+        Self { child, stdout, address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, as in `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status()
+            .expect("kill is there");
+        assert!(status.success());
+    }
+
+    /// Waits for the server's end; returns its status and the rest of its log.
+    pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        self.stdout.read_to_string(&mut log).expect("text");
+        (self.child.wait().expect("a child"), log)
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request for `target` on a connection of its own.
+    pub(crate) fn get(&self, target: &str) -> Reply {
+        self.connect().get(target)
+    }
+
+    /// Sends bytes and the end of the stream; returns all that comes back.
+    pub(crate) fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut client = self.connect();
+        client.send(bytes);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        client.read_to_end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is what a test may have wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The server's executable, without anything from the environment of the test.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fibsrv"));
+    command.env_clear();
+    command
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    pub(crate) fn get(&mut self, target: &str) -> Reply {
+        self.send(request("GET", target).as_bytes());
+        self.reply()
+    }
+
+    /// The next reply with content.
+    pub(crate) fn reply(&mut self) -> Reply {
+        self.next_reply(Content::Present)
+    }
+
+    /// The next reply, which answers HEAD.
+    pub(crate) fn reply_to_head(&mut self) -> Reply {
+        self.next_reply(Content::Absent)
+    }
+
+    fn next_reply(&mut self, content: Content) -> Reply {
+        loop {
+            if let Some((reply, used)) = Reply::parse(&self.received, content) {
+                self.received.drain(..used);
+                return reply;
+            }
+            assert!(self.read_more().expect("a reply") > 0, "the server closed: {self:?}");
+        }
+    }
+
+    fn read_more(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 4096];
+        let count = self.stream.read(&mut bytes)?;
+        self.received.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// All that comes until the server closes.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        while self.read_more().expect("an orderly end") > 0 {}
+        std::mem::take(&mut self.received)
+    }
+
+    /// Whether the server has closed in order, with nothing more to say.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.read_to_end().is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Present,
+    Absent,
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    /// The first reply in `bytes`, if it is complete, and its length.
+    fn parse(bytes: &[u8], content: Content) -> Option<(Self, usize)> {
+        let head_length = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = str::from_utf8(&bytes[..head_length]).expect("an ASCII head");
+        let mut lines = head.trim_end().split("\r\n");
+        let status_line = lines.next().expect("a status line");
+        let fields: Vec<(String, String)> = lines
+            .map(|line| line.split_once(": ").expect("a field"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut reply = Self {
+            status: status_line.split(' ').nth(1).expect("a code").parse().expect("a number"),
+            fields,
+            body: String::new(),
+        };
+        let length = match content {
+            Content::Present => {
+                reply.field("Content-Length").map_or(0, |text| text.parse().unwrap())
+            }
+            Content::Absent => 0,
+        };
+        let body = bytes.get(head_length..head_length + length)?;
+        reply.body = String::from_utf8(body.to_vec()).expect("text");
+        Some((reply, head_length + length))
+    }
+
+    /// Every reply in `bytes`, none of them to HEAD.
+    pub(crate) fn parse_all(mut bytes: &[u8]) -> Vec<Self> {
+        let mut replies = Vec::new();
+        while let Some((reply, length)) = Self::parse(bytes, Content::Present) {
+            replies.push(reply);
+            bytes = &bytes[length..];
+        }
+        assert!(bytes.is_empty(), "an incomplete reply: {}", bytes.escape_ascii());
+        replies
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// A request without content.
+pub(crate) fn request(method: &str, target: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")
+}

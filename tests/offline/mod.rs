@@ -1,0 +1,81 @@
+//! A connection and the application without a socket between them: bytes in, bytes out.
+//!
+//! Shared by the tests and benchmarks that need no network.
+
+use fibsrv::{
+    app::{Answer, App},
+    conn::{Buffers, Conn, Limits, Next},
+    fibonacci::Table,
+    http::head,
+    metrics::Build,
+};
+
+pub(crate) const LIMITS: Limits = Limits {
+    head: head::Limits { head_bytes: 8 * 1024, target_bytes: 4 * 1024, fields: 64 },
+    body_bytes: 1024 * 1024,
+};
+const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// What serves a connection, in place of the event loop.
+#[derive(Debug)]
+pub(crate) struct Offline {
+    pub(crate) app: App,
+    pub(crate) buffers: Buffers,
+    /// All that the connection has written.
+    pub(crate) output: Vec<u8>,
+}
+
+/// How a connection stands after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It would read on.
+    Open,
+    /// It would close.
+    Closed,
+}
+
+impl Offline {
+    pub(crate) fn new(table_last: u32) -> Self {
+        let build = Build { version: "", revision: "", rustc: "" };
+        let table = Table::new(table_last).expect("a table");
+        Self { app: App::new(table, build), buffers: Buffers::default(), output: Vec::new() }
+    }
+
+    /// Does what the loop would do until the connection wants to read or to close.
+    pub(crate) fn serve(&mut self, conn: &mut Conn) -> Standing {
+        loop {
+            match conn.next(&LIMITS) {
+                Next::Answer(request) => match self.app.answer(&request, conn.head(&request)) {
+                    Answer::Ready(response) => {
+                        let bytes = conn.respond(&response, DATE);
+                        self.app.count_response(bytes);
+                    }
+                    Answer::Scrape(format) => {
+                        conn.respond(&self.app.scrape(format, None), DATE);
+                    }
+                },
+                Next::Refuse(reject) => {
+                    conn.respond(&self.app.refuse(reject), DATE);
+                }
+                Next::Write => {
+                    self.app.settle(1_000);
+                    self.output.extend_from_slice(conn.outgoing());
+                    conn.sent(conn.outgoing().len());
+                }
+                Next::Shutdown => {}
+                Next::Read => return Standing::Open,
+                Next::Wait => panic!("every answer is made at once"),
+                Next::Close => return Standing::Closed,
+            }
+        }
+    }
+
+    /// A turn of the loop in which these bytes have come.
+    pub(crate) fn turn(&mut self, conn: &mut Conn, bytes: &[u8]) -> Standing {
+        conn.borrow_buffers(&mut self.buffers);
+        conn.receive(bytes);
+        let standing = self.serve(conn);
+        conn.return_buffers(&mut self.buffers);
+        standing
+    }
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The built server as its users meet it: curl, promtool, wrk, and a look at what it costs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+bin/fibsrv --listen 127.0.0.1:0 >"$log" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
+
+for _ in $(seq 200); do
+    address=$(sed -n 's/.*listening on //p' "$log")
+    [ -n "$address" ] && break
+    kill -0 "$server"
+    sleep 0.05
+done
+url="http://$address"
+
+fail() { echo "smoke: $*" >&2; exit 1; }
+
+[ "$(curl -fsS "$url/api/fibonacci/20")" = 6765 ] || fail "F(20)"
+[ "$(curl -fsS "$url/api/fibonacci/20" | wc -c)" -eq 4 ] || fail "the digits and nothing else"
+[ "$(curl -sS -o /dev/null -w '%{http_code}' "$url/api/fibonacci/x")" = 400 ] || fail "bad n"
+[ "$(curl -fsS -I "$url/api/fibonacci/20" | tr -d '\r' | sed -n 's/^Content-Length: //p')" = 4 ] || fail HEAD
+
+complaints=$(curl -fsS "$url/metrics" | promtool check metrics 2>&1) || fail "promtool: $complaints"
+[ -z "$complaints" ] || fail "promtool: $complaints"
+
+errors=$(wrk -t1 -c32 -d1s "$url/api/fibonacci/20" | grep -E 'Socket errors|Non-2xx' || true)
+[ -z "$errors" ] || fail "wrk: $errors"
+
+resident_kib=$(awk '/^VmRSS/ { print $2 }' "/proc/$server/status")
+[ "$resident_kib" -le 20480 ] || fail "$resident_kib KiB resident, more than 20 MiB"
+
+kill -TERM "$server"
+wait "$server" || fail "status $? after TERM"
+echo "smoke: all well, $resident_kib KiB resident under load"

@@ -1,0 +1,176 @@
+//! However a stream of bytes is split, the replies are the same.
+//!
+//! A corpus of streams, good and bad, is cut in two at every place, and taken byte by byte; then mutated
+//! streams are cut at random. A failure prints the seed; `FIBSRV_SPLIT_SEED` sets it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod offline;
+
+use fibsrv::conn::Conn;
+use offline::{Offline, Standing};
+
+/// What comes back for a stream that arrives in these pieces and then ends.
+fn replies<'p, I>(offline: &mut Offline, pieces: I) -> Vec<u8>
+where
+    I: IntoIterator<Item = &'p [u8]>,
+{
+    let mut conn = Conn::new();
+    offline.output.clear();
+    for piece in pieces {
+        if offline.turn(&mut conn, piece) == Standing::Closed {
+            return offline.output.clone();
+        }
+    }
+    conn.receive_end();
+    assert_eq!(offline.turn(&mut conn, b""), Standing::Closed, "the end of the stream ends it");
+    offline.output.clone()
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = get("/api/fibonacci/10");
+    let with = |line: &str, fields: &str, body: &str| {
+        format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}{last}")
+    };
+    let mut streams = vec![
+        get("/api/fibonacci/20"),
+        ["/api/fibonacci/0", "/api/fibonacci/x", "/nothing", "/healthz"].map(get).concat(),
+        get("/api/fibonacci/90").repeat(40),
+        format!("\r\n\r\n{last}\r\n{last}"),
+        with("HEAD /api/fibonacci/20", "", ""),
+        with("GET /a", "Connection: close\r\n", ""),
+        with("GET /a", "If-None-Match: \"20\", *\r\n", ""),
+        with("POST /a", "Content-Length: 5\r\n", "GET /"),
+        with("POST /a", "Content-Length: 0\r\n", ""),
+        with("POST /a", "Content-Length: 5\r\nContent-Length: 5\r\n", "GET /"),
+        with("POST /a", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        with("POST /a", "Content-Length: 2000000\r\n", ""),
+        with("POST /a", "Transfer-Encoding: chunked\r\n", "3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n"),
+        with("POST /a", "Transfer-Encoding: chunked\r\n", "3\r\nabcd\r\n0\r\n\r\n"),
+        with("POST /a", "Transfer-Encoding: chunked\r\n", "fffffffff\r\n"),
+        with("POST /a", "Transfer-Encoding: gzip\r\n", "x"),
+        with("PUT /a", "Expect: 100-continue\r\nContent-Length: 3\r\n", "abc"),
+        with("PUT /a", "Expect: nothing\r\nContent-Length: 3\r\n", "abc"),
+        with("BREW /a", "", ""),
+        with("OPTIONS *", "", ""),
+        with("CONNECT a:1", "", ""),
+        with("GET http://b/api/fibonacci/3?q", "", ""),
+        "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{last}"),
+        format!("GET / HTTP/1.3\r\nHost: a\r\n\r\n{last}"),
+        "GET / HTTP/2.0\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\nHost: a\n\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\n\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\n\rGET".to_owned(),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHo".to_owned(),
+        "\r".to_owned(),
+        "\n".to_owned(),
+        "\rX\r\n".to_owned(),
+        String::new(),
+        "\u{16}\u{3}\u{1}".to_owned(),
+        "G\0T / HTTP/1.1\r\n\r\n".to_owned(),
+    ];
+    let long = |line: String, fields: String| format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    streams.push(long(format!("GET /{}", "x".repeat(4095)), String::new()));
+    streams.push(long(format!("GET /{}", "x".repeat(4096)), String::new()));
+    streams.push(long("GET /".to_owned(), "A: b\r\n".repeat(64)));
+    streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8150))));
+    streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8200))));
+    streams.push("x".repeat(9000));
+    streams.into_iter().map(String::into_bytes).collect()
+}
+
+#[test]
+fn every_cut_in_two_and_byte_by_byte() {
+    let mut offline = Offline::new(100);
+    for stream in corpus() {
+        let whole = replies(&mut offline, [&stream[..]]);
+        let single = replies(&mut offline, stream.chunks(1));
+        assert_same(&stream, "byte by byte", &whole, &single);
+        // Of a long stream every place is tried near its ends, and one in seven between.
+        let places = (0..=stream.len())
+            .filter(|at| *at < 300 || stream.len() - at < 300 || at.is_multiple_of(7));
+        for at in places {
+            let (before, behind) = stream.split_at(at);
+            let cut = replies(&mut offline, [before, behind]);
+            assert_same(&stream, &format!("cut at {at}"), &whole, &cut);
+        }
+    }
+}
+
+#[test]
+fn mutated_streams_in_random_pieces() {
+    let seed = std::env::var_os("FIBSRV_SPLIT_SEED")
+        .map_or(1, |text| text.to_str().expect("UTF-8").parse().expect("a number"));
+    let mut random = Random(seed);
+    let corpus = corpus();
+    let mut offline = Offline::new(100);
+    for round in 0..20_000 {
+        let mut stream = corpus[random.below(corpus.len())].clone();
+        for _ in 0..random.below(4) {
+            mutate(&mut stream, &corpus, &mut random);
+        }
+        let whole = replies(&mut offline, [&stream[..]]);
+        let mut pieces = Vec::new();
+        let mut rest = &stream[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(1 + random.below(rest.len().min(40)));
+            pieces.push(piece);
+            rest = behind;
+        }
+        let cut = replies(&mut offline, pieces.iter().copied());
+        let how = format!("seed {seed}, round {round}, {} pieces", pieces.len());
+        assert_same(&stream, &how, &whole, &cut);
+    }
+}
+
+fn mutate(stream: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+    let at = random.below(stream.len() + 1);
+    match random.below(5) {
+        0 => stream.insert(at, b"\r\n\0 :;,/\x80G0"[random.below(11)]),
+        1 if at < stream.len() => {
+            stream.remove(at);
+        }
+        2 if at < stream.len() => stream[at] ^= 1 << random.below(8),
+        3 => stream.truncate(at),
+        _ => stream.extend_from_slice(&corpus[random.below(corpus.len())]),
+    }
+}
+
+fn assert_same(stream: &[u8], how: &str, expected: &[u8], found: &[u8]) {
+    let text =
+        |bytes: &[u8]| bytes.escape_ascii().to_string().chars().take(500).collect::<String>();
+    assert!(
+        expected == found,
+        "{how}\nstream:   {}\nexpected: {}\nfound:    {}",
+        text(stream),
+        text(expected),
+        text(found)
+    );
+}
+
+/// A linear congruential generator with the constants of Knuth's MMIX.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
