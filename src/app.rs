@@ -189,9 +189,13 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::{self, Scan};
+    use crate::http::{
+        head::{Limits, Parser},
+        scan::Scan,
+    };
 
-    const LIMITS: head::Limits = head::Limits { head_bytes: 8192, target_bytes: 4096, fields: 16 };
+    const LIMITS: Limits =
+        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0 };
     const BUILD: Build = Build { version: "1", revision: "r", rustc: "c" };
 
     fn app() -> App {
@@ -201,7 +205,8 @@ mod tests {
     /// Status and content of the answer to a request with these fields.
     fn ask(app: &mut App, line: &str, fields: &str) -> (&'static str, String) {
         let head = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let request = head::parse(head.as_bytes(), &mut Scan::new(), &LIMITS).unwrap().unwrap();
+        let request =
+            Parser::new(LIMITS).parse(head.as_bytes(), &mut Scan::default()).unwrap().unwrap();
         match app.answer(&request, head.as_bytes()) {
             Answer::Ready(response) => {
                 (response.status.code(), String::from_utf8(response.body.to_vec()).unwrap())

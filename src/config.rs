@@ -14,7 +14,7 @@ use clap::{Parser, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    conn, fibonacci,
+    fibonacci,
     http::head,
     timers::{CLASSES, Class},
 };
@@ -27,7 +27,7 @@ pub struct Config {
     /// The last n of the table.
     pub table_last: u32,
     /// Bounds on a request.
-    pub limits: conn::Limits,
+    pub limits: head::Limits,
     /// Most connections at a time.
     pub connections: usize,
     /// Time limits in nanoseconds, in the order of [`Class::ALL`].
@@ -178,8 +178,10 @@ impl Flags {
         Ok(Config {
             listen: self.listen.clone(),
             table_last: self.table,
-            limits: conn::Limits {
-                head: head::Limits { head_bytes, target_bytes, fields: self.max_fields },
+            limits: head::Limits {
+                head_bytes,
+                target_bytes,
+                fields: self.max_fields,
                 body_bytes: self.max_body.as_u64(),
             },
             connections: self.max_connections,
@@ -211,15 +213,15 @@ fn nanoseconds(flag: &str, time: Duration) -> Result<u64, UsageError> {
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string().replace(' ', "");
-        let head = &self.limits.head;
+        let limits = &self.limits;
         for address in &self.listen {
             writeln!(f, "--listen {address}")?;
         }
         writeln!(f, "--table {}", self.table_last)?;
-        writeln!(f, "--max-head {}", size(head.head_bytes as u64))?;
-        writeln!(f, "--max-target {}", size(head.target_bytes as u64))?;
-        writeln!(f, "--max-fields {}", head.fields)?;
-        writeln!(f, "--max-body {}", size(self.limits.body_bytes))?;
+        writeln!(f, "--max-head {}", size(limits.head_bytes as u64))?;
+        writeln!(f, "--max-target {}", size(limits.target_bytes as u64))?;
+        writeln!(f, "--max-fields {}", limits.fields)?;
+        writeln!(f, "--max-body {}", size(limits.body_bytes))?;
         writeln!(f, "--max-connections {}", self.connections)?;
         for (class, limit_ns) in Class::ALL.into_iter().zip(self.time_limits_ns) {
             let flag = match class {

@@ -12,7 +12,8 @@ use socket2::SockRef;
 use crate::{
     app::{Answer, App},
     clock::Clock,
-    conn::{self, Buffers, Conn, Next, Waiting},
+    conn::{Buffers, Conn, Next, Waiting},
+    http::head::Parser,
     process::Probe,
 };
 
@@ -26,8 +27,8 @@ pub struct Service {
     pub app: App,
     /// The time.
     pub clock: Clock,
-    /// Bounds on requests.
-    pub limits: conn::Limits,
+    /// Reads heads.
+    pub parser: Parser,
     /// What knows about the process, where that is to be had.
     pub probe: Option<Probe>,
     /// Lent to the connection whose turn it is.
@@ -77,7 +78,7 @@ enum Queue {
 
 impl Peer {
     /// A peer that has just been accepted.
-    pub const fn new(socket: TcpStream) -> Self {
+    pub fn new(socket: TcpStream) -> Self {
         Self { socket, conn: Conn::new(), wait: None, stream: Stream::Open }
     }
 
@@ -118,7 +119,7 @@ impl Peer {
     fn drive(&mut self, service: &mut Service) -> Turn {
         let mut queue = Queue::Unknown;
         loop {
-            match self.conn.next(&service.limits) {
+            match self.conn.next(&mut service.parser) {
                 Next::Answer(request) => {
                     let Service { app, clock, probe, .. } = service;
                     let response = match app.answer(&request, self.conn.head(&request)) {

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     conn::Buffers,
     fibonacci::Table,
+    http::head::Parser,
     listener::listen,
     metrics::Build,
     peer::{READ_BYTES, Service},
@@ -41,7 +42,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let service = Service {
         app: App::new(table, BUILD),
         clock: Clock::new(),
-        limits: config.limits,
+        parser: Parser::new(config.limits),
         probe: probe.ok(),
         buffers: Buffers::default(),
         input: Box::new([0; READ_BYTES]),

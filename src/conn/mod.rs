@@ -28,8 +28,9 @@ use crate::http::{
     body::{Framing, Skipper},
     date,
     fields::{Expectation, Persistence, Version},
-    head::{self, Request, Scan},
+    head::{Parser, Request},
     response::{self, Connection, Content, Response},
+    scan::Scan,
 };
 
 /// Most answers to one peer in one batch. What it pipelines beyond that has to wait until the other peers
@@ -39,15 +40,6 @@ pub const BATCH_ANSWERS_MAX: u32 = 32;
 pub const BATCH_BYTES_HIGH: usize = 32 * 1024;
 /// Most bytes that are read and discarded after the last answer, waiting for the peer's end of stream.
 pub const LINGER_BYTES_MAX: u32 = 256 * 1024;
-
-/// Bounds on what one request may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bounds on the head.
-    pub head: head::Limits,
-    /// Bytes of content in a body; beyond it 413.
-    pub body_bytes: u64,
-}
 
 /// One connection.
 ///
@@ -128,11 +120,11 @@ enum Incoming {
 
 impl Conn {
     /// A connection on which nothing has happened.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             inbox: Vec::new(),
             start: 0,
-            scan: Scan::new(),
+            scan: Scan::default(),
             outbox: Vec::new(),
             sent: 0,
             batch: Batch::Gathering(0),
@@ -164,13 +156,13 @@ impl Conn {
     }
 
     /// What to do now. Asking twice does no harm.
-    pub fn next(&mut self, limits: &Limits) -> Next {
+    pub fn next(&mut self, parser: &mut Parser) -> Next {
         if self.batch_is_complete() && !matches!(self.phase, Phase::Over) {
             self.batch = Batch::Flushing;
             return Next::Write;
         }
         match self.phase {
-            Phase::Head => self.read_head(limits),
+            Phase::Head => self.read_head(parser),
             Phase::Body { .. } => self.skip_body(),
             Phase::Refused(reject) => self.refuse(reject),
             Phase::Owing(_) => self.flush_or(Next::Wait),
@@ -206,7 +198,7 @@ impl Conn {
         }
         self.answered = self.answered.wrapping_add(1);
         self.start += owed.length;
-        self.scan = Scan::new();
+        self.scan.restart();
         self.phase = match owed.persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
@@ -302,11 +294,11 @@ impl Conn {
         next
     }
 
-    fn read_head(&mut self, limits: &Limits) -> Next {
+    fn read_head(&mut self, parser: &mut Parser) -> Next {
         let received = self.inbox.get(self.start..).unwrap_or_default();
-        match head::parse(received, &mut self.scan, &limits.head) {
+        match parser.parse(received, &mut self.scan) {
             Ok(Some(request)) if request.framing == Framing::Empty => self.hand_out(request, 0),
-            Ok(Some(request)) => match Skipper::new(request.framing, limits.body_bytes) {
+            Ok(Some(request)) => match Skipper::new(request.framing, parser.limits().body_bytes) {
                 Ok(skipper) => {
                     if request.expectation == Expectation::Continue {
                         self.outbox.extend_from_slice(response::CONTINUE);

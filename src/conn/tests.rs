@@ -1,19 +1,16 @@
 //! What an owner of a connection sees, without a socket.
 
 use super::*;
-use crate::http::{Status, response::Fields};
+use crate::http::{Status, head::Limits, response::Fields};
 
-const LIMITS: Limits = Limits {
-    head: head::Limits { head_bytes: 1024, target_bytes: 200, fields: 16 },
-    body_bytes: 64,
-};
+const LIMITS: Limits = Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64 };
 const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// What an owner sees: one word per answered request and event, in order.
 fn run(conn: &mut Conn) -> Vec<String> {
     let mut events = Vec::new();
     loop {
-        match conn.next(&LIMITS) {
+        match conn.next(&mut Parser::new(LIMITS)) {
             Next::Answer(request) => {
                 let head = String::from_utf8_lossy(conn.head(&request)).into_owned();
                 let target = head.trim_start().split(' ').nth(1).unwrap_or_default();
@@ -84,11 +81,15 @@ fn a_batch_has_a_bounded_number_of_answers() {
 fn a_batch_has_a_bounded_number_of_bytes() {
     let mut conn = Conn::new();
     conn.receive(get("/").repeat(2).as_bytes());
-    assert!(matches!(conn.next(&LIMITS), Next::Answer(_)));
+    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
     respond(&mut conn, Status::Ok, &vec![b'x'; BATCH_BYTES_HIGH]);
-    assert_eq!(conn.next(&LIMITS), Next::Write);
+    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
     conn.sent(1);
-    assert_eq!(conn.next(&LIMITS), Next::Write, "a batch under way is written to its end");
+    assert_eq!(
+        conn.next(&mut Parser::new(LIMITS)),
+        Next::Write,
+        "a batch under way is written to its end"
+    );
     conn.sent(conn.outgoing().len());
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
@@ -142,7 +143,7 @@ fn an_expectation_is_met_before_the_body_is_read() {
     let mut conn = Conn::new();
     let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     conn.receive(head.as_bytes());
-    assert_eq!(conn.next(&LIMITS), Next::Write);
+    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
     assert_eq!(conn.outgoing(), response::CONTINUE);
     assert_eq!(run(&mut conn), ["write"]);
     conn.receive(b"abc");

@@ -45,7 +45,7 @@ pub enum Condition {
 }
 
 /// What the fields seen so far come to.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     hosts: u32,
     length: Option<u64>,

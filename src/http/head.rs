@@ -10,15 +10,17 @@ use std::mem::MaybeUninit;
 
 use super::{
     Method, Reject, Span,
-    body::{Framing, is_token},
+    blocks::{Blocks, Hint},
+    body::Framing,
     fields::{Condition, Digest, Expectation, Persistence, Version},
+    scan::Scan,
     target::{self, Target},
 };
 
 /// Most field lines that any configuration may allow.
 pub const FIELDS_MAX: usize = 128;
 
-/// Bounds on a head.
+/// Bounds on a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of the whole head, from the first byte to the empty line; beyond it 431.
@@ -27,6 +29,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Field lines, at most [`FIELDS_MAX`]; beyond it 431.
     pub fields: usize,
+    /// Bytes of content; beyond it 413.
+    pub body_bytes: u64,
 }
 
 /// A request as far as the server cares. Owns nothing and borrows nothing: what it needs of the head's
@@ -53,98 +57,109 @@ pub struct Request {
     pub body_bytes: u64,
 }
 
-/// How far the search for the end of a head has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scan {
-    /// Every line end before here has been seen.
-    searched: usize,
-    /// Where the line under way begins.
-    line_start: usize,
-    /// The request line without its line end, once that has been seen.
-    request_line: Option<Span>,
+/// Parses heads, within limits.
+#[derive(Debug)]
+pub struct Parser {
+    limits: Limits,
+    blocks: Blocks,
 }
 
-/// Parses the head at the front of `bytes`.
-///
-/// `Ok(None)` means that it is not complete: call again with the same bytes and more behind them, and with
-/// the same `scan`, which must be fresh for a new head.
-pub fn parse(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Request>, Reject> {
-    // Nothing beyond the limit may sway the answer, or it would depend on how much came at once.
-    let window = bytes.get(..limits.head_bytes).unwrap_or(bytes);
-    let outcome = match scan.find_end(window) {
-        Ok(None) if window.len() < bytes.len() => Err(scan.what_is_too_long()),
-        Ok(Some(head)) => scan.tokenize(head, limits).map(Some),
-        Ok(None) => Ok(None),
-        Err(reject) => Err(reject),
-    };
-    match outcome {
-        Ok(Some(request)) => Ok(Some(request)),
-        // From here on it is cold. Whatever else is wrong, a bad request line is the answer.
-        Ok(None) => scan.check_request_line(window, limits).map(|()| None),
-        Err(reject) => Err(scan.check_request_line(window, limits).err().unwrap_or(reject)),
-    }
-}
-
-impl Scan {
-    /// A search that has not begun.
-    pub const fn new() -> Self {
-        Self { searched: 0, line_start: 0, request_line: None }
+impl Parser {
+    /// A parser that has seen nothing.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, blocks: Blocks::new() }
     }
 
-    /// Goes on looking for the empty line; returns the head once that is there.
-    fn find_end<'b>(&mut self, window: &'b [u8]) -> Result<Option<&'b [u8]>, Reject> {
-        while let Some(offset) =
-            window.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest))
+    /// The limits it keeps to.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Parses the head at the front of `bytes`.
+    ///
+    /// `Ok(None)` means that it is not complete: call again with the same bytes and more behind them, and
+    /// with the same `scan`, which must be at its start for a new head.
+    pub fn parse(&mut self, bytes: &[u8], scan: &mut Scan) -> Result<Option<Request>, Reject> {
+        if scan.is_at_start()
+            && let Some(request) = self.parse_familiar(bytes, scan.familiar)
         {
-            let line_feed = self.searched + offset;
-            match (window.get(self.line_start..line_feed), self.request_line) {
-                (Some([b'\r']), Some(_)) => return Ok(window.get(..=line_feed)),
-                // Empty lines before the request line are skipped (RFC 9112 section 2.2).
-                (Some([b'\r']), None) | (Some([.., b'\r']), Some(_)) => {}
-                (Some([.., b'\r']), None) => {
-                    self.request_line = Some(Span::new(self.line_start, line_feed - 1));
-                }
-                _ => return Err(Reject::BareLineFeed),
+            return Ok(Some(request));
+        }
+        // Nothing beyond the limit may sway the answer, or it would depend on how much came at once.
+        let window = bytes.get(..self.limits.head_bytes).unwrap_or(bytes);
+        let outcome = match scan.find_end(window) {
+            Ok(None) if window.len() < bytes.len() => Err(scan.what_is_too_long()),
+            Ok(Some(head)) => self.parse_whole(head, scan).map(Some),
+            Ok(None) => Ok(None),
+            Err(reject) => Err(reject),
+        };
+        match outcome {
+            Ok(Some(request)) => Ok(Some(request)),
+            // From here on it is cold. Whatever else is wrong, a bad request line is the answer.
+            Ok(None) => scan.check_request_line(window, &self.limits).map(|()| None),
+            Err(reject) => {
+                Err(scan.check_request_line(window, &self.limits).err().unwrap_or(reject))
             }
-            self.searched = line_feed + 1;
-            self.line_start = self.searched;
-        }
-        self.searched = window.len();
-        Ok(None)
-    }
-
-    /// Why a head whose end is not within the limit is refused.
-    const fn what_is_too_long(&self) -> Reject {
-        match self.request_line {
-            Some(_) => Reject::HeadTooLarge,
-            None => Reject::TargetTooLong,
         }
     }
 
-    /// Makes a request of a complete head.
-    fn tokenize(&self, head: &[u8], limits: &Limits) -> Result<Request, Reject> {
+    /// The short way: a request line, and behind it the fields of the request before. What is anything
+    /// else, or wrong in any way, takes the long way, and gets its answer there.
+    fn parse_familiar(&self, bytes: &[u8], familiar: Hint) -> Option<Request> {
+        let line_bytes = memchr::memchr(b'\n', bytes)? + 1;
+        let (line, behind) = bytes.split_at_checked(line_bytes)?;
+        let block = self.blocks.find(familiar, behind)?;
+        let head = bytes.get(..line_bytes + block.len())?;
+        let request_line = Span::new(0, line.strip_suffix(b"\r\n")?.len());
+        let mut parsed = httparse::Request::new(&mut []);
+        // Partial, as the fields are missing; the request line has been tokenized all the same.
+        let httparse::Status::Partial = parsed.parse(line).ok()? else { return None };
+        if head.len() > self.limits.head_bytes {
+            return None;
+        }
+        self.interpret(&parsed, head, request_line, block.digest()).ok()
+    }
+
+    /// The long way: makes a request of a complete head.
+    fn parse_whole(&mut self, head: &[u8], scan: &mut Scan) -> Result<Request, Reject> {
+        let line = scan.request_line.ok_or(Reject::RequestLine)?;
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let fields = fields.get_mut(..limits.fields).unwrap_or_default();
+        let fields = fields.get_mut(..self.limits.fields).unwrap_or_default();
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(head, fields) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             // httparse and the search above agree on where a head ends; should they ever not, refuse.
             Ok(_) => return Err(Reject::Field),
-            Err(httparse::Error::Version) => return self.tokenize_as_http11(head, limits),
+            Err(httparse::Error::Version) => {
+                return self.parse_whole(&as_http11(head, line)?, scan);
+            }
             Err(error) => return Err(error.into()),
-        }
-        let method = parsed.method.and_then(Method::from_token).ok_or(Reject::Method)?;
-        let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        let target_bytes = parsed.path.map_or(0, str::len);
-        if target_bytes > limits.target_bytes {
-            return Err(Reject::TargetTooLong);
         }
         let mut digest = Digest::default();
         for field in &*parsed.headers {
             digest.add(field.name, field.value)?;
         }
+        let request = self.interpret(&parsed, head, line, &digest)?;
+        let block = line.behind(head).strip_prefix(b"\r\n").unwrap_or_default();
+        scan.familiar = self.blocks.remember(block, &digest);
+        Ok(request)
+    }
+
+    /// Makes a request of a tokenized request line and of what the fields come to.
+    fn interpret(
+        &self,
+        parsed: &httparse::Request<'_, '_>,
+        head: &[u8],
+        line: Span,
+        digest: &Digest,
+    ) -> Result<Request, Reject> {
+        let method = parsed.method.and_then(Method::from_token).ok_or(Reject::Method)?;
+        let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        let target_bytes = parsed.path.map_or(0, str::len);
+        if target_bytes > self.limits.target_bytes {
+            return Err(Reject::TargetTooLong);
+        }
         digest.check_host(version)?;
-        let line = self.request_line.ok_or(Reject::RequestLine)?;
         let target = line.suffix(method.as_str().len() + 1).prefix(target_bytes);
         Ok(Request {
             method,
@@ -158,66 +173,19 @@ impl Scan {
             body_bytes: 0,
         })
     }
+}
 
-    /// Makes a request of a head whose version httparse does not take, by reading it as the highest minor
-    /// version there is (RFC 9110 section 6.2). Offsets stay what they were.
-    #[cold]
-    fn tokenize_as_http11(&self, head: &[u8], limits: &Limits) -> Result<Request, Reject> {
-        let line = self.request_line.ok_or(Reject::RequestLine)?;
-        let mut patched = head.to_vec();
-        match patched.get_mut(line.range()).and_then(<[u8]>::split_last_mut) {
-            Some((minor, before))
-                if before.ends_with(b"HTTP/1.") && matches!(minor, b'2'..=b'9') =>
-            {
-                *minor = b'1';
-            }
-            _ => return Err(Reject::RequestLine),
+/// A head whose version httparse does not take, as one of the highest minor version there is (RFC 9110
+/// section 6.2). Offsets stay what they were.
+#[cold]
+fn as_http11(head: &[u8], request_line: Span) -> Result<Vec<u8>, Reject> {
+    let mut patched = head.to_vec();
+    match patched.get_mut(request_line.range()).and_then(<[u8]>::split_last_mut) {
+        Some((minor, before)) if before.ends_with(b"HTTP/1.") && matches!(minor, b'2'..=b'9') => {
+            *minor = b'1';
+            Ok(patched)
         }
-        self.tokenize(&patched, limits)
-    }
-
-    /// What can be said against the request line, or against as much of it as has come: a client that
-    /// speaks TLS to a plain port, say, is told at its first byte.
-    #[cold]
-    fn check_request_line(&self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let line = match self.request_line {
-            Some(line) => line.of(bytes),
-            None => bytes.get(self.line_start..).unwrap_or_default(),
-        };
-        let method_length = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
-        match (line.get(method_length), self.request_line) {
-            (Some(b' '), _) if method_length > 0 => {}
-            // The start of an empty line, perhaps, or of a method.
-            (Some(b'\r'), None) if line.len() == 1 => return Ok(()),
-            (None, None) => return Ok(()),
-            _ => return Err(Reject::RequestLine),
-        }
-        if self.request_line.is_none() {
-            return Ok(());
-        }
-        let mut parts = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Reject::RequestLine);
-        };
-        match *version {
-            _ if target.is_empty() => Err(Reject::RequestLine),
-            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-                if major.is_ascii_digit() && minor.is_ascii_digit() =>
-            {
-                if target.len() > limits.target_bytes {
-                    Err(Reject::TargetTooLong)
-                } else if major != b'1' {
-                    Err(Reject::Version)
-                } else if str::from_utf8(method).ok().and_then(Method::from_token).is_none() {
-                    Err(Reject::Method)
-                } else {
-                    Ok(())
-                }
-            }
-            _ => Err(Reject::RequestLine),
-        }
+        _ => Err(Reject::RequestLine),
     }
 }
 
@@ -239,17 +207,24 @@ impl From<httparse::Error> for Reject {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head_bytes: 200, target_bytes: 40, fields: 4 };
+    const LIMITS: Limits = Limits { head_bytes: 200, target_bytes: 40, fields: 4, body_bytes: 0 };
 
     /// Parses `head` whole and byte by byte; both must agree.
     fn parse_both(head: &[u8]) -> Result<Option<Request>, Reject> {
-        let whole = parse(head, &mut Scan::new(), &LIMITS);
-        let mut scan = Scan::new();
+        let whole = Parser::new(LIMITS).parse(head, &mut Scan::default());
+        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
         let byte_by_byte = (1..=head.len())
-            .map(|length| parse(&head[..length], &mut scan, &LIMITS))
+            .map(|length| parser.parse(&head[..length], &mut scan))
             .find(|outcome| outcome != &Ok(None))
             .unwrap_or(Ok(None));
         assert_eq!(whole, byte_by_byte, "{}", head.escape_ascii());
+        // Once more, to a parser that has seen these fields and any others that were before.
+        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
+        for before in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], head] {
+            let _outcome = parser.parse(before, &mut scan);
+            scan.restart();
+            assert_eq!(whole, parser.parse(head, &mut scan.clone()), "{}", head.escape_ascii());
+        }
         whole
     }
 

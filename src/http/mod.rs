@@ -3,6 +3,7 @@
 //! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`head`],
 //! bodies skipped in [`body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
 
+mod blocks;
 pub mod body;
 pub mod date;
 pub mod etag;
@@ -10,6 +11,7 @@ pub mod fields;
 pub mod head;
 mod reject;
 pub mod response;
+pub mod scan;
 pub mod target;
 
 pub use reject::Reject;
@@ -44,6 +46,11 @@ impl Span {
     #[must_use]
     pub const fn prefix(self, length: usize) -> Self {
         Self::new(self.start as usize, self.start as usize + length)
+    }
+
+    /// What follows this span in `buffer`.
+    pub fn behind(self, buffer: &[u8]) -> &[u8] {
+        buffer.get(self.end as usize..).unwrap_or_default()
     }
 
     /// What follows the first `length` bytes of this span.
