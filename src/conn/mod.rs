@@ -295,6 +295,9 @@ impl Conn {
     }
 
     fn read_head(&mut self, parser: &mut Parser) -> Next {
+        if !self.has_input() && self.incoming == Incoming::Open {
+            return self.await_more();
+        }
         let received = self.inbox.get(self.start..).unwrap_or_default();
         match parser.parse(received, &mut self.scan) {
             Ok(Some(request)) if request.framing == Framing::Empty => self.hand_out(request, 0),

@@ -48,6 +48,16 @@ impl Span {
         Self::new(self.start as usize, self.start as usize + length)
     }
 
+    /// Length in bytes.
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there is nothing in it.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     /// What follows this span in `buffer`.
     pub fn behind(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.end as usize..).unwrap_or_default()

@@ -29,14 +29,17 @@ pub fn parse(method: Method, head: &[u8], span: Span) -> Result<Target, Reject> 
 /// A path and perhaps a query, each made of the characters of RFC 3986 section 3.3 and 3.4.
 fn path(head: &[u8], span: Span) -> Result<Target, Reject> {
     let target = span.of(head);
-    let length = run(target, PATH);
-    let (path, query) = target.split_at_checked(length).ok_or(Reject::Target)?;
-    match query.first() {
-        None => {}
-        Some(b'?') if run(query, QUERY) == query.len() && escapes_are_whole(query) => {}
-        Some(_) => return Err(Reject::Target),
+    if run(target, PATH) == target.len() {
+        return Ok(Target::Path(span)); // hot: nearly every path, without escapes and without query
     }
-    if !escapes_are_whole(path) {
+    let length = run(target, PATH | ESCAPE);
+    let (path, query) = target.split_at_checked(length).ok_or(Reject::Target)?;
+    let query_is_valid = match query.first() {
+        None => true,
+        Some(b'?') => run(query, QUERY | ESCAPE) == query.len() && escapes_are_whole(query),
+        Some(_) => false,
+    };
+    if !query_is_valid || !escapes_are_whole(path) {
         return Err(Reject::Target);
     }
     Ok(Target::Path(span.prefix(length)))
@@ -79,7 +82,7 @@ pub fn is_host(text: &[u8]) -> bool {
         let (address, rest) = text.split_at_checked(end + 1).unwrap_or((text, b""));
         (is_ip_literal(address.get(1..end).unwrap_or_default()), rest)
     } else {
-        let length = run(text, NAME);
+        let length = run(text, NAME | ESCAPE);
         let (name, rest) = text.split_at_checked(length).unwrap_or((text, b""));
         (escapes_are_whole(name), rest)
     };
@@ -99,7 +102,6 @@ fn is_ip_literal(address: &[u8]) -> bool {
             !version.is_empty()
                 && version.bytes().all(|byte| byte.is_ascii_hexdigit())
                 && !rest.is_empty()
-                && !rest.contains('%')
                 && rest.split(':').all(|part| run(part.as_bytes(), NAME) == part.len())
         });
     }
@@ -117,42 +119,31 @@ fn run(text: &[u8], class: u8) -> usize {
 const NAME: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
+/// What begins an escape, in each of them.
+const ESCAPE: u8 = 8;
 
 /// The classes of each byte. A lookup, as every byte of every target passes here.
 static CLASSES: [u8; 256] = classes();
 
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        classes[byte as usize] = match byte {
-            b'0'..=b'9'
-            | b'A'..=b'Z'
-            | b'a'..=b'z'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b'%'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'\''
-            | b'('
-            | b')'
-            | b'*'
-            | b'+'
-            | b','
-            | b';'
-            | b'=' => NAME | PATH | QUERY,
-            b'/' | b':' | b'@' => PATH | QUERY,
-            b'?' => QUERY,
-            _ => 0,
-        };
-        byte += 1;
-    }
+    mark(&mut classes, b"0123456789-._~", NAME | PATH | QUERY);
+    mark(&mut classes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", NAME | PATH | QUERY);
+    mark(&mut classes, b"abcdefghijklmnopqrstuvwxyz", NAME | PATH | QUERY);
+    mark(&mut classes, b"!$&'()*+,;=", NAME | PATH | QUERY);
+    mark(&mut classes, b"/:@", PATH | QUERY);
+    mark(&mut classes, b"?", QUERY);
+    mark(&mut classes, b"%", ESCAPE);
     classes
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
+const fn mark(classes: &mut [u8; 256], bytes: &[u8], class: u8) {
+    let mut at = 0;
+    while at < bytes.len() {
+        classes[bytes[at] as usize] = class;
+        at += 1;
+    }
 }
 
 /// Whether each `%` is followed by two hexadecimal digits.
