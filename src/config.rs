@@ -116,7 +116,7 @@ struct Flags {
     #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
     max_body: ByteSize,
 
-    /// Most connections at a time; beyond it new ones wait to be accepted
+    /// Most connections at a time; a new one takes the place of an idle one, or waits
     #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
     max_connections: usize,
 

@@ -4,7 +4,7 @@
 //!
 //! 1. [`config`]: what the program is told to do. [`worker`] makes the parts and runs them.
 //! 2. [`server`]: the event loop. [`listener`], [`signals`] and [`clock`] are its senses, [`peers`] and
-//!    [`timers`] its memory.
+//!    [`timers`] its memory, [`descriptors`] its bounds.
 //! 3. [`peer`]: one socket, and one turn of it.
 //! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
 //! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers.
@@ -16,6 +16,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod conn;
+pub mod descriptors;
 pub mod fibonacci;
 pub mod http;
 pub mod listener;

@@ -24,6 +24,8 @@ const EVENTS_MAX: usize = 1024;
 const ACCEPTS_PER_TURN: u32 = 64;
 /// How long accepting rests when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
+/// The least time between two complaints about being unable to accept.
+const COMPLAINT_PAUSE_NS: u64 = 10_000_000_000;
 
 /// Tokens count down from here for all that is not a peer, whose tokens are their keys from zero up.
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -40,6 +42,7 @@ pub struct Server {
     /// Peers that have used their share of the turn and may have more to do.
     again: Vec<usize>,
     connections_max: usize,
+    complaints: Complaints,
 }
 
 /// A listening socket, and what is known about its queue.
@@ -77,7 +80,16 @@ impl Server {
             poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;
             doors.push(Door { listener, queue: Queue::Waiting });
         }
-        Ok(Self { poll, signals, doors, peers, service, again: Vec::new(), connections_max })
+        Ok(Self {
+            poll,
+            signals,
+            doors,
+            peers,
+            service,
+            again: Vec::new(),
+            connections_max,
+            complaints: Complaints::default(),
+        })
     }
 
     /// Serves until told to stop.
@@ -122,7 +134,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let doors = self.doors.iter().filter_map(|door| match door.queue {
-            _ if self.is_full() => None,
+            _ if !self.has_room() => None,
             Queue::Empty => None,
             Queue::Waiting => Some(now_ns),
             Queue::Resting { until_ns } => Some(until_ns),
@@ -173,24 +185,51 @@ impl Server {
         self.peers.len() >= self.connections_max
     }
 
+    /// Whether one more connection can be taken, at worst in the place of an idle one.
+    fn has_room(&self) -> bool {
+        !self.is_full() || self.peers.oldest_idle().is_some()
+    }
+
+    /// When all places are taken, closes the kept connection that has been idle for longest. To be called
+    /// when somebody has come, and not before: a guess would close connections for nobody.
+    fn make_room(&mut self) {
+        if self.is_full()
+            && let Some(key) = self.peers.oldest_idle()
+        {
+            self.dismiss(key);
+        }
+    }
+
     /// Accepts from every listening socket where somebody may be waiting.
     fn accept(&mut self) {
         let now_ns = self.service.clock.now_ns();
         for index in 0..self.doors.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                let is_full = self.is_full();
+                let has_room = self.has_room();
                 let Some(door) = self.doors.get_mut(index) else { return };
                 let may_have_more = match door.queue {
                     Queue::Empty => false,
                     Queue::Waiting => true,
                     Queue::Resting { until_ns } => until_ns <= now_ns,
                 };
-                if is_full || !may_have_more {
+                if may_have_more && !has_room {
+                    let most = self.connections_max;
+                    self.complaints.tell(now_ns, || format!("{most} connections: others wait"));
+                }
+                if !may_have_more || !has_room {
                     break;
                 }
                 match door.listener.accept() {
-                    Ok((socket, _)) => self.admit(socket),
-                    Err(error) => door.queue = queue_after(&error, now_ns),
+                    Ok((socket, _)) => {
+                        self.make_room();
+                        self.admit(socket);
+                    }
+                    Err(error) => {
+                        door.queue = queue_after(&error, now_ns);
+                        if matches!(door.queue, Queue::Resting { .. }) {
+                            self.complaints.tell(now_ns, || format!("cannot accept: {error}"));
+                        }
+                    }
                 }
             }
         }
@@ -236,7 +275,21 @@ fn queue_after(error: &io::Error, now_ns: u64) -> Queue {
         // That one went away while it waited; the next may not have.
         Queue::Waiting
     } else {
-        warn!("cannot accept, resting: {error}");
         Queue::Resting { until_ns: now_ns.saturating_add(ACCEPT_PAUSE_NS) }
+    }
+}
+
+/// Complains about a state that lasts, a line now and then and not one for each time it is met.
+#[derive(Debug, Default)]
+struct Complaints {
+    silent_until_ns: u64,
+}
+
+impl Complaints {
+    fn tell(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
+        if now_ns >= self.silent_until_ns {
+            self.silent_until_ns = now_ns.saturating_add(COMPLAINT_PAUSE_NS);
+            warn!("{}", message());
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::Config,
     conn::Buffers,
+    descriptors,
     fibonacci::Table,
     http::head::Parser,
     listener::listen,
@@ -48,7 +49,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         input: Box::new([0; READ_BYTES]),
     };
     let peers = Peers::new(config.time_limits_ns);
-    let mut server = Server::new(listeners, peers, service, config.connections)?;
+    let connections_max = descriptors::connections_max(config.connections, listeners.len());
+    let mut server = Server::new(listeners, peers, service, connections_max)?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");

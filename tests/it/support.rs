@@ -26,12 +26,22 @@ impl Server {
 
     /// Starts a server on this address, and waits until it listens.
     pub(crate) fn start_on(address: &str, flags: &[&str]) -> Self {
-        let mut child = command()
-            .args(["--listen", address])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        let mut server = command();
+        server.args(["--listen", address]).args(flags);
+        Self::spawn(server)
+    }
+
+    /// Starts a server that may have so many files open.
+    pub(crate) fn start_with_files(files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let binary = env!("CARGO_BIN_EXE_fibsrv");
+        let script = format!("ulimit -n {files}; exec '{binary}' --listen 127.0.0.1:0");
+        shell.env_clear().arg("-c").arg(script);
+        Self::spawn(shell)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a log line");

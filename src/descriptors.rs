@@ -1,0 +1,42 @@
+//! How many connections the limit of open files allows.
+//!
+//! A server that learns of the limit from a failing `accept` cannot open the files of a scrape any more
+//! either. So descriptors are counted ahead, and accepting stops before there is none left.
+
+use log::warn;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not for connections: the standard streams, the poll, the signals' pair, and the
+/// files that a scrape opens, with some to spare.
+const RESERVED: usize = 16;
+
+/// The most connections, `wanted` or fewer, beside so many listening sockets. Raises the soft limit of
+/// open files to the hard one first.
+pub fn connections_max(wanted: usize, listeners: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("cannot raise the limit of open files: {error}");
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    affordable(wanted, listeners, files)
+}
+
+/// At least one, whatever the limit: then `accept` has to find out.
+fn affordable(wanted: usize, listeners: usize, files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    wanted.min(files.saturating_sub(RESERVED).saturating_sub(listeners)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_of_what_is_wanted_and_what_is_left() {
+        assert_eq!(affordable(100, 1, Some(64)), 64 - RESERVED - 1);
+        assert_eq!(affordable(10, 1, Some(64)), 10);
+        assert_eq!(affordable(100, 1, None), 100);
+        assert_eq!(affordable(100, 1, Some(3)), 1);
+    }
+}
