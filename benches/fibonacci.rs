@@ -1,10 +1,21 @@
-//! Looking a number up against computing it, and what the table costs at start.
+//! Looking a number up against computing it, by each way and beside GMP (`--features gmp`).
 
 use std::hint::black_box;
+use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use fibsrv::fibonacci::{DEFAULT_LAST, Table};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, check, doubling};
 use ibig::UBig;
+
+/// From everyday n to the cap.
+const NS: [u64; 12] = [
+    20, 94, 300, 1_000, 10_000, 10_001, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000,
+];
+
+/// Beyond this n ibig's conversion takes seconds, and so do n additions.
+const PLAIN_TO: u64 = 1_000_000;
+const ADDITIONS_TO: u64 = 100_000;
 
 /// F(n) by n ibig additions and one conversion, as the program we replace computes it.
 fn by_additions(n: u64) -> String {
@@ -16,16 +27,56 @@ fn by_additions(n: u64) -> String {
     current.to_string()
 }
 
+/// F(n) by GMP's own function and its conversion.
+#[cfg(feature = "gmp")]
+fn by_gmp(n: u64) -> String {
+    let n = u32::try_from(n).unwrap_or(u32::MAX);
+    rug::Integer::from(rug::Integer::fibonacci(n)).to_string_radix(10)
+}
+
 fn lookup_against_computation(criterion: &mut Criterion) {
     let Ok(table) = Table::new(DEFAULT_LAST) else { return };
+    let mut calculator = Calculator::default();
     let mut group = criterion.benchmark_group("F(n)");
-    for n in [20, 94, 300, 1_000, 10_000] {
-        group.bench_with_input(BenchmarkId::new("table", n), &n, |bencher, &n| {
-            bencher.iter(|| table.get(black_box(n)));
-        });
-        group.bench_with_input(BenchmarkId::new("additions", n), &n, |bencher, &n| {
-            bencher.iter(|| by_additions(black_box(n)));
-        });
+    for n in NS {
+        if n >= 300_000 {
+            group.sample_size(10).measurement_time(Duration::from_secs(3));
+        }
+        if n <= u64::from(DEFAULT_LAST) {
+            bench(&mut group, "table", n, |n| table.get(n));
+        }
+        bench(&mut group, "calculator", n, |n| calculator.compute(n));
+        #[cfg(feature = "gmp")]
+        bench(&mut group, "gmp", n, by_gmp);
+        if n <= PLAIN_TO {
+            bench(&mut group, "plain", n, doubling::digits);
+        }
+        if n <= ADDITIONS_TO {
+            bench(&mut group, "additions", n, by_additions);
+        }
+    }
+    group.finish();
+}
+
+fn bench<Answer>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    way: &str,
+    n: u64,
+    mut answer: impl FnMut(u64) -> Answer,
+) {
+    group.bench_with_input(BenchmarkId::new(way, n), &n, |bencher, &n| {
+        bencher.iter(|| answer(black_box(n)));
+    });
+}
+
+/// What is in the time of a computed answer: its check; and what is not: making the transforms.
+fn parts(criterion: &mut Criterion) {
+    let mut calculator = Calculator::default();
+    let mut group = criterion.benchmark_group("part");
+    for n in [10_001, 1_000_000] {
+        let digits = calculator.compute(n).digits;
+        bench(&mut group, "check", n, |n| check(n, &digits));
+        bench(&mut group, "first use", n, |n| Calculator::default().compute(n));
     }
     group.finish();
 }
@@ -40,5 +91,5 @@ fn construction(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(fibonacci, lookup_against_computation, construction);
+criterion_group!(fibonacci, lookup_against_computation, parts, construction);
 criterion_main!(fibonacci);

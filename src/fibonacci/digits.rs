@@ -13,7 +13,7 @@ const LOG10_SQRT_5: u128 = 6_446_860_392_593_097_242;
 ///
 /// By Binet's formula F(n) is the integer nearest to φⁿ/√5, so for n > 1 its length is
 /// ⌊n·log10 φ − log10 √5⌋ + 1. The fixed-point product is off by less than n·2^-64, and for no n up
-/// to ten million does the logarithm come that near to an integer (a test looks at each of them).
+/// to [`MAX_N`](super::MAX_N) does the logarithm come that near to an integer (a test looks at each).
 pub fn digit_count(n: u64) -> usize {
     let log10 = (u128::from(n) * LOG10_PHI).saturating_sub(LOG10_SQRT_5);
     usize::try_from(log10 >> 64).map_or(usize::MAX, |whole| whole + 1)
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_length_is_in_doubt() {
-        for n in 2..=10_000_000_u64 {
+        for n in 2..=crate::fibonacci::MAX_N {
             let log10 = u128::from(n) * LOG10_PHI - LOG10_SQRT_5;
             let doubt = u128::from(n);
             let above_integer = log10 & u128::from(u64::MAX);

@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn every_entry_is_what_ibig_says() {
-        let table = Table::new(3_000).unwrap();
+        let table = Table::new(DEFAULT_LAST).unwrap();
         let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
-        for n in 0..=3_000 {
+        for n in 0..=DEFAULT_LAST.into() {
             check(&table, n, &current.to_string());
             current += &next;
             std::mem::swap(&mut current, &mut next);
