@@ -12,6 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
 const BACKLOG: i32 = 4096;
 
+/// What a client may leave unread in the kernel, as far as the answers go: a batch, and some more.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
 /// Why there is no listening socket.
 #[derive(Debug)]
 pub struct ListenError {
@@ -52,6 +55,9 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
     // must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
+    // Inherited too, and it ends the kernel's own tuning, which would let each client that does not read
+    // hold megabytes. The kernel doubles it. Larger answers need more turns to go out, no more.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

@@ -129,11 +129,11 @@ impl Pool {
         Ok(pool)
     }
 
-    fn open(&mut self) -> io::Result<()> {
+    fn open(&mut self) -> io::Result<Id> {
         let id = self.swarm.open()?;
         self.waiting.insert(id, VecDeque::new());
         self.order.push_back(id);
-        Ok(())
+        Ok(id)
     }
 
     fn run(
@@ -192,16 +192,24 @@ impl Pool {
             match happening {
                 Happening::Connected | Happening::Flushed => {}
                 Happening::Arrived => self.hear(id),
-                Happening::Ended(_) => {
-                    let queue = self.waiting.remove(&id).unwrap_or_default();
-                    self.tally.failures.extend(queue.iter().map(|_| Instant::now()));
-                    self.tally.reopened += 1;
-                    self.order.retain(|other| *other != id);
-                    self.swarm.leave(id);
-                    self.open()?;
-                }
+                Happening::Ended(_) => self.replace(id)?,
             }
         }
+        Ok(())
+    }
+
+    /// The server has closed a connection: what had been sent on it is lost, what waits goes on another.
+    fn replace(&mut self, id: Id) -> io::Result<()> {
+        self.swarm.leave(id);
+        self.order.retain(|other| *other != id);
+        let mut queue = self.waiting.remove(&id).unwrap_or_default();
+        self.tally.failures.extend(queue.pop_front().map(|_| Instant::now()));
+        self.tally.reopened += 1;
+        let id = self.open()?;
+        if !queue.is_empty() {
+            self.swarm.say(id, ASK);
+        }
+        self.waiting.insert(id, queue);
         Ok(())
     }
 
