@@ -76,6 +76,7 @@ impl App {
     /// Answers what could not become a request.
     pub fn refuse(&mut self, reject: Reject) -> Response<'static> {
         let status = reject.status();
+        self.tally.counters.refuse(reject);
         self.tally.count_answer(Handler::None, None, status);
         Response { status, fields: Fields::Text, body: reject.text().as_bytes() }
     }
@@ -195,7 +196,7 @@ mod tests {
     };
 
     const LIMITS: Limits =
-        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0 };
+        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0, pipelined: 8 };
     const BUILD: Build = Build { version: "1", revision: "r", rustc: "c" };
 
     fn app() -> App {

@@ -116,6 +116,11 @@ struct Flags {
     #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
     max_body: ByteSize,
 
+    /// Most pipelined requests of a connection that are answered before others have their turn
+    #[arg(long, env = "FIBSRV_MAX_PIPELINED", value_name = "COUNT", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_pipelined: u32,
+
     /// Most connections at a time; a new one takes the place of an idle one, or waits
     #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
     max_connections: usize,
@@ -153,6 +158,14 @@ const HEAD_BYTES_MIN: u64 = 512;
 /// The greatest head limit.
 const HEAD_BYTES_MAX: u64 = 1024 * 1024;
 
+impl Config {
+    /// The time limit for a write, as a duration.
+    pub fn write_timeout(&self) -> Duration {
+        let limit_ns = self.time_limits_ns.get(Class::Write as usize);
+        Duration::from_nanos(limit_ns.copied().unwrap_or_default())
+    }
+}
+
 impl Flags {
     /// Makes a configuration of the flags, if they go together.
     fn check(&self) -> Result<Config, UsageError> {
@@ -183,6 +196,7 @@ impl Flags {
                 target_bytes,
                 fields: self.max_fields,
                 body_bytes: self.max_body.as_u64(),
+                pipelined: self.max_pipelined,
             },
             connections: self.max_connections,
             time_limits_ns,
@@ -222,6 +236,7 @@ impl fmt::Display for Config {
         writeln!(f, "--max-target {}", size(limits.target_bytes as u64))?;
         writeln!(f, "--max-fields {}", limits.fields)?;
         writeln!(f, "--max-body {}", size(limits.body_bytes))?;
+        writeln!(f, "--max-pipelined {}", limits.pipelined)?;
         writeln!(f, "--max-connections {}", self.connections)?;
         for (class, limit_ns) in Class::ALL.into_iter().zip(self.time_limits_ns) {
             let flag = match class {
@@ -261,7 +276,7 @@ mod tests {
         assert_eq!(
             effective(&[]),
             "--listen [::]:3000\n--table 10000\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
-             --max-fields 64\n--max-body 1.0MiB\n--max-connections 100000\n--head-timeout 10s\n\
+             --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
              --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--log-level info\n"
         );
     }
@@ -289,6 +304,8 @@ mod tests {
             &["--max-target", "0"],
             &["--max-fields", "0"],
             &["--max-fields", "129"],
+            &["--max-pipelined", "0"],
+            &["--max-pipelined", "1025"],
             &["--max-connections", "0"],
             &["--head-timeout", "0s"],
             &["--head-timeout", "2days"],

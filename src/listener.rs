@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use mio::net::TcpListener;
@@ -12,8 +13,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
 const BACKLOG: i32 = 4096;
 
-/// What a client may leave unread in the kernel, as far as the answers go: a batch, and some more.
-const SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// What a client may leave unread in the kernel: about a batch of answers. The kernel doubles it, for its
+/// own bookkeeping.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+
+/// What of a client's requests may wait in the kernel while it does not read its answers. Doubled as well;
+/// half of it is the window that the client sees.
+const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Why there is no listening socket.
 #[derive(Debug)]
@@ -37,17 +43,19 @@ impl std::error::Error for ListenError {
 /// Opens a non-blocking listening socket that shares its port with others of the same user
 /// (`SO_REUSEPORT`). The IPv6 wildcard address takes IPv4 as well; on a host without IPv6 it stands for the
 /// IPv4 one.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let outcome = match open(address) {
+///
+/// `unacknowledged` is the longest time for which a peer may take nothing of what has been sent to it.
+pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListener, ListenError> {
+    let outcome = match open(address, unacknowledged) {
         Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), unacknowledged)
         }
         outcome => outcome,
     };
     outcome.map_err(|source| ListenError { address, source })
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -55,9 +63,13 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
     // must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
-    // Inherited too, and it ends the kernel's own tuning, which would let each client that does not read
-    // hold megabytes. The kernel doubles it. Larger answers need more turns to go out, no more.
+    // Inherited too, and they end the kernel's own tuning, which would let each client that does not read
+    // hold megabytes. Large answers need more turns to go out.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    // Inherited as well: a connection that was closed in order while its peer still had to take something,
+    // and does not, is ended by the kernel after this time.
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -75,6 +87,10 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+        super::listen(address, Duration::from_secs(10))
+    }
 
     #[test]
     fn two_sockets_share_a_port() {

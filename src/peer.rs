@@ -92,14 +92,32 @@ impl Peer {
         self.stream = Stream::Ending;
     }
 
-    /// Takes in that the deadline has come, before a turn.
-    pub fn expire(&mut self) {
-        if let Some((Waiting::Write, _)) = self.wait.take() {
-            // What it did not read is still in the kernel's buffer, and an orderly close would leave it
-            // there for minutes: reset instead. Failing means that the peer has done so already.
-            drop(SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)));
+    /// Takes in that the deadline has come, and counts it; to be followed by a turn.
+    pub fn expire(&mut self, app: &App) {
+        let closings = &app.counters().closings;
+        match self.conn.waiting().0 {
+            // Refused, with 408: that is counted as any other refusal.
+            Waiting::Head if self.conn.has_input() => {}
+            Waiting::Body | Waiting::Answer => {}
+            Waiting::Head => closings.head_timeout.add(1),
+            Waiting::Idle => closings.idle_timeout.add(1),
+            Waiting::Write => {
+                closings.write_timeout.add(1);
+                self.reset_when_closed();
+            }
+            Waiting::Linger => {
+                closings.linger_timeout.add(1);
+                self.reset_when_closed();
+            }
         }
         self.conn.expire();
+    }
+
+    /// What the peer did not read is still in the kernel's buffer, and an orderly close would leave it
+    /// there for minutes.
+    fn reset_when_closed(&self) {
+        // Failing means that the peer has reset the connection already.
+        drop(SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)));
     }
 
     /// What the peer waits for, if that is another wait than the last one asked about.
@@ -175,6 +193,9 @@ impl Peer {
             return Ok(Queue::Drained);
         }
         self.conn.receive(input.get(..count).unwrap_or_default());
+        if is_full {
+            self.conn.leave_unread();
+        }
         // A short read has taken all there was, and the next arrival makes an edge: asking again would
         // only yield WouldBlock. But the end of the stream that the poll has told makes no further edge.
         Ok(if is_full || self.stream == Stream::Ending { Queue::HasMore } else { Queue::Drained })

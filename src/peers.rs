@@ -82,8 +82,8 @@ impl Peers {
         self.timers.pop_expired(now_ns)
     }
 
-    /// The kept connection that has been idle for longest.
-    pub fn oldest_idle(&self) -> Option<usize> {
+    /// The kept connection that has been idle for longest, and since when.
+    pub fn oldest_idle(&self) -> Option<(usize, u64)> {
         self.timers.oldest(Class::Idle)
     }
 

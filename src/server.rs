@@ -24,6 +24,9 @@ const EVENTS_MAX: usize = 1024;
 const ACCEPTS_PER_TURN: u32 = 64;
 /// How long accepting rests when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
+/// How long a kept connection must have been idle before it may be closed in favour of a new one. The busy
+/// are idle as well, for moments.
+const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 /// The least time between two complaints about being unable to accept.
 const COMPLAINT_PAUSE_NS: u64 = 10_000_000_000;
 
@@ -60,6 +63,8 @@ enum Queue {
     Empty,
     /// Somebody may be waiting.
     Waiting,
+    /// Somebody may be waiting, and all places are taken.
+    Shut,
     /// Somebody may be waiting, but it is of no use to try before this time.
     Resting { until_ns: u64 },
 }
@@ -112,7 +117,9 @@ impl Server {
                         }
                     }
                     Token(key) if key > FIRST_LISTENER - self.doors.len() => {
-                        if let Some(door) = self.doors.get_mut(FIRST_LISTENER - key) {
+                        if let Some(door) = self.doors.get_mut(FIRST_LISTENER - key)
+                            && door.queue == Queue::Empty
+                        {
                             door.queue = Queue::Waiting;
                         }
                     }
@@ -133,11 +140,11 @@ impl Server {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
+        let room_ns = self.next_room_ns(now_ns);
         let doors = self.doors.iter().filter_map(|door| match door.queue {
-            _ if !self.has_room() => None,
             Queue::Empty => None,
-            Queue::Waiting => Some(now_ns),
-            Queue::Resting { until_ns } => Some(until_ns),
+            Queue::Waiting | Queue::Shut => room_ns,
+            Queue::Resting { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
         });
         let deadline_ns = doors.chain(self.peers.next_deadline_ns()).min()?;
         Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
@@ -158,10 +165,15 @@ impl Server {
             Turn::Blocked => self.peers.set_deadline(key, self.service.clock.now_ns()),
             Turn::Yielded => {
                 self.peers.set_deadline(key, self.service.clock.now_ns());
-                self.again.push(key);
+                self.come_back_to(key);
             }
             Turn::Over => self.dismiss(key),
         }
+    }
+
+    fn come_back_to(&mut self, key: usize) {
+        self.service.app.counters().turns_yielded.add(1);
+        self.again.push(key);
     }
 
     fn dismiss(&mut self, key: usize) {
@@ -175,7 +187,7 @@ impl Server {
     fn expire(&mut self) {
         while let Some(key) = self.peers.pop_expired(self.service.clock.now_ns()) {
             if let Some(peer) = self.peers.get_mut(key) {
-                peer.expire();
+                peer.expire(&self.service.app);
                 self.give_turn(key);
             }
         }
@@ -185,52 +197,74 @@ impl Server {
         self.peers.len() >= self.connections_max
     }
 
-    /// Whether one more connection can be taken, at worst in the place of an idle one.
-    fn has_room(&self) -> bool {
-        !self.is_full() || self.peers.oldest_idle().is_some()
+    /// When one more connection can be taken, at worst in the place of an idle one; never, as far as we
+    /// know, if none is idle.
+    fn next_room_ns(&self, now_ns: u64) -> Option<u64> {
+        if !self.is_full() {
+            return Some(now_ns);
+        }
+        let (_, idle_since_ns) = self.peers.oldest_idle()?;
+        Some(idle_since_ns.saturating_add(EVICTABLE_AFTER_NS).max(now_ns))
     }
 
     /// When all places are taken, closes the kept connection that has been idle for longest. To be called
     /// when somebody has come, and not before: a guess would close connections for nobody.
     fn make_room(&mut self) {
         if self.is_full()
-            && let Some(key) = self.peers.oldest_idle()
+            && let Some((key, _)) = self.peers.oldest_idle()
         {
+            self.service.app.counters().closings.evicted.add(1);
             self.dismiss(key);
         }
     }
 
     /// Accepts from every listening socket where somebody may be waiting.
     fn accept(&mut self) {
-        let now_ns = self.service.clock.now_ns();
         for index in 0..self.doors.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                let has_room = self.has_room();
-                let Some(door) = self.doors.get_mut(index) else { return };
-                let may_have_more = match door.queue {
-                    Queue::Empty => false,
-                    Queue::Waiting => true,
-                    Queue::Resting { until_ns } => until_ns <= now_ns,
-                };
-                if may_have_more && !has_room {
-                    let most = self.connections_max;
-                    self.complaints.tell(now_ns, || format!("{most} connections: others wait"));
-                }
-                if !may_have_more || !has_room {
+                if !self.accept_from(index) {
                     break;
                 }
-                match door.listener.accept() {
-                    Ok((socket, _)) => {
-                        self.make_room();
-                        self.admit(socket);
-                    }
-                    Err(error) => {
-                        door.queue = queue_after(&error, now_ns);
-                        if matches!(door.queue, Queue::Resting { .. }) {
-                            self.complaints.tell(now_ns, || format!("cannot accept: {error}"));
-                        }
-                    }
+            }
+        }
+    }
+
+    /// Accepts once, if that may succeed; says whether it may be tried again.
+    fn accept_from(&mut self, index: usize) -> bool {
+        let now_ns = self.service.clock.now_ns();
+        let has_room = self.next_room_ns(now_ns) == Some(now_ns);
+        let Some(door) = self.doors.get_mut(index) else { return false };
+        let may_have_more = match door.queue {
+            Queue::Empty => false,
+            Queue::Waiting | Queue::Shut => true,
+            Queue::Resting { until_ns } => until_ns <= now_ns,
+        };
+        if !may_have_more {
+            return false;
+        }
+        let pauses = &self.service.app.counters().accept_pauses;
+        if !has_room {
+            if std::mem::replace(&mut door.queue, Queue::Shut) != Queue::Shut {
+                pauses.full.add(1);
+                let most = self.connections_max;
+                self.complaints.tell(now_ns, || format!("{most} connections: others wait"));
+            }
+            return false;
+        }
+        match door.listener.accept() {
+            Ok((socket, _)) => {
+                door.queue = Queue::Waiting;
+                self.make_room();
+                self.admit(socket);
+                true
+            }
+            Err(error) => {
+                door.queue = queue_after(&error, now_ns);
+                if matches!(door.queue, Queue::Resting { .. }) {
+                    pauses.error.add(1);
+                    self.complaints.tell(now_ns, || format!("cannot accept: {error}"));
                 }
+                door.queue == Queue::Waiting
             }
         }
     }
@@ -250,7 +284,7 @@ impl Server {
         let key = self.peers.insert(peer);
         self.peers.set_deadline(key, self.service.clock.now_ns());
         if turn == Turn::Yielded {
-            self.again.push(key);
+            self.come_back_to(key);
         }
         if let Err(error) = self.register(key) {
             error!("cannot watch a connection: {error}");

@@ -112,10 +112,11 @@ impl Timers {
         Some(key)
     }
 
-    /// The key that has waited longest in `class`.
-    pub fn oldest(&self, class: Class) -> Option<usize> {
+    /// The key that has waited longest in `class`, and since when.
+    pub fn oldest(&self, class: Class) -> Option<(usize, u64)> {
         let list = self.lists.get(class as usize)?;
-        (list.first != NONE).then_some(list.first as usize)
+        let link = self.links.get(list.first as usize)?;
+        Some((list.first as usize, link.deadline_ns.saturating_sub(list.limit_ns)))
     }
 
     /// Gives memory back that keys from `keys` on have used. They have no deadlines any more.
@@ -165,9 +166,9 @@ mod tests {
             timers.set(key, Class::Idle, now_ns);
         }
         timers.set(0, Class::Idle, 3);
-        assert_eq!(timers.oldest(Class::Idle), Some(1));
+        assert_eq!(timers.oldest(Class::Idle), Some((1, 1)));
         timers.set(1, Class::Write, 4);
-        assert_eq!(timers.oldest(Class::Idle), Some(2));
+        assert_eq!(timers.oldest(Class::Idle), Some((2, 2)));
         assert_eq!(expired(&mut timers, 100), [2, 0, 1]);
     }
 

@@ -32,7 +32,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
     let mut listeners = Vec::new();
     for address in &config.listen {
-        listeners.push(listen(*address)?);
+        listeners.push(listen(*address, config.write_timeout())?);
     }
     let probe = Probe::new();
     if let Err(error) = &probe {

@@ -28,16 +28,15 @@ use crate::http::{
     body::{Framing, Skipper},
     date,
     fields::{Expectation, Persistence, Version},
-    head::{Parser, Request},
+    head::{Limits, Parser, Request},
     response::{self, Connection, Content, Response},
     scan::Scan,
 };
 
-/// Most answers to one peer in one batch. What it pipelines beyond that has to wait until the other peers
-/// had their turn.
-pub const BATCH_ANSWERS_MAX: u32 = 32;
 /// No further answer joins a batch of this many bytes.
-pub const BATCH_BYTES_HIGH: usize = 32 * 1024;
+pub const BATCH_BYTES_HIGH: usize = 16 * 1024;
+/// A peer that takes so many bytes of a batch has made progress, and gets the time for a write anew.
+pub const WRITE_QUANTUM: usize = 64 * 1024;
 /// Most bytes that are read and discarded after the last answer, waiting for the peer's end of stream.
 pub const LINGER_BYTES_MAX: u32 = 256 * 1024;
 
@@ -57,8 +56,8 @@ pub struct Conn {
     /// How much of the outbox has been written.
     sent: usize,
     batch: Batch,
-    /// Requests answered or refused so far, modulo 2^32.
-    answered: u32,
+    /// Counts what tells one wait from the next: answers, and quanta written, modulo 2^32.
+    progress: u32,
     phase: Phase,
     incoming: Incoming,
 }
@@ -114,7 +113,11 @@ enum Ending {
 /// The receiving side of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Incoming {
+    /// More may come.
     Open,
+    /// More has come, and has not been read yet.
+    Unread,
+    /// All has been received.
     Ended,
 }
 
@@ -128,7 +131,7 @@ impl Conn {
             outbox: Vec::new(),
             sent: 0,
             batch: Batch::Gathering(0),
-            answered: 0,
+            progress: 0,
             phase: Phase::Head,
             incoming: Incoming::Open,
         }
@@ -136,6 +139,9 @@ impl Conn {
 
     /// Takes in bytes that the peer sent. Call it after [`Next::Read`] only: that is what bounds the inbox.
     pub fn receive(&mut self, bytes: &[u8]) {
+        if self.incoming == Incoming::Unread {
+            self.incoming = Incoming::Open;
+        }
         match &mut self.phase {
             Phase::Lingering(allowance) => {
                 match allowance.checked_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) {
@@ -150,6 +156,11 @@ impl Conn {
         }
     }
 
+    /// Takes in that there is more to be read than what was received last.
+    pub const fn leave_unread(&mut self) {
+        self.incoming = Incoming::Unread;
+    }
+
     /// Takes in that the peer will send no more. What it has sent is still answered.
     pub const fn receive_end(&mut self) {
         self.incoming = Incoming::Ended;
@@ -157,7 +168,7 @@ impl Conn {
 
     /// What to do now. Asking twice does no harm.
     pub fn next(&mut self, parser: &mut Parser) -> Next {
-        if self.batch_is_complete() && !matches!(self.phase, Phase::Over) {
+        if self.batch_is_complete(parser.limits()) && !matches!(self.phase, Phase::Over) {
             self.batch = Batch::Flushing;
             return Next::Write;
         }
@@ -167,11 +178,11 @@ impl Conn {
             Phase::Refused(reject) => self.refuse(reject),
             Phase::Owing(_) => self.flush_or(Next::Wait),
             Phase::Closing(_) if self.has_outgoing() => self.flush_or(Next::Wait),
-            Phase::Closing(Ending::Lingering) if self.incoming == Incoming::Open => {
+            Phase::Closing(Ending::Lingering) if self.incoming != Incoming::Ended => {
                 self.phase = Phase::Lingering(LINGER_BYTES_MAX);
                 Next::Shutdown
             }
-            Phase::Lingering(_) if self.incoming == Incoming::Open => Next::Read,
+            Phase::Lingering(_) if self.incoming != Incoming::Ended => Next::Read,
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Next::Close,
         }
     }
@@ -196,13 +207,13 @@ impl Conn {
         if let Batch::Gathering(answers) = &mut self.batch {
             *answers += 1;
         }
-        self.answered = self.answered.wrapping_add(1);
+        self.progress = self.progress.wrapping_add(1);
         self.start += owed.length;
         self.scan.restart();
         self.phase = match owed.persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
-                let unread = self.has_input();
+                let unread = self.has_input() || self.incoming == Incoming::Unread;
                 self.start = self.inbox.len();
                 Phase::Closing(if unread { Ending::Lingering } else { owed.ending })
             }
@@ -217,7 +228,11 @@ impl Conn {
 
     /// Takes in that the first `count` bytes of [`Self::outgoing`] have been written.
     pub fn sent(&mut self, count: usize) {
+        let quanta = self.sent / WRITE_QUANTUM;
         self.sent += count;
+        if self.sent / WRITE_QUANTUM > quanta {
+            self.progress = self.progress.wrapping_add(1);
+        }
         debug_assert!(self.sent <= self.outbox.len(), "more sent than there was");
         if !self.has_outgoing() {
             self.outbox.clear();
@@ -232,31 +247,31 @@ impl Conn {
     }
 
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number
-    /// that tells one such wait from the next of the same kind.
+    /// that tells one such wait from the next of the same kind: each has a time limit of its own.
     pub fn waiting(&self) -> (Waiting, u32) {
         let waiting = match self.phase {
             Phase::Lingering(_) | Phase::Over => Waiting::Linger,
             _ if self.has_outgoing() => Waiting::Write,
-            Phase::Head if self.answered > 0 && !self.has_input() => Waiting::Idle,
+            Phase::Head if self.progress > 0 && !self.has_input() => Waiting::Idle,
             Phase::Head => Waiting::Head,
             Phase::Body { .. } => Waiting::Body,
             Phase::Refused(_) | Phase::Owing(_) => Waiting::Answer,
             Phase::Closing(_) => Waiting::Linger,
         };
-        (waiting, self.answered)
+        (waiting, self.progress)
     }
 
     /// Takes in that the time for what [`Self::waiting`] tells is up. Ask [`Self::next`] what that means.
     ///
-    /// A peer that has begun a request is told so with 408 (RFC 9110 section 15.5.9); to one that has
-    /// said nothing there is nothing to answer.
+    /// A peer that has begun a request is told so with 408 (RFC 9110 section 15.5.9). A kept connection is
+    /// shut before it is closed: what its peer has not taken yet shall not stay in the kernel for minutes,
+    /// and one that is alive closes at once. To whoever has said nothing there is nothing to answer.
     pub fn expire(&mut self) {
         self.phase = match self.waiting().0 {
-            Waiting::Head if self.has_input() => Phase::Refused(Reject::Timeout),
-            Waiting::Body => Phase::Refused(Reject::Timeout),
-            Waiting::Head | Waiting::Idle | Waiting::Write | Waiting::Answer | Waiting::Linger => {
-                Phase::Over
-            }
+            Waiting::Head if self.has_input() => Phase::Refused(Reject::HeadTimeout),
+            Waiting::Body => Phase::Refused(Reject::BodyTimeout),
+            Waiting::Idle => Phase::Closing(Ending::Lingering),
+            Waiting::Head | Waiting::Write | Waiting::Answer | Waiting::Linger => Phase::Over,
         };
     }
 
@@ -276,11 +291,11 @@ impl Conn {
         self.sent < self.outbox.len()
     }
 
-    fn batch_is_complete(&self) -> bool {
+    fn batch_is_complete(&self, limits: &Limits) -> bool {
         match self.batch {
             Batch::Flushing => true,
             Batch::Gathering(answers) => {
-                answers >= BATCH_ANSWERS_MAX || self.outbox.len() >= BATCH_BYTES_HIGH
+                answers >= limits.pipelined || self.outbox.len() >= BATCH_BYTES_HIGH
             }
         }
     }
@@ -295,7 +310,7 @@ impl Conn {
     }
 
     fn read_head(&mut self, parser: &mut Parser) -> Next {
-        if !self.has_input() && self.incoming == Incoming::Open {
+        if !self.has_input() && self.incoming != Incoming::Ended {
             return self.await_more();
         }
         let received = self.inbox.get(self.start..).unwrap_or_default();
@@ -343,7 +358,7 @@ impl Conn {
     /// Reads on, if there can be more.
     fn await_more(&mut self) -> Next {
         match self.incoming {
-            Incoming::Open => self.flush_or(Next::Read),
+            Incoming::Open | Incoming::Unread => self.flush_or(Next::Read),
             Incoming::Ended => self.refuse(Reject::Incomplete),
         }
     }

@@ -1,9 +1,10 @@
 //! What an owner of a connection sees, without a socket.
 
 use super::*;
-use crate::http::{Status, head::Limits, response::Fields};
+use crate::http::{Status, response::Fields};
 
-const LIMITS: Limits = Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64 };
+const LIMITS: Limits =
+    Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64, pipelined: 8 };
 const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// What an owner sees: one word per answered request and event, in order.
@@ -70,7 +71,7 @@ fn pipelined_requests_share_a_write() {
 
 #[test]
 fn a_batch_has_a_bounded_number_of_answers() {
-    let depth = BATCH_ANSWERS_MAX as usize + 1;
+    let depth = LIMITS.pipelined as usize + 1;
     let mut expected = vec!["/"; depth];
     expected.insert(depth - 1, "write");
     expected.push("write");
@@ -194,8 +195,32 @@ fn time_limits() {
     };
     assert_eq!(waiting(""), (Waiting::Head, "close".to_owned()));
     assert_eq!(waiting("GET"), (Waiting::Head, "408 write shutdown".to_owned()));
-    assert_eq!(waiting(&get("/")), (Waiting::Idle, "close".to_owned()));
+    assert_eq!(waiting(&get("/")), (Waiting::Idle, "shutdown".to_owned()));
     let body = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab";
     assert_eq!(waiting(body), (Waiting::Body, "408 write shutdown".to_owned()));
     assert_eq!(waiting("\0"), (Waiting::Linger, "close".to_owned()));
+}
+
+#[test]
+fn a_large_batch_gets_time_for_each_quantum() {
+    let mut conn = Conn::new();
+    conn.receive(get("/").as_bytes());
+    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    respond(&mut conn, Status::Ok, &vec![b'x'; 2 * WRITE_QUANTUM]);
+    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
+    let first = conn.waiting();
+    conn.sent(WRITE_QUANTUM - 1);
+    assert_eq!(conn.waiting(), first, "less than a quantum is no progress");
+    conn.sent(1);
+    assert_eq!(conn.waiting().0, Waiting::Write);
+    assert_ne!(conn.waiting(), first);
+}
+
+#[test]
+fn what_the_kernel_still_holds_is_not_met_with_a_reset() {
+    let last = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut conn = Conn::new();
+    conn.receive(last.as_bytes());
+    conn.leave_unread();
+    assert_eq!(run(&mut conn), ["/1", "write", "shutdown"]);
 }

@@ -20,7 +20,7 @@ use super::{
 /// Most field lines that any configuration may allow.
 pub const FIELDS_MAX: usize = 128;
 
-/// Bounds on a request.
+/// Bounds on requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of the whole head, from the first byte to the empty line; beyond it 431.
@@ -31,6 +31,8 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of content; beyond it 413.
     pub body_bytes: u64,
+    /// Requests of one connection that are answered before others have their turn; beyond it they wait.
+    pub pipelined: u32,
 }
 
 /// A request as far as the server cares. Owns nothing and borrows nothing: what it needs of the head's
@@ -205,7 +207,8 @@ impl From<httparse::Error> for Reject {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head_bytes: 200, target_bytes: 40, fields: 4, body_bytes: 0 };
+    const LIMITS: Limits =
+        Limits { head_bytes: 200, target_bytes: 40, fields: 4, body_bytes: 0, pipelined: 8 };
 
     /// Parses `head` whole and byte by byte; both must agree.
     fn parse_both(head: &[u8]) -> Result<Option<Request>, Reject> {

@@ -26,8 +26,10 @@ pub enum Reject {
     Chunk,
     /// The peer stopped sending in the middle of a request (RFC 9112 section 8).
     Incomplete,
-    /// The head or the body took too long to arrive.
-    Timeout,
+    /// The head took too long to arrive.
+    HeadTimeout,
+    /// The body took too long to arrive.
+    BodyTimeout,
     /// The body is longer than the limit.
     BodyTooLarge,
     /// The target is longer than the limit.
@@ -45,6 +47,52 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// Every reason, in the order of the discriminants.
+    pub const ALL: [Self; 18] = [
+        Self::RequestLine,
+        Self::BareLineFeed,
+        Self::Field,
+        Self::Host,
+        Self::Target,
+        Self::Length,
+        Self::TransferCoding,
+        Self::Chunk,
+        Self::Incomplete,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::Expectation,
+        Self::HeadTooLarge,
+        Self::TooManyFields,
+        Self::Method,
+        Self::Version,
+    ];
+
+    /// The reason in a word, for the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestLine => "request_line",
+            Self::BareLineFeed => "bare_line_feed",
+            Self::Field => "field",
+            Self::Host => "host",
+            Self::Target => "target",
+            Self::Length => "length",
+            Self::TransferCoding => "transfer_coding",
+            Self::Chunk => "chunk",
+            Self::Incomplete => "incomplete",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::Expectation => "expectation",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyFields => "too_many_fields",
+            Self::Method => "method",
+            Self::Version => "version",
+        }
+    }
+
     /// The status that answers this refusal.
     pub const fn status(self) -> Status {
         match self {
@@ -57,7 +105,7 @@ impl Reject {
             | Self::TransferCoding
             | Self::Chunk
             | Self::Incomplete => Status::BadRequest,
-            Self::Timeout => Status::RequestTimeout,
+            Self::HeadTimeout | Self::BodyTimeout => Status::RequestTimeout,
             Self::BodyTooLarge => Status::ContentTooLarge,
             Self::TargetTooLong => Status::UriTooLong,
             Self::Expectation => Status::ExpectationFailed,
@@ -79,7 +127,8 @@ impl Reject {
             Self::TransferCoding => "the only transfer coding understood is chunked, once\n",
             Self::Chunk => "the chunked body is malformed\n",
             Self::Incomplete => "the request is incomplete\n",
-            Self::Timeout => "the request took too long to arrive\n",
+            Self::HeadTimeout => "the request head took too long to arrive\n",
+            Self::BodyTimeout => "the request body took too long to arrive\n",
             Self::BodyTooLarge => "the request body is too large\n",
             Self::TargetTooLong => "the request target is too long\n",
             Self::Expectation => "the only expectation understood is 100-continue\n",
@@ -87,6 +136,29 @@ impl Reject {
             Self::TooManyFields => "the request has too many header fields\n",
             Self::Method => "the request method is not known\n",
             Self::Version => "the HTTP version is not supported, use HTTP/1.1\n",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_follows_the_discriminants_and_the_words_differ() {
+        let mut words: Vec<&str> = Reject::ALL.into_iter().map(Reject::as_str).collect();
+        for (index, reject) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!(reject as usize, index);
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reject::ALL.len());
+    }
+
+    #[test]
+    fn every_reason_is_told_in_one_line() {
+        for text in Reject::ALL.map(Reject::text) {
+            assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
         }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! To add a metric: a field at the end of [`Slot`], one in [`Snapshot`], and a family in [`exposition`].
 
+pub mod connections;
 pub mod durations;
 pub mod exposition;
 pub mod format;
@@ -20,7 +21,12 @@ pub use {durations::Durations, format::Format, requests::Handler, requests::Requ
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use {durations::DurationTotals, requests::SERIES};
+use crate::http::Reject;
+use {
+    connections::{AcceptPauses, Closings},
+    durations::DurationTotals,
+    requests::SERIES,
+};
 
 /// Room for one [`Slot`], in bytes: a page, so that two workers never write to the same cache line.
 pub const SLOT_BYTES_MAX: usize = 4096;
@@ -55,6 +61,14 @@ pub struct Slot {
     pub workers: Gauge,
     /// How often the slot's owner was replaced after dying.
     pub worker_restarts: Counter,
+    /// Requests refused before they reached a route, in the order of [`Reject::ALL`].
+    pub refusals: [Counter; Reject::ALL.len()],
+    /// Connections that this server has closed of its own accord.
+    pub closings: Closings,
+    /// How often accepting has paused.
+    pub accept_pauses: AcceptPauses,
+    /// Turns that ended with requests of the same peer left.
+    pub turns_yielded: Counter,
 }
 
 impl Slot {
@@ -69,6 +83,17 @@ impl Slot {
             connections_accepted: Counter::new(),
             workers: Gauge::new(),
             worker_restarts: Counter::new(),
+            refusals: [const { Counter::new() }; Reject::ALL.len()],
+            closings: Closings::new(),
+            accept_pauses: AcceptPauses::new(),
+            turns_yielded: Counter::new(),
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, reject: Reject) {
+        if let Some(counter) = self.refusals.get(reject as usize) {
+            counter.add(1);
         }
     }
 
@@ -186,6 +211,14 @@ pub struct Snapshot {
     pub workers: u64,
     /// Workers replaced after dying.
     pub worker_restarts: u64,
+    /// Requests refused, in the order of [`Reject::ALL`].
+    pub refusals: [u64; Reject::ALL.len()],
+    /// Connections closed by this server, in the order of [`Closings::REASONS`].
+    pub closings: [u64; Closings::REASONS.len()],
+    /// Pauses in accepting, in the order of [`AcceptPauses::REASONS`].
+    pub accept_pauses: [u64; AcceptPauses::REASONS.len()],
+    /// Turns that ended with requests of the same peer left.
+    pub turns_yielded: u64,
     /// Whether the slots summed up are those of every process on the port. No slot knows that: who maps
     /// the shared memory sets it.
     pub is_shared: bool,
@@ -214,6 +247,10 @@ impl Snapshot {
             connections_accepted: 0,
             workers: 0,
             worker_restarts: 0,
+            refusals: [0; Reject::ALL.len()],
+            closings: [0; Closings::REASONS.len()],
+            accept_pauses: [0; AcceptPauses::REASONS.len()],
+            turns_yielded: 0,
             is_shared: false,
         }
     }
@@ -226,6 +263,10 @@ impl Snapshot {
         self.response_sizes.add(&slot.response_sizes);
         self.connections_accepted += slot.connections_accepted.get();
         self.worker_restarts += slot.worker_restarts.get();
+        add_each(&mut self.refusals, &slot.refusals);
+        add_each(&mut self.closings, slot.closings.counters());
+        add_each(&mut self.accept_pauses, slot.accept_pauses.counters());
+        self.turns_yielded += slot.turns_yielded.get();
     }
 
     /// Adds the state of the owner of `slot`, who must be alive: a dead one has no connections.
@@ -252,7 +293,8 @@ impl SizeTotals {
 }
 
 /// Adds each counter to the total in the same place.
-fn add_each(totals: &mut [u64], counters: &[Counter]) {
+#[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
+fn add_each<'a>(totals: &mut [u64], counters: impl IntoIterator<Item = &'a Counter>) {
     for (total, counter) in totals.iter_mut().zip(counters) {
         *total += counter.get();
     }
@@ -303,6 +345,10 @@ mod tests {
             slot.connections.add(n);
             slot.connections_accepted.add(2 * n);
             slot.worker_restarts.add(3 * n);
+            slot.refuse(Reject::HeadTimeout);
+            slot.closings.evicted.add(n);
+            slot.accept_pauses.error.add(n);
+            slot.turns_yielded.add(n);
         }
         let snapshot = Snapshot::of(slots.iter());
         assert_eq!(snapshot.requests.iter().sum::<u64>(), 321);
@@ -312,6 +358,9 @@ mod tests {
         assert_eq!(snapshot.response_sizes, SizeTotals { bytes: 321_000, count: 321 });
         assert_eq!((snapshot.connections, snapshot.connections_accepted), (321, 642));
         assert_eq!((snapshot.workers, snapshot.worker_restarts), (3, 963));
+        assert_eq!(snapshot.refusals[Reject::HeadTimeout as usize], 3);
+        assert_eq!((snapshot.closings, snapshot.accept_pauses), ([0, 0, 0, 0, 321], [0, 321]));
+        assert_eq!(snapshot.turns_yielded, 321);
         assert_eq!(Snapshot::of([].iter()), Snapshot::empty());
     }
 

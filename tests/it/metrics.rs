@@ -1,6 +1,6 @@
 //! What `/metrics` tells, read by a parser that is not ours.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write as _};
 
 use nom_openmetrics::parser;
 
@@ -70,6 +70,93 @@ fn each_request_is_counted_once_and_at_once() {
     ] {
         assert!(samples.get(key).is_some_and(|value| *value > 0.0), "{key}");
     }
+}
+
+/// What a server has counted under `name`, by reason, without what is zero.
+fn reasons(server: &Server, name: &str) -> Vec<(String, f64)> {
+    let start = format!("{name}{{reason=");
+    let found = samples(server, "*/*").into_iter().filter(|(_, count)| *count > 0.0);
+    found
+        .filter_map(|(key, count)| {
+            Some((key.strip_prefix(&start)?.trim_end_matches('}').to_owned(), count))
+        })
+        .collect()
+}
+
+#[test]
+fn refusals_are_counted_by_reason() {
+    let server = Server::start(&["--head-timeout", "100ms", "--body-timeout", "100ms"]);
+    let put = |fields: &str| format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+    let bad = [
+        ("chunk", put("Transfer-Encoding: chunked") + "x"),
+        ("body_too_large", put("Content-Length: 99999999")),
+        ("expectation", put("Expect: tea")),
+        ("field", put("A : b")),
+        ("head_too_large", put(&"A: b\r\n".repeat(2000))),
+        ("host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("length", put("Content-Length: x")),
+        ("method", "BREW / HTTP/1.1\r\n\r\n".to_owned()),
+        ("target_too_long", format!("GET /{}", "x".repeat(10_000))),
+        ("too_many_fields", put(&"A: b\r\n".repeat(65))),
+        ("version", "GET / HTTP/2.0\r\n\r\n".to_owned()),
+        ("head_timeout", "GET".to_owned()),
+        ("body_timeout", put("Content-Length: 2")),
+    ];
+    let mut expected: Vec<(String, f64)> = Vec::new();
+    for (reason, input) in bad {
+        let mut client = server.connect();
+        client.send(input.as_bytes());
+        assert!(client.reply().status >= 400);
+        expected.push((reason.to_owned(), 1.0));
+    }
+    expected.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(reasons(&server, "fibsrv_requests_refused_total"), expected);
+}
+
+#[test]
+fn closings_are_counted_by_reason() {
+    let flags = ["--head-timeout", "100ms", "--idle-timeout", "100ms", "--write-timeout", "100ms"];
+    let server = Server::start(&flags);
+    let mut kept = server.connect();
+    kept.get("/healthz");
+    assert!(server.connect().is_closed(), "silent");
+    assert!(kept.is_closed(), "idle");
+    drop(kept);
+    let deaf = server.connect();
+    let asks = request("GET", "/api/fibonacci/10000").repeat(50);
+    // Until the server has had enough of a client that asks and does not read.
+    let end = loop {
+        if let Err(error) = deaf.stream().write_all(asks.as_bytes()) {
+            break error.kind();
+        }
+    };
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+    let found = reasons(&server, "fibsrv_connections_cut_off_total");
+    let expected = ["head_timeout", "idle_timeout", "write_timeout"];
+    assert_eq!(found, expected.map(|reason| (reason.to_owned(), 1.0)));
+    drop(deaf);
+}
+
+#[test]
+fn places_that_are_taken_are_counted() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let mut first = server.connect();
+    first.get("/healthz");
+    assert_eq!(reasons(&server, "fibsrv_accept_pauses_total"), [("full".to_owned(), 1.0)]);
+    assert!(first.is_closed(), "it was idle for a second");
+    let evicted = reasons(&server, "fibsrv_connections_cut_off_total");
+    assert_eq!(evicted, [("evicted".to_owned(), 1.0)]);
+}
+
+#[test]
+fn turns_that_leave_requests_for_later_are_counted() {
+    let server = Server::start(&["--max-pipelined", "4"]);
+    let mut client = server.connect();
+    client.send(request("GET", "/healthz").repeat(9).as_bytes());
+    for _ in 0..9 {
+        assert_eq!(client.reply().status, 200);
+    }
+    assert_eq!(samples(&server, "*/*")["fibsrv_turns_yielded_total{}"], 2.0);
 }
 
 #[test]

@@ -10,8 +10,13 @@ use fibsrv::{
     metrics::Build,
 };
 
-const LIMITS: Limits =
-    Limits { head_bytes: 8 * 1024, target_bytes: 4 * 1024, fields: 64, body_bytes: 1024 * 1024 };
+const LIMITS: Limits = Limits {
+    head_bytes: 8 * 1024,
+    target_bytes: 4 * 1024,
+    fields: 64,
+    body_bytes: 1024 * 1024,
+    pipelined: 32,
+};
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// What serves a connection, in place of the event loop.

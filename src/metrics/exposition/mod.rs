@@ -1,0 +1,224 @@
+//! Which metrics are exposed, under which names, and what they mean.
+//!
+//! Every series is written on every scrape, also while it is zero, so that rates are right from the first
+//! request on. How a sample is spelled is the business of `text`.
+
+use crate::http::Reject;
+
+use super::{
+    Build, Format, Handler, Process, SizeTotals, Snapshot,
+    connections::{AcceptPauses, Closings},
+    durations::{BUCKETS, DurationTotals},
+    requests::SERIES,
+    text::{Kind, Labels, Value, Writer},
+};
+
+/// Appends the exposition to `out`. Without `process` (no `/proc`) its families are left out: a guess
+/// would be worse than a gap.
+pub fn render(
+    out: &mut Vec<u8>,
+    format: Format,
+    snapshot: &Snapshot,
+    process: Option<&Process>,
+    build: &Build,
+) {
+    let mut writer = Writer::new(out, format);
+    write_requests(&mut writer, &snapshot.requests);
+    write_refusals(&mut writer, snapshot);
+    write_durations(&mut writer, &snapshot.request_durations);
+    write_sizes(&mut writer, snapshot);
+    write_connections(&mut writer, snapshot);
+    write_workers(&mut writer, snapshot);
+    write_build(&mut writer, build);
+    if let Some(process) = process {
+        write_process(&mut writer, process);
+    }
+    writer.finish();
+}
+
+fn write_requests(writer: &mut Writer<'_>, requests: &[u64; SERIES.len()]) {
+    let mut family = writer.family(
+        Kind::Counter,
+        "fibsrv_requests",
+        "Requests answered. Handler none: no route matched, or the request was refused before \
+         routing; method none: refused before the method was known.",
+    );
+    for (series, count) in SERIES.iter().zip(requests) {
+        let labels = [
+            ("handler", series.handler.as_str()),
+            ("method", series.method_label()),
+            ("code", series.code_label()),
+        ];
+        family.sample(&labels, Value::Count(*count));
+    }
+}
+
+fn write_durations(writer: &mut Writer<'_>, by_handler: &[DurationTotals; Handler::ALL.len()]) {
+    let mut family = writer.family(
+        Kind::Histogram,
+        "fibsrv_request_duration_seconds",
+        "Time in seconds from the wake-up of the event loop that brought the request's last byte \
+         until its response was ready to be written. Pipelined requests of one batch are measured \
+         together.",
+    );
+    for (handler, totals) in Handler::ALL.iter().zip(by_handler) {
+        let handler = ("handler", handler.as_str());
+        let mut cumulative = 0;
+        for (bucket, count) in BUCKETS.iter().zip(&totals.buckets) {
+            cumulative += count;
+            family.part("_bucket", &[handler, ("le", bucket.le)], Value::Count(cumulative));
+        }
+        family.part("_sum", &[handler], Value::Nanoseconds(totals.sum_ns));
+        family.part("_count", &[handler], Value::Count(cumulative));
+    }
+}
+
+fn write_sizes(writer: &mut Writer<'_>, snapshot: &Snapshot) {
+    let mut write = |name, help, totals: &SizeTotals| {
+        let mut family = writer.family(Kind::Summary, name, help);
+        family.part("_sum", NO_LABELS, Value::Count(totals.bytes));
+        family.part("_count", NO_LABELS, Value::Count(totals.count));
+    };
+    write(
+        "fibsrv_request_size_bytes",
+        "Bytes of requests as they came over the wire, head and body.",
+        &snapshot.request_sizes,
+    );
+    write(
+        "fibsrv_response_size_bytes",
+        "Bytes of responses as they go over the wire, head and body.",
+        &snapshot.response_sizes,
+    );
+}
+
+fn write_refusals(writer: &mut Writer<'_>, snapshot: &Snapshot) {
+    write_reasons(
+        writer,
+        "fibsrv_requests_refused",
+        "Requests refused before they reached a route, by reason. They are among the requests \
+         answered, with handler none and method none.",
+        &Reject::ALL.map(Reject::as_str),
+        &snapshot.refusals,
+    );
+}
+
+/// Connections, and what this server did to them of its own accord.
+fn write_connections(writer: &mut Writer<'_>, snapshot: &Snapshot) {
+    write_gauge(writer, "fibsrv_connections", "Connections open now.", snapshot.connections);
+    // Not fibsrv_connections_total: in OpenMetrics a counter's family is named without _total, and the
+    // gauge has that name already.
+    write_counter(
+        writer,
+        "fibsrv_connections_accepted",
+        "Connections accepted.",
+        snapshot.connections_accepted,
+    );
+    write_reasons(
+        writer,
+        "fibsrv_connections_cut_off",
+        "Connections closed by the server because something did not happen in time, or to make \
+         room for new ones (evicted), by reason.",
+        &Closings::REASONS,
+        &snapshot.closings,
+    );
+    write_reasons(
+        writer,
+        "fibsrv_accept_pauses",
+        "Pauses in accepting, which leave new connections waiting in the kernel: all places were \
+         taken (full), or the system had no descriptor or memory left (error).",
+        &AcceptPauses::REASONS,
+        &snapshot.accept_pauses,
+    );
+    write_counter(
+        writer,
+        "fibsrv_turns_yielded",
+        "Turns that ended with more to do for the same connection, so that others had theirs.",
+        snapshot.turns_yielded,
+    );
+}
+
+fn write_workers(writer: &mut Writer<'_>, snapshot: &Snapshot) {
+    write_gauge(writer, "fibsrv_workers", "Worker processes alive now.", snapshot.workers);
+    write_counter(
+        writer,
+        "fibsrv_worker_restarts",
+        "Worker processes replaced after they died.",
+        snapshot.worker_restarts,
+    );
+    write_gauge(
+        writer,
+        "fibsrv_metrics_shared",
+        "1 if these metrics are the sum over all processes on the port, 0 if each process counts \
+         for itself.",
+        u64::from(snapshot.is_shared),
+    );
+}
+
+fn write_build(writer: &mut Writer<'_>, build: &Build) {
+    let labels = [("version", build.version), ("revision", build.revision), ("rustc", build.rustc)];
+    writer
+        .family(
+            Kind::Gauge,
+            "fibsrv_build_info",
+            "Always 1; the labels name the version, the source revision and the compiler.",
+        )
+        .sample(&labels, Value::Count(1));
+}
+
+/// The standard process metrics, of the process that answers the scrape.
+fn write_process(writer: &mut Writer<'_>, process: &Process) {
+    writer
+        .family(
+            Kind::Counter,
+            "process_cpu_seconds",
+            "Processor time, user and system, in seconds.",
+        )
+        .sample(NO_LABELS, Value::Nanoseconds(process.cpu_time_ns));
+    write_gauge(writer, "process_open_fds", "Open file descriptors.", process.open_fds);
+    write_gauge(writer, "process_max_fds", "Limit of open file descriptors.", process.max_fds);
+    write_gauge(
+        writer,
+        "process_virtual_memory_bytes",
+        "Size of the address space in bytes.",
+        process.virtual_memory_bytes,
+    );
+    write_gauge(
+        writer,
+        "process_resident_memory_bytes",
+        "Memory held in RAM in bytes.",
+        process.resident_memory_bytes,
+    );
+    writer
+        .family(
+            Kind::Gauge,
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970-01-01 UTC.",
+        )
+        .sample(NO_LABELS, Value::Nanoseconds(process.start_time_ns));
+}
+
+const NO_LABELS: &Labels<'static> = &[];
+
+fn write_reasons(
+    writer: &mut Writer<'_>,
+    name: &'static str,
+    help: &str,
+    reasons: &[&'static str],
+    counts: &[u64],
+) {
+    let mut family = writer.family(Kind::Counter, name, help);
+    for (reason, count) in reasons.iter().zip(counts) {
+        family.sample(&[("reason", reason)], Value::Count(*count));
+    }
+}
+
+fn write_counter(writer: &mut Writer<'_>, name: &'static str, help: &str, count: u64) {
+    writer.family(Kind::Counter, name, help).sample(NO_LABELS, Value::Count(count));
+}
+
+fn write_gauge(writer: &mut Writer<'_>, name: &'static str, help: &str, value: u64) {
+    writer.family(Kind::Gauge, name, help).sample(NO_LABELS, Value::Count(value));
+}
+
+#[cfg(test)]
+mod tests;
