@@ -14,7 +14,8 @@ use clap::{Parser, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    fibonacci,
+    app,
+    fibonacci::{self, Store},
     http::head,
     timers::{CLASSES, Class},
 };
@@ -26,6 +27,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The last n of the table.
     pub table_last: u32,
+    /// Bounds on the numbers.
+    pub numbers: app::Bounds,
     /// Bounds on a request.
     pub limits: head::Limits,
     /// Most connections at a time.
@@ -95,10 +98,24 @@ struct Flags {
     #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
     listen: Vec<SocketAddr>,
 
-    /// The last n whose answer is kept in the table; what lies beyond is refused with 422
+    /// The last n whose answer is kept in the table, which is made at start
     #[arg(long, env = "FIBSRV_TABLE", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
     table: u32,
+
+    /// The largest n that is answered; beyond it 422
+    #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::MAX_N)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=fibonacci::MAX_N))]
+    max_n: u64,
+
+    /// Most numbers being computed at a time, or waiting for it; beyond it 503
+    #[arg(long, env = "FIBSRV_COMPUTE_QUEUE", value_name = "COUNT", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
+    compute_queue: u32,
+
+    /// Memory for computed numbers; when those being sent take all of it, 503
+    #[arg(long, env = "FIBSRV_CACHE", value_name = "SIZE", default_value = "64MiB")]
+    cache: ByteSize,
 
     /// Longest request head, from its first byte to the empty line; beyond it 431
     #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]
@@ -155,6 +172,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The least head limit: below it no browser gets through.
 const HEAD_BYTES_MIN: u64 = 512;
+/// More than any machine has: the bound is there so that sums of sizes stay within bounds.
+const CACHE_BYTES_MAX: u64 = 1 << 40;
 /// The greatest head limit.
 const HEAD_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -175,6 +194,8 @@ impl Flags {
             let most = head::FIELDS_MAX;
             return Err(UsageError(format!("--max-fields must be 1 to {most} (see --help)")));
         }
+        let cache_least = Store::cost(self.max_n) as u64;
+        let cache_bytes = within("--cache", self.cache, cache_least, CACHE_BYTES_MAX)?;
         if self.max_connections == 0 {
             return Err(UsageError("--max-connections must be at least 1 (see --help)".to_owned()));
         }
@@ -190,7 +211,13 @@ impl Flags {
         }
         Ok(Config {
             listen: self.listen.clone(),
-            table_last: self.table,
+            // A table beyond the largest n would be of no use.
+            table_last: u32::try_from(self.max_n).map_or(self.table, |max_n| max_n.min(self.table)),
+            numbers: app::Bounds {
+                max_n: self.max_n,
+                under_way: self.compute_queue as usize,
+                bytes: cache_bytes,
+            },
             limits: head::Limits {
                 head_bytes,
                 target_bytes,
@@ -232,6 +259,9 @@ impl fmt::Display for Config {
             writeln!(f, "--listen {address}")?;
         }
         writeln!(f, "--table {}", self.table_last)?;
+        writeln!(f, "--max-n {}", self.numbers.max_n)?;
+        writeln!(f, "--compute-queue {}", self.numbers.under_way)?;
+        writeln!(f, "--cache {}", size(self.numbers.bytes as u64))?;
         writeln!(f, "--max-head {}", size(limits.head_bytes as u64))?;
         writeln!(f, "--max-target {}", size(limits.target_bytes as u64))?;
         writeln!(f, "--max-fields {}", limits.fields)?;
@@ -275,7 +305,8 @@ mod tests {
     fn defaults() {
         assert_eq!(
             effective(&[]),
-            "--listen [::]:3000\n--table 10000\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
+            "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
+             --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
              --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
              --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--log-level info\n"
         );
@@ -297,6 +328,9 @@ mod tests {
             &["--listen", "127.0.0.1"],
             &["--table", "-1"],
             &["--table", "100001"],
+            &["--max-n", "10000001"],
+            &["--compute-queue", "0"],
+            &["--cache", "2MB"],
             &["--max-head", "511B"],
             &["--max-head", "2MiB"],
             &["--max-head", "lots"],

@@ -7,13 +7,15 @@
 //!    [`timers`] its memory, [`descriptors`] its bounds.
 //! 3. [`peer`]: one socket, and one turn of it.
 //! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
-//! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers.
+//! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
+//!    the large ones are computed.
 //! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
 //!
 //! ARCHITECTURE.md says which of them may use which, and why.
 
 pub mod app;
 pub mod clock;
+pub mod compute;
 pub mod config;
 pub mod conn;
 pub mod descriptors;

@@ -1,7 +1,7 @@
 //! One peer: a socket, and the connection that says what to do with it.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
     net::Shutdown,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use crate::{
     app::{Answer, App},
     clock::Clock,
     conn::{Buffers, Conn, Next, Waiting},
-    http::head::Parser,
+    http::head::{Parser, Request},
     process::Probe,
 };
 
@@ -56,6 +56,29 @@ pub struct Peer {
     /// What the deadline now set is for.
     wait: Option<(Waiting, u32)>,
     stream: Stream,
+    generation: u32,
+    /// A request that has to wait for its number.
+    late: Option<Box<Late>>,
+}
+
+/// A request whose number is being computed.
+#[derive(Debug)]
+struct Late {
+    request: Request,
+    n: u64,
+    asked_ns: u64,
+    stage: Stage,
+}
+
+/// How far a number that a peer waits for has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has been asked for it.
+    Wanted,
+    /// The compute thread has been asked.
+    Asked,
+    /// It is there, or never will be.
+    Settled,
 }
 
 /// What the poll has told about the receiving side.
@@ -79,7 +102,24 @@ enum Queue {
 impl Peer {
     /// A peer that has just been accepted.
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, conn: Conn::new(), wait: None, stream: Stream::Open }
+        Self {
+            socket,
+            conn: Conn::new(),
+            wait: None,
+            stream: Stream::Open,
+            generation: 0,
+            late: None,
+        }
+    }
+
+    /// Tells this peer from those that had its place before.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// To be set by whoever keeps the peers.
+    pub const fn set_generation(&mut self, generation: u32) {
+        self.generation = generation;
     }
 
     /// The socket, to be registered.
@@ -126,6 +166,25 @@ impl Peer {
         (self.wait.replace(wait) != Some(wait)).then_some(wait.0)
     }
 
+    /// The number that this peer has come to need, if somebody is to be asked for it. Tells it once.
+    pub fn take_wanted(&mut self) -> Option<u64> {
+        let late = self.late.as_mut().filter(|late| late.stage == Stage::Wanted)?;
+        late.stage = Stage::Asked;
+        Some(late.n)
+    }
+
+    /// The number that somebody has been asked for and that has not come.
+    pub fn awaited(&self) -> Option<u64> {
+        self.late.as_ref().filter(|late| late.stage == Stage::Asked).map(|late| late.n)
+    }
+
+    /// Takes in that the number is there, or never will be; to be followed by a turn.
+    pub fn settle(&mut self) {
+        if let Some(late) = &mut self.late {
+            late.stage = Stage::Settled;
+        }
+    }
+
     /// Does what can be done without waiting, up to one read and one batch of answers.
     pub fn turn(&mut self, service: &mut Service) -> Turn {
         self.conn.borrow_buffers(&mut service.buffers);
@@ -135,6 +194,9 @@ impl Peer {
     }
 
     fn drive(&mut self, service: &mut Service) -> Turn {
+        if let Some(late) = self.late.take_if(|late| late.stage == Stage::Settled) {
+            self.answer_late(&late, service);
+        }
         let mut queue = Queue::Unknown;
         loop {
             match self.conn.next(&mut service.parser) {
@@ -145,6 +207,11 @@ impl Peer {
                         Answer::Scrape(format) => {
                             let process = probe.as_ref().and_then(Probe::read_or_log);
                             app.scrape(format, process.as_ref())
+                        }
+                        Answer::Compute(n) => {
+                            let (asked_ns, stage) = (clock.now_ns(), Stage::Wanted);
+                            self.late = Some(Box::new(Late { request, n, asked_ns, stage }));
+                            continue;
                         }
                     };
                     let bytes = self.conn.respond(&response, clock.date());
@@ -184,6 +251,16 @@ impl Peer {
         }
     }
 
+    /// Makes the answer that had to wait. It is timed by itself, from when the request came.
+    fn answer_late(&mut self, late: &Late, service: &mut Service) {
+        let Service { app, clock, .. } = service;
+        let response = app.answer_computed(&late.request, late.n);
+        let bytes = self.conn.respond(&response, clock.date());
+        app.count_response(bytes);
+        let before_tick_ns = clock.now_ns().saturating_sub(late.asked_ns);
+        app.settle(before_tick_ns + clock.since_tick_ns());
+    }
+
     /// Reads once.
     fn read(&mut self, input: &mut [u8]) -> io::Result<Queue> {
         let count = self.socket.read(input)?;
@@ -203,8 +280,13 @@ impl Peer {
 
     /// Writes the batch, once.
     fn write(&mut self) -> io::Result<()> {
-        let outgoing = self.conn.outgoing();
-        let (length, count) = (outgoing.len(), self.socket.write(outgoing)?);
+        let [rendered, shared] = self.conn.outgoing();
+        let length = rendered.len() + shared.len();
+        let count = if shared.is_empty() {
+            self.socket.write(rendered)?
+        } else {
+            self.socket.write_vectored(&[IoSlice::new(rendered), IoSlice::new(shared)])?
+        };
         self.conn.sent(count);
         // The kernel took less than all: it will tell when it has room again.
         if count < length { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }

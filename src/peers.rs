@@ -14,11 +14,22 @@ use crate::{
 /// Below so many places nothing is given back: it would only be taken again.
 const PLACES_MIN: usize = 256;
 
+/// Which peer: keys are used again, this is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerId {
+    /// Its key.
+    pub key: usize,
+    /// How many peers there were before it, modulo 2^32.
+    pub generation: u32,
+}
+
 /// The peers by key, and their deadlines.
 #[derive(Debug)]
 pub struct Peers {
     slab: Slab<Peer>,
     timers: Timers,
+    /// Peers taken in so far, modulo 2^32.
+    generation: u32,
     /// With so few peers left the places are to be shrunk.
     shrink_at: usize,
 }
@@ -26,7 +37,7 @@ pub struct Peers {
 impl Peers {
     /// No peers yet, and these time limits in nanoseconds, in the order of [`Class::ALL`].
     pub fn new(time_limits_ns: [u64; CLASSES]) -> Self {
-        Self { slab: Slab::new(), timers: Timers::new(time_limits_ns), shrink_at: 0 }
+        Self { slab: Slab::new(), timers: Timers::new(time_limits_ns), generation: 0, shrink_at: 0 }
     }
 
     /// Number of peers.
@@ -40,7 +51,9 @@ impl Peers {
     }
 
     /// Takes a peer in; returns its key.
-    pub fn insert(&mut self, peer: Peer) -> usize {
+    pub fn insert(&mut self, mut peer: Peer) -> usize {
+        self.generation = self.generation.wrapping_add(1);
+        peer.set_generation(self.generation);
         let key = self.slab.insert(peer);
         self.shrink_at = self.slab.capacity() / 4;
         key
@@ -49,6 +62,16 @@ impl Peers {
     /// The peer with this key, if it is still there.
     pub fn get_mut(&mut self, key: usize) -> Option<&mut Peer> {
         self.slab.get_mut(key)
+    }
+
+    /// What tells the peer with this key from all others.
+    pub fn id_of(&self, key: usize) -> Option<PeerId> {
+        self.slab.get(key).map(|peer| PeerId { key, generation: peer.generation() })
+    }
+
+    /// Whether that very peer is still there.
+    pub fn contains(&self, id: PeerId) -> bool {
+        self.id_of(id.key) == Some(id)
     }
 
     /// Lets a peer go, and its deadline with it.

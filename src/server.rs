@@ -7,14 +7,15 @@ use std::{io, time::Duration};
 
 use log::{error, info, warn};
 use mio::{
-    Events, Interest, Poll, Token,
+    Events, Interest, Poll, Token, Waker,
     event::Event,
     net::{TcpListener, TcpStream},
 };
 
 use crate::{
+    compute::Compute,
     peer::{Peer, Service, Turn},
-    peers::Peers,
+    peers::{PeerId, Peers},
     signals::{Request, Signals},
 };
 
@@ -32,7 +33,8 @@ const COMPLAINT_PAUSE_NS: u64 = 10_000_000_000;
 
 /// Tokens count down from here for all that is not a peer, whose tokens are their keys from zero up.
 const SIGNALS: Token = Token(usize::MAX - 1);
-const FIRST_LISTENER: usize = usize::MAX - 2;
+const COMPUTED: Token = Token(usize::MAX - 2);
+const FIRST_LISTENER: usize = usize::MAX - 3;
 
 /// A worker.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Server {
     doors: Vec<Door>,
     peers: Peers,
     service: Service,
+    compute: Compute,
     /// Peers that have used their share of the turn and may have more to do.
     again: Vec<usize>,
     connections_max: usize,
@@ -80,6 +83,7 @@ impl Server {
         let poll = Poll::new()?;
         // First of all: a process that is told to stop while it starts must not miss it.
         let signals = Signals::install(poll.registry(), SIGNALS)?;
+        let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
         let mut doors = Vec::new();
         for (mut listener, token) in listeners.into_iter().zip((0..=FIRST_LISTENER).rev()) {
             poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;
@@ -91,6 +95,7 @@ impl Server {
             doors,
             peers,
             service,
+            compute,
             again: Vec::new(),
             connections_max,
             complaints: Complaints::default(),
@@ -116,6 +121,7 @@ impl Server {
                             return Ok(());
                         }
                     }
+                    COMPUTED => self.hand_out_computed(),
                     Token(key) if key > FIRST_LISTENER - self.doors.len() => {
                         if let Some(door) = self.doors.get_mut(FIRST_LISTENER - key)
                             && door.queue == Queue::Empty
@@ -153,6 +159,10 @@ impl Server {
     fn wake(&mut self, key: usize, event: &Event) {
         // Nobody there: the peer went earlier in this turn.
         let Some(peer) = self.peers.get_mut(key) else { return };
+        if event.is_error() {
+            // Reset: whatever it waits for, nobody is left to be told.
+            return self.dismiss(key);
+        }
         if event.is_read_closed() {
             peer.stream_is_ending();
         }
@@ -161,7 +171,11 @@ impl Server {
 
     fn give_turn(&mut self, key: usize) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        match peer.turn(&mut self.service) {
+        let turn = peer.turn(&mut self.service);
+        if let Some(n) = peer.take_wanted() {
+            self.ask(key, n);
+        }
+        match turn {
             Turn::Blocked => self.peers.set_deadline(key, self.service.clock.now_ns()),
             Turn::Yielded => {
                 self.peers.set_deadline(key, self.service.clock.now_ns());
@@ -177,9 +191,51 @@ impl Server {
     }
 
     fn dismiss(&mut self, key: usize) {
+        let id = self.peers.id_of(key);
         // Closing the socket takes it out of the poll.
-        if self.peers.remove(key).is_some() {
-            self.service.app.counters().connections.sub(1);
+        let Some(peer) = self.peers.remove(key) else { return };
+        self.service.app.counters().connections.sub(1);
+        if let (Some(n), Some(id)) = (peer.awaited(), id)
+            && self.compute.forget(n, id)
+        {
+            self.service.app.abandon(n);
+        }
+    }
+
+    /// Has F(n) computed for a peer.
+    #[cold]
+    fn ask(&mut self, key: usize, n: u64) {
+        let Some(id) = self.peers.id_of(key) else { return };
+        if let Err(error) = self.compute.ask(n, id, self.service.clock.now_ns()) {
+            error!("cannot compute: {error}");
+            self.service.app.counters().computations.refused_thread.add(1);
+            self.service.app.abandon(n);
+            self.settle(id);
+        }
+    }
+
+    /// Gives what has been computed to those who have waited for it.
+    #[cold]
+    fn hand_out_computed(&mut self) {
+        for done in self.compute.collect() {
+            if let Some(mismatch) = &done.computed.fallback {
+                error!("F({}) was wrong at first, {mismatch:?}: computed again", done.n);
+            }
+            self.service.app.finish(done.n, &done.computed, done.duration_ns);
+            for id in done.peers {
+                self.settle(id);
+            }
+        }
+    }
+
+    /// Lets a peer go on that has waited for a number, if it is still there.
+    fn settle(&mut self, id: PeerId) {
+        if !self.peers.contains(id) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(id.key) {
+            peer.settle();
+            self.again.push(id.key);
         }
     }
 
@@ -281,7 +337,11 @@ impl Server {
             self.service.app.counters().connections.sub(1);
             return;
         }
+        let wanted = peer.take_wanted();
         let key = self.peers.insert(peer);
+        if let Some(n) = wanted {
+            self.ask(key, n);
+        }
         self.peers.set_deadline(key, self.service.clock.now_ns());
         if turn == Turn::Yielded {
             self.come_back_to(key);

@@ -41,7 +41,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     let addresses = addresses?;
     let service = Service {
-        app: App::new(table, BUILD),
+        app: App::new(table, config.numbers, BUILD),
         clock: Clock::new(),
         parser: Parser::new(config.limits),
         probe: probe.ok(),

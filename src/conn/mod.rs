@@ -19,9 +19,12 @@
 
 mod buffers;
 mod next;
+mod outbox;
 
 pub use buffers::Buffers;
 pub use next::{Next, Waiting};
+
+use outbox::Outbox;
 
 use crate::http::{
     Method, Reject, Span,
@@ -29,20 +32,20 @@ use crate::http::{
     date,
     fields::{Expectation, Persistence, Version},
     head::{Limits, Parser, Request},
-    response::{self, Connection, Content, Response},
+    response::{self, Body, Connection, Content, Response},
     scan::Scan,
 };
 
 /// No further answer joins a batch of this many bytes.
 pub const BATCH_BYTES_HIGH: usize = 16 * 1024;
 /// A peer that takes so many bytes of a batch has made progress, and gets the time for a write anew.
-pub const WRITE_QUANTUM: usize = 64 * 1024;
+pub const WRITE_QUANTUM: u32 = 64 * 1024;
 /// Most bytes that are read and discarded after the last answer, waiting for the peer's end of stream.
 pub const LINGER_BYTES_MAX: u32 = 256 * 1024;
 
 /// One connection.
 ///
-/// Invariants: `start <= inbox.len()`, `sent <= outbox.len()`, and `outbox` is empty when all is sent.
+/// Invariant: `start <= inbox.len()`.
 #[derive(Debug)]
 pub struct Conn {
     /// What has been received and is still needed.
@@ -52,10 +55,10 @@ pub struct Conn {
     /// How far the end of that head has been looked for.
     scan: Scan,
     /// What is to be written.
-    outbox: Vec<u8>,
-    /// How much of the outbox has been written.
-    sent: usize,
+    outbox: Outbox,
     batch: Batch,
+    /// Bytes of the batch written since the last progress.
+    taken: u32,
     /// Counts what tells one wait from the next: answers, and quanta written, modulo 2^32.
     progress: u32,
     phase: Phase,
@@ -128,9 +131,9 @@ impl Conn {
             inbox: Vec::new(),
             start: 0,
             scan: Scan::default(),
-            outbox: Vec::new(),
-            sent: 0,
+            outbox: Outbox::new(),
             batch: Batch::Gathering(0),
+            taken: 0,
             progress: 0,
             phase: Phase::Head,
             incoming: Incoming::Open,
@@ -203,7 +206,12 @@ impl Conn {
             (Persistence::KeepAlive, Version::Http11) => Connection::Implied,
             (Persistence::KeepAlive, Version::Http10) => Connection::KeepAlive,
         };
-        let length = response::render(&mut self.outbox, response, owed.content, connection, date);
+        let out = &mut self.outbox.bytes;
+        let mut length = response::render(out, response, owed.content, connection, date);
+        if let (Body::Shared(body), Content::Send) = (response.body, owed.content) {
+            self.outbox.share(body);
+            length += body.len();
+        }
         if let Batch::Gathering(answers) = &mut self.batch {
             *answers += 1;
         }
@@ -221,23 +229,22 @@ impl Conn {
         length
     }
 
-    /// What is to be written after [`Next::Write`].
-    pub fn outgoing(&self) -> &[u8] {
-        self.outbox.get(self.sent..).unwrap_or_default()
+    /// What is to be written after [`Next::Write`], in two segments, either of which may be empty.
+    pub fn outgoing(&self) -> [&[u8]; 2] {
+        self.outbox.segments()
     }
 
     /// Takes in that the first `count` bytes of [`Self::outgoing`] have been written.
     pub fn sent(&mut self, count: usize) {
-        let quanta = self.sent / WRITE_QUANTUM;
-        self.sent += count;
-        if self.sent / WRITE_QUANTUM > quanta {
+        self.outbox.advance(count);
+        self.taken = self.taken.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        if self.taken >= WRITE_QUANTUM {
+            self.taken %= WRITE_QUANTUM;
             self.progress = self.progress.wrapping_add(1);
         }
-        debug_assert!(self.sent <= self.outbox.len(), "more sent than there was");
-        if !self.has_outgoing() {
-            self.outbox.clear();
-            self.sent = 0;
+        if self.outbox.is_empty() {
             self.batch = Batch::Gathering(0);
+            self.taken = 0;
         }
     }
 
@@ -277,25 +284,28 @@ impl Conn {
 
     /// Borrows buffers for a turn. To be called before anything else in it.
     pub const fn borrow_buffers(&mut self, buffers: &mut Buffers) {
-        buffers.lend(&mut self.inbox, &mut self.outbox);
+        buffers.lend(&mut self.inbox, &mut self.outbox.bytes);
     }
 
     /// Gives the buffers back at the end of a turn, and keeps just what must be kept.
     pub fn return_buffers(&mut self, buffers: &mut Buffers) {
-        buffers.take_back((&mut self.inbox, self.start), (&mut self.outbox, self.sent));
+        let used = self.outbox.used();
+        buffers.take_back((&mut self.inbox, self.start), (&mut self.outbox.bytes, used));
         self.start = 0;
-        self.sent = 0;
+        self.outbox.sent -= used;
     }
 
     fn has_outgoing(&self) -> bool {
-        self.sent < self.outbox.len()
+        !self.outbox.is_empty()
     }
 
     fn batch_is_complete(&self, limits: &Limits) -> bool {
         match self.batch {
             Batch::Flushing => true,
             Batch::Gathering(answers) => {
-                answers >= limits.pipelined || self.outbox.len() >= BATCH_BYTES_HIGH
+                answers >= limits.pipelined
+                    || self.outbox.bytes.len() >= BATCH_BYTES_HIGH
+                    || self.outbox.is_ended()
             }
         }
     }
@@ -319,7 +329,7 @@ impl Conn {
             Ok(Some(request)) => match Skipper::new(request.framing, parser.limits().body_bytes) {
                 Ok(skipper) => {
                     if request.expectation == Expectation::Continue {
-                        self.outbox.extend_from_slice(response::CONTINUE);
+                        self.outbox.bytes.extend_from_slice(response::CONTINUE);
                     }
                     self.phase = Phase::Body { request, skipper };
                     self.skip_body()

@@ -1,6 +1,8 @@
 //! What an owner of a connection sees, without a socket.
 
 use super::*;
+use std::sync::Arc;
+
 use crate::http::{Status, response::Fields};
 
 const LIMITS: Limits =
@@ -25,7 +27,7 @@ fn run(conn: &mut Conn) -> Vec<String> {
             }
             Next::Write => {
                 events.push("write".to_owned());
-                conn.sent(conn.outgoing().len());
+                conn.sent(conn.outgoing().concat().len());
             }
             Next::Shutdown => events.push("shutdown".to_owned()),
             Next::Read => return events,
@@ -39,7 +41,7 @@ fn run(conn: &mut Conn) -> Vec<String> {
 }
 
 fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
-    conn.respond(&Response { status, fields: Fields::Text, body }, DATE);
+    conn.respond(&Response { status, fields: Fields::Text, body: Body::Bytes(body) }, DATE);
 }
 
 fn check(input: &str, expected: &str) {
@@ -91,7 +93,7 @@ fn a_batch_has_a_bounded_number_of_bytes() {
         Next::Write,
         "a batch under way is written to its end"
     );
-    conn.sent(conn.outgoing().len());
+    conn.sent(conn.outgoing().concat().len());
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
 
@@ -145,7 +147,7 @@ fn an_expectation_is_met_before_the_body_is_read() {
     let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     conn.receive(head.as_bytes());
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
-    assert_eq!(conn.outgoing(), response::CONTINUE);
+    assert_eq!(conn.outgoing().concat(), response::CONTINUE);
     assert_eq!(run(&mut conn), ["write"]);
     conn.receive(b"abc");
     assert_eq!(run(&mut conn), ["/1", "write"]);
@@ -171,7 +173,7 @@ fn an_idle_connection_holds_no_buffer() {
         conn.receive(get("/1").as_bytes());
         run(&mut conn);
         conn.return_buffers(&mut buffers);
-        assert_eq!((conn.inbox.capacity(), conn.outbox.capacity()), (0, 0));
+        assert_eq!((conn.inbox.capacity(), conn.outbox.bytes.capacity()), (0, 0));
     }
     conn.borrow_buffers(&mut buffers);
     conn.receive(b"GET /1 HTTP/1.1\r\nHo");
@@ -203,17 +205,46 @@ fn time_limits() {
 
 #[test]
 fn a_large_batch_gets_time_for_each_quantum() {
-    let mut conn = Conn::new();
+    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
+    let quantum = WRITE_QUANTUM as usize;
+    conn.borrow_buffers(&mut buffers);
     conn.receive(get("/").as_bytes());
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
-    respond(&mut conn, Status::Ok, &vec![b'x'; 2 * WRITE_QUANTUM]);
+    respond(&mut conn, Status::Ok, &vec![b'x'; 2 * quantum]);
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
     let first = conn.waiting();
-    conn.sent(WRITE_QUANTUM - 1);
-    assert_eq!(conn.waiting(), first, "less than a quantum is no progress");
+    for count in [quantum / 2, quantum / 2 - 1] {
+        conn.sent(count);
+        conn.return_buffers(&mut buffers);
+        assert_eq!(conn.waiting(), first, "less than a quantum is no progress");
+        conn.borrow_buffers(&mut buffers);
+    }
     conn.sent(1);
     assert_eq!(conn.waiting().0, Waiting::Write);
     assert_ne!(conn.waiting(), first);
+}
+
+#[test]
+fn a_shared_body_is_not_copied_and_ends_the_batch() {
+    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
+    let body: Arc<[u8]> = vec![b'x'; 10].into();
+    conn.borrow_buffers(&mut buffers);
+    conn.receive(get("/").repeat(2).as_bytes());
+    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    let response = Response { status: Status::Ok, fields: Fields::Text, body: Body::Shared(&body) };
+    let length = conn.respond(&response, DATE);
+    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write, "nothing may follow it");
+    let [head, shared] = conn.outgoing();
+    assert!(std::ptr::eq(shared, &raw const *body));
+    assert_eq!(head.len() + shared.len(), length);
+    conn.sent(length - 4);
+    conn.return_buffers(&mut buffers);
+    assert_eq!(conn.outgoing(), [&b""[..], b"xxxx"]);
+    conn.borrow_buffers(&mut buffers);
+    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
+    conn.sent(4);
+    assert_eq!(Arc::strong_count(&body), 1, "it is let go as soon as it is sent");
+    assert_eq!(run(&mut conn), ["/", "write"]);
 }
 
 #[test]

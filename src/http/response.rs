@@ -3,6 +3,8 @@
 //! Every field is written here and nowhere else. Hot path: copies into a buffer that is already there, no
 //! formatting machinery.
 
+use std::sync::Arc;
+
 use super::{Status, date};
 
 /// An answer, before it is known on what kind of connection it goes out.
@@ -13,7 +15,34 @@ pub struct Response<'a> {
     /// What the fields say beyond `Date` and framing.
     pub fields: Fields,
     /// The content; empty where the status allows none.
-    pub body: &'a [u8],
+    pub body: Body<'a>,
+}
+
+/// The content of a response.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// Bytes to be copied.
+    Bytes(&'a [u8]),
+    /// Bytes that many responses have in common, too many to be copied for each.
+    Shared(&'a Arc<[u8]>),
+    /// So many bytes, which nobody has: the answer to HEAD needs no more.
+    Length(usize),
+}
+
+impl Body<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+            Self::Length(length) => *length,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The fields that depend on what is answered.
@@ -25,6 +54,8 @@ pub enum Fields {
     Text,
     /// Content of this media type, not to be stored.
     Media(&'static str),
+    /// A line of text, not to be stored, with the seconds after which to try again (RFC 9110 section 10.2.3).
+    Retry(u32),
     /// A line of text or nothing, with the methods that are allowed instead.
     Allow(&'static str),
 }
@@ -57,7 +88,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// More than any head takes, in bytes; the longest is about 350.
 const HEAD_BYTES_MAX: usize = 512;
 
-/// Appends `response` to `out`; returns how many bytes that took.
+/// Appends `response` to `out`, but for a shared body; returns how many bytes that took.
 pub fn render(
     out: &mut Vec<u8>,
     response: &Response<'_>,
@@ -67,7 +98,8 @@ pub fn render(
 ) -> usize {
     let before = out.len();
     // Once for all that follows, so that each piece is a copy and a comparison.
-    out.reserve(HEAD_BYTES_MAX + response.body.len());
+    let copied = if let Body::Bytes(bytes) = response.body { bytes } else { b"" };
+    out.reserve(HEAD_BYTES_MAX + copied.len());
     if let (Status::Ok, Fields::Number(n)) = (response.status, response.fields) {
         // Hot: nearly every answer is one of these, and most of its head is always the same.
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
@@ -92,7 +124,8 @@ pub fn render(
     push_decimal(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     if content == Content::Send {
-        out.extend_from_slice(response.body);
+        debug_assert!(!matches!(response.body, Body::Length(_)), "content that nobody has");
+        out.extend_from_slice(copied);
     }
     out.len() - before
 }
@@ -115,7 +148,7 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
     }
     let caching = match response.fields {
         Fields::Number(_) => "public, max-age=31536000, immutable",
-        Fields::Text | Fields::Media(_) | Fields::Allow(_) => "no-store",
+        Fields::Text | Fields::Media(_) | Fields::Retry(_) | Fields::Allow(_) => "no-store",
     };
     out.extend_from_slice(b"\r\nCache-Control: ");
     out.extend_from_slice(caching.as_bytes());
@@ -127,6 +160,10 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
             out.extend_from_slice(b"\r\nETag: \"");
             push_decimal(out, n);
             out.push(b'"');
+        }
+        Fields::Retry(seconds) => {
+            out.extend_from_slice(b"\r\nRetry-After: ");
+            push_decimal(out, seconds.into());
         }
         Fields::Allow(methods) => {
             out.extend_from_slice(b"\r\nAllow: ");
@@ -186,7 +223,7 @@ mod tests {
     }
 
     const NUMBER: Response<'_> =
-        Response { status: Status::Ok, fields: Fields::Number(20), body: b"6765" };
+        Response { status: Status::Ok, fields: Fields::Number(20), body: Body::Bytes(b"6765") };
     const NUMBER_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
         X-Content-Type-Options: nosniff\r\n\
         Cache-Control: public, max-age=31536000, immutable\r\n\
@@ -212,8 +249,11 @@ mod tests {
 
     #[test]
     fn no_content_has_no_length() {
-        let response =
-            Response { status: Status::NotModified, fields: Fields::Number(20), body: b"" };
+        let response = Response {
+            status: Status::NotModified,
+            fields: Fields::Number(20),
+            body: Body::Bytes(b""),
+        };
         let expected = "HTTP/1.1 304 Not Modified\r\n\
             Cache-Control: public, max-age=31536000, immutable\r\n\
             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\n\
@@ -222,11 +262,37 @@ mod tests {
     }
 
     #[test]
+    fn head_needs_no_content() {
+        let response = Response { body: Body::Length(4), ..NUMBER };
+        check(&response, Content::Omit, Connection::Implied, NUMBER_HEAD);
+    }
+
+    #[test]
+    fn a_shared_body_is_for_others_to_send() {
+        let body = Arc::from(&b"6765"[..]);
+        let response = Response { body: Body::Shared(&body), ..NUMBER };
+        check(&response, Content::Send, Connection::Implied, NUMBER_HEAD);
+    }
+
+    #[test]
+    fn who_is_to_come_again_is_told_when() {
+        let mut out = Vec::new();
+        let response = Response {
+            status: Status::ServiceUnavailable,
+            fields: Fields::Retry(1),
+            body: Body::Bytes(b"busy\n"),
+        };
+        render(&mut out, &response, Content::Send, Connection::Implied, DATE);
+        let text = str::from_utf8(&out).unwrap();
+        assert!(text.contains("\r\nRetry-After: 1\r\n") && text.contains("no-store"), "{text}");
+    }
+
+    #[test]
     fn errors_are_text_that_nobody_stores() {
         let response = Response {
             status: Status::MethodNotAllowed,
             fields: Fields::Allow("GET"),
-            body: b"no\n",
+            body: Body::Bytes(b"no\n"),
         };
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
             Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
@@ -241,11 +307,12 @@ mod tests {
             for fields in [
                 Fields::Number(u64::MAX),
                 Fields::Text,
+                Fields::Retry(u32::MAX),
                 Fields::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),
                 Fields::Allow("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH"),
             ] {
                 let mut out = Vec::new();
-                let response = Response { status, fields, body: b"" };
+                let response = Response { status, fields, body: Body::Bytes(b"") };
                 render(&mut out, &response, Content::Send, Connection::KeepAlive, DATE);
                 assert!(out.len() <= HEAD_BYTES_MAX, "{}", out.len());
             }

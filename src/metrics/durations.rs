@@ -1,4 +1,4 @@
-//! How long answers took: one histogram per handler.
+//! How long answers took: one histogram per handler; and the histogram itself.
 //!
 //! Buckets are not cumulative here, so that an observation is one addition; [`super::exposition`] adds them
 //! up. There is no counter of observations either: it is the sum of the buckets, which is why the exposed
@@ -74,8 +74,7 @@ impl Durations {
     /// Adds each count to the total in the same place.
     pub(super) fn add_to(&self, totals: &mut [DurationTotals; Handler::ALL.len()]) {
         for (total, histogram) in totals.iter_mut().zip(&self.by_handler) {
-            add_each(&mut total.buckets, &histogram.buckets);
-            total.sum_ns += histogram.sum_ns.get();
+            histogram.add_to(total);
         }
     }
 }
@@ -86,7 +85,7 @@ impl Default for Durations {
     }
 }
 
-/// The durations of one handler, summed over workers.
+/// Durations of one kind, summed over workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurationTotals {
     /// Observations in each of [`BUCKETS`], not cumulative.
@@ -107,24 +106,39 @@ impl DurationTotals {
     }
 }
 
+/// Durations of one kind.
 #[derive(Debug)]
 #[repr(C)]
-struct Histogram {
+pub struct Histogram {
     buckets: [Counter; BUCKETS.len()],
     sum_ns: Counter,
 }
 
 impl Histogram {
-    const fn new() -> Self {
+    /// No observation yet.
+    pub const fn new() -> Self {
         Self { buckets: [const { Counter::new() }; BUCKETS.len()], sum_ns: Counter::new() }
     }
 
+    /// Counts `times` observations of `duration_ns` nanoseconds each.
     #[inline]
-    fn observe(&self, duration_ns: u64, times: u64) {
+    pub fn observe(&self, duration_ns: u64, times: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(duration_ns)) {
             bucket.add(times);
         }
         self.sum_ns.add(duration_ns.saturating_mul(times));
+    }
+
+    /// Adds each count to the total in the same place.
+    pub(super) fn add_to(&self, totals: &mut DurationTotals) {
+        add_each(&mut totals.buckets, &self.buckets);
+        totals.sum_ns += self.sum_ns.get();
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

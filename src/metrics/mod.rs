@@ -10,6 +10,8 @@
 //!
 //! To add a metric: a field at the end of [`Slot`], one in [`Snapshot`], and a family in [`exposition`].
 
+mod cells;
+pub mod computations;
 pub mod connections;
 pub mod durations;
 pub mod exposition;
@@ -17,12 +19,16 @@ pub mod format;
 pub mod requests;
 mod text;
 
-pub use {durations::Durations, format::Format, requests::Handler, requests::Requests};
+pub use {
+    cells::Counter, cells::Gauge, durations::Durations, format::Format, requests::Handler,
+    requests::Requests,
+};
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use crate::http::Reject;
 use {
+    computations::{ComputationTotals, Computations},
     connections::{AcceptPauses, Closings},
     durations::DurationTotals,
     requests::SERIES,
@@ -69,6 +75,8 @@ pub struct Slot {
     pub accept_pauses: AcceptPauses,
     /// Turns that ended with requests of the same peer left.
     pub turns_yielded: Counter,
+    /// Numbers beyond the table.
+    pub computations: Computations,
 }
 
 impl Slot {
@@ -87,6 +95,7 @@ impl Slot {
             closings: Closings::new(),
             accept_pauses: AcceptPauses::new(),
             turns_yielded: Counter::new(),
+            computations: Computations::new(),
         }
     }
 
@@ -101,6 +110,7 @@ impl Slot {
     /// begin anew.
     pub fn claim(&self) {
         self.connections.set(0);
+        self.computations.claim();
         self.workers.set(1);
     }
 }
@@ -108,62 +118,6 @@ impl Slot {
 impl Default for Slot {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A number that only grows. It has a single writer and any number of readers.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// A counter at zero.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Counts `n` more. With a second writer counts would be lost: `fetch_add` would prevent that, at the
-    /// price of a locked instruction on every request.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// The count so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// A number that goes up and down. It has a single writer and any number of readers.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// A gauge at zero.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Replaces the value.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
-    /// Raises the value by `n`.
-    pub fn add(&self, n: u64) {
-        self.set(self.get().saturating_add(n));
-    }
-
-    /// Lowers the value by `n`, at most to zero: a slip in the bookkeeping must not show as 2^64 - 1.
-    pub fn sub(&self, n: u64) {
-        self.set(self.get().saturating_sub(n));
-    }
-
-    /// The value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
     }
 }
 
@@ -219,6 +173,8 @@ pub struct Snapshot {
     pub accept_pauses: [u64; AcceptPauses::REASONS.len()],
     /// Turns that ended with requests of the same peer left.
     pub turns_yielded: u64,
+    /// Numbers beyond the table.
+    pub computations: ComputationTotals,
     /// Whether the slots summed up are those of every process on the port. No slot knows that: who maps
     /// the shared memory sets it.
     pub is_shared: bool,
@@ -251,6 +207,7 @@ impl Snapshot {
             closings: [0; Closings::REASONS.len()],
             accept_pauses: [0; AcceptPauses::REASONS.len()],
             turns_yielded: 0,
+            computations: ComputationTotals::empty(),
             is_shared: false,
         }
     }
@@ -267,12 +224,14 @@ impl Snapshot {
         add_each(&mut self.closings, slot.closings.counters());
         add_each(&mut self.accept_pauses, slot.accept_pauses.counters());
         self.turns_yielded += slot.turns_yielded.get();
+        self.computations.add_counters(&slot.computations);
     }
 
     /// Adds the state of the owner of `slot`, who must be alive: a dead one has no connections.
     pub fn add_gauges(&mut self, slot: &Slot) {
         self.connections += slot.connections.get();
         self.workers += slot.workers.get();
+        self.computations.add_gauges(&slot.computations);
     }
 }
 
@@ -377,15 +336,5 @@ mod tests {
             (snapshot.connections, snapshot.connections_accepted, snapshot.workers),
             (0, 9, 1)
         );
-    }
-
-    #[test]
-    fn a_gauge_never_falls_below_zero() {
-        let gauge = Gauge::new();
-        gauge.add(2);
-        gauge.sub(1);
-        assert_eq!(gauge.get(), 1);
-        gauge.sub(5);
-        assert_eq!(gauge.get(), 0);
     }
 }

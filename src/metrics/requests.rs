@@ -51,6 +51,7 @@ const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> boo
                     | Status::NotModified
                     | Status::BadRequest
                     | Status::UnprocessableContent
+                    | Status::ServiceUnavailable
             ),
             Handler::Metrics | Handler::Healthz => matches!(status, Status::Ok),
             Handler::Readyz => matches!(status, Status::Ok | Status::ServiceUnavailable),
@@ -245,7 +246,7 @@ mod tests {
 
     /// The rules once more, as a person would list them: handler, methods, codes.
     const EXPECTED: [(&str, &str, &str); 17] = [
-        ("fibonacci", "GET HEAD", "200 304 400 422"),
+        ("fibonacci", "GET HEAD", "200 304 400 422 503"),
         ("fibonacci", "OPTIONS", "204"),
         ("fibonacci", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
         ("metrics", "GET HEAD", "200"),

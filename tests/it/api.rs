@@ -52,7 +52,7 @@ fn every_number_of_the_table_is_what_ibig_computes() {
 
 #[test]
 fn bad_numbers_are_told_what_is_expected() {
-    let server = Server::start(&["--table", "100"]);
+    let server = Server::start(&["--max-n", "100"]);
     let expected = "n must be one or more decimal digits, as in /api/fibonacci/20\n";
     for n in ["", "-1", "+1", "1.5", "1e3", "x", "1%202", "%D9%A3", "0x1", "1,000"] {
         let reply = check(&server, &format!("/api/fibonacci/{n}"), 400, expected);

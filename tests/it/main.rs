@@ -14,5 +14,6 @@ mod support; // starts servers, speaks HTTP to them, and ends them
 mod api; // what each route answers
 mod limits; // what happens when connections, descriptors or time run out
 mod metrics; // what /metrics tells, read by a parser that is not ours
+mod numbers; // numbers beyond the table
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing

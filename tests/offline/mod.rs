@@ -3,7 +3,7 @@
 //! Shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    app::{Answer, App},
+    app::{Answer, App, Bounds},
     conn::{Buffers, Conn, Next},
     fibonacci::Table,
     http::head::{Limits, Parser},
@@ -17,6 +17,10 @@ const LIMITS: Limits = Limits {
     body_bytes: 1024 * 1024,
     pipelined: 32,
 };
+/// Nothing beyond the table, as nobody computes here.
+const fn bounds(table_last: u32) -> Bounds {
+    Bounds { max_n: table_last as u64, under_way: 1, bytes: 0 }
+}
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// What serves a connection, in place of the event loop.
@@ -43,7 +47,7 @@ impl Offline {
         let build = Build { version: "", revision: "", rustc: "" };
         let table = Table::new(table_last).expect("a table");
         Self {
-            app: App::new(table, build),
+            app: App::new(table, bounds(table_last), build),
             parser: Parser::new(LIMITS),
             buffers: Buffers::default(),
             output: Vec::new(),
@@ -62,14 +66,18 @@ impl Offline {
                     Answer::Scrape(format) => {
                         conn.respond(&self.app.scrape(format, None), DATE);
                     }
+                    Answer::Compute(_) => panic!("nothing lies beyond the table"),
                 },
                 Next::Refuse(reject) => {
                     conn.respond(&self.app.refuse(reject), DATE);
                 }
                 Next::Write => {
                     self.app.settle(1_000);
-                    self.output.extend_from_slice(conn.outgoing());
-                    conn.sent(conn.outgoing().len());
+                    let [rendered, shared] = conn.outgoing();
+                    let length = rendered.len() + shared.len();
+                    self.output.extend_from_slice(rendered);
+                    self.output.extend_from_slice(shared);
+                    conn.sent(length);
                 }
                 Next::Shutdown => {}
                 Next::Read => return Standing::Open,

@@ -7,10 +7,11 @@ use crate::http::Reject;
 
 use super::{
     Build, Format, Handler, Process, SizeTotals, Snapshot,
+    computations::{ComputationTotals, Computations},
     connections::{AcceptPauses, Closings},
     durations::{BUCKETS, DurationTotals},
     requests::SERIES,
-    text::{Kind, Labels, Value, Writer},
+    text::{Family, Kind, Labels, Value, Writer},
 };
 
 /// Appends the exposition to `out`. Without `process` (no `/proc`) its families are left out: a guess
@@ -28,6 +29,7 @@ pub fn render(
     write_durations(&mut writer, &snapshot.request_durations);
     write_sizes(&mut writer, snapshot);
     write_connections(&mut writer, snapshot);
+    write_computations(&mut writer, &snapshot.computations);
     write_workers(&mut writer, snapshot);
     write_build(&mut writer, build);
     if let Some(process) = process {
@@ -62,15 +64,82 @@ fn write_durations(writer: &mut Writer<'_>, by_handler: &[DurationTotals; Handle
          together.",
     );
     for (handler, totals) in Handler::ALL.iter().zip(by_handler) {
-        let handler = ("handler", handler.as_str());
-        let mut cumulative = 0;
-        for (bucket, count) in BUCKETS.iter().zip(&totals.buckets) {
-            cumulative += count;
-            family.part("_bucket", &[handler, ("le", bucket.le)], Value::Count(cumulative));
-        }
-        family.part("_sum", &[handler], Value::Nanoseconds(totals.sum_ns));
-        family.part("_count", &[handler], Value::Count(cumulative));
+        write_histogram(&mut family, Some(("handler", handler.as_str())), totals);
     }
+}
+
+fn write_histogram(
+    family: &mut Family<'_>,
+    label: Option<(&'static str, &'static str)>,
+    totals: &DurationTotals,
+) {
+    let labels = label.as_slice();
+    let mut cumulative = 0;
+    for (bucket, count) in BUCKETS.iter().zip(&totals.buckets) {
+        cumulative += count;
+        let le = ("le", bucket.le);
+        match label {
+            Some(label) => family.part("_bucket", &[label, le], Value::Count(cumulative)),
+            None => family.part("_bucket", &[le], Value::Count(cumulative)),
+        }
+    }
+    family.part("_sum", labels, Value::Nanoseconds(totals.sum_ns));
+    family.part("_count", labels, Value::Count(cumulative));
+}
+
+fn write_computations(writer: &mut Writer<'_>, totals: &ComputationTotals) {
+    let mut family = writer.family(
+        Kind::Counter,
+        "fibsrv_computations",
+        "Numbers computed: by the compute thread, or at once by the event loop.",
+    );
+    family.sample(&[("place", "thread")], Value::Count(totals.by_thread));
+    family.sample(&[("place", "loop")], Value::Count(totals.by_loop));
+    let mut family = writer.family(
+        Kind::Histogram,
+        "fibsrv_computation_duration_seconds",
+        "Time in seconds that the compute thread took for a number, its wait in the queue not \
+         included.",
+    );
+    write_histogram(&mut family, None, &totals.durations);
+    write_counter(
+        writer,
+        "fibsrv_computation_fallbacks",
+        "Numbers whose fast computation failed its check and that were computed the plain way.",
+        totals.fallbacks,
+    );
+    write_reasons(
+        writer,
+        "fibsrv_computations_refused",
+        "Requests refused with 503, by reason: too many numbers under way (queue), the numbers \
+         being sent take all the memory (memory), no thread to be had (thread).",
+        &Computations::REFUSALS,
+        &totals.refused,
+    );
+    write_gauge(
+        writer,
+        "fibsrv_compute_queue_length",
+        "Numbers being computed, or waiting for it.",
+        totals.queued,
+    );
+    write_counter(
+        writer,
+        "fibsrv_cache_hits",
+        "Requests answered with a number that was computed before.",
+        totals.cache_hits,
+    );
+    write_counter(
+        writer,
+        "fibsrv_cache_misses",
+        "Requests for a number that had not been computed, or not been kept.",
+        totals.cache_misses,
+    );
+    write_gauge(
+        writer,
+        "fibsrv_cache_bytes",
+        "Bytes of numbers that are kept, or reserved for those being computed.",
+        totals.cache_bytes,
+    );
 }
 
 fn write_sizes(writer: &mut Writer<'_>, snapshot: &Snapshot) {

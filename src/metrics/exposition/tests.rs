@@ -79,6 +79,17 @@ fn full() -> Snapshot {
     snapshot.closings.fill_with(&mut number);
     snapshot.accept_pauses.fill_with(&mut number);
     snapshot.turns_yielded = number();
+    let computations = &mut snapshot.computations;
+    computations.by_thread = number();
+    computations.by_loop = number();
+    computations.durations.buckets.fill_with(&mut number);
+    computations.durations.sum_ns = number() * 1_000_001;
+    computations.fallbacks = number();
+    computations.refused.fill_with(&mut number);
+    computations.queued = number();
+    computations.cache_hits = number();
+    computations.cache_misses = number();
+    computations.cache_bytes = number();
     snapshot.is_shared = true;
     snapshot
 }
@@ -109,11 +120,22 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
         expect(format!("{name}_sum handler={handler}"), float(totals.sum_ns) / 1e9);
         expect(format!("{name}_count handler={handler}"), float(totals.count()));
     }
+    let computations = &snapshot.computations;
+    let name = "fibsrv_computation_duration_seconds";
+    for (place, bucket) in BUCKETS.iter().enumerate() {
+        let cumulative: u64 = computations.durations.buckets.iter().take(place + 1).sum();
+        expect(format!("{name}_bucket le={}", bucket.le), float(cumulative));
+    }
+    expect(format!("{name}_sum "), float(computations.durations.sum_ns) / 1e9);
+    expect(format!("{name}_count "), float(computations.durations.count()));
+    expect("fibsrv_computations_total place=thread".to_owned(), float(computations.by_thread));
+    expect("fibsrv_computations_total place=loop".to_owned(), float(computations.by_loop));
     let refusals = Reject::ALL.map(Reject::as_str);
     for (name, reasons, counts) in [
         ("requests_refused", &refusals[..], &snapshot.refusals[..]),
         ("connections_cut_off", &Closings::REASONS, &snapshot.closings),
         ("accept_pauses", &AcceptPauses::REASONS, &snapshot.accept_pauses),
+        ("computations_refused", &Computations::REFUSALS, &computations.refused),
     ] {
         for (reason, count) in reasons.iter().zip(counts) {
             expect(format!("fibsrv_{name}_total reason={reason}"), float(*count));
@@ -131,6 +153,11 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
         ("fibsrv_connections_accepted_total", float(snapshot.connections_accepted)),
         ("fibsrv_workers", float(snapshot.workers)),
         ("fibsrv_worker_restarts_total", float(snapshot.worker_restarts)),
+        ("fibsrv_computation_fallbacks_total", float(computations.fallbacks)),
+        ("fibsrv_compute_queue_length", float(computations.queued)),
+        ("fibsrv_cache_hits_total", float(computations.cache_hits)),
+        ("fibsrv_cache_misses_total", float(computations.cache_misses)),
+        ("fibsrv_cache_bytes", float(computations.cache_bytes)),
         ("fibsrv_turns_yielded_total", float(snapshot.turns_yielded)),
         ("fibsrv_metrics_shared", f64::from(snapshot.is_shared)),
         ("process_cpu_seconds_total", 12.34),
@@ -160,7 +187,11 @@ fn every_family_has_its_type() {
     let expected = [
         ("counter", "fibsrv_requests fibsrv_connections_accepted fibsrv_worker_restarts"),
         ("counter", "process_cpu_seconds fibsrv_requests_refused fibsrv_connections_cut_off"),
-        ("counter", "fibsrv_accept_pauses fibsrv_turns_yielded"),
+        ("counter", "fibsrv_accept_pauses fibsrv_turns_yielded fibsrv_computations"),
+        ("counter", "fibsrv_computation_fallbacks fibsrv_computations_refused"),
+        ("counter", "fibsrv_cache_hits fibsrv_cache_misses"),
+        ("gauge", "fibsrv_compute_queue_length fibsrv_cache_bytes"),
+        ("histogram", "fibsrv_computation_duration_seconds"),
         ("gauge", "fibsrv_connections fibsrv_workers fibsrv_metrics_shared fibsrv_build_info"),
         ("gauge", "process_open_fds process_max_fds process_start_time_seconds"),
         ("gauge", "process_virtual_memory_bytes process_resident_memory_bytes"),

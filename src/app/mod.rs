@@ -1,23 +1,30 @@
 //! What the server answers: from a request to a response, and counted.
 //!
-//! No bytes of the wire, no sockets and no clock: durations and the state of the process are arguments.
+//! No bytes of the wire, no sockets, no threads and no clock: durations, the state of the process and what
+//! was computed elsewhere are arguments.
+
+mod numbers;
+mod tally;
+
+pub use numbers::{AT_ONCE_MAX_N, Bounds};
+
+use numbers::Numbers;
+use tally::Tally;
 
 use crate::{
-    fibonacci::Table,
+    fibonacci::{Computed, Table},
     http::{
-        Method, Reject, Status, etag,
-        fields::{self, Condition},
+        Method, Reject, Status, fields,
         head::Request,
-        response::{Fields, Response},
+        response::{Body, Fields, Response},
     },
     metrics::{Build, Format, Handler, Process, Slot, Snapshot, exposition},
-    route::{Index, Route, route},
+    route::{Route, route},
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 const NOT_FOUND: &[u8] = b"not found\n";
 const NOT_ALLOWED: &[u8] = b"the method is not allowed here\n";
-const NOT_A_NUMBER: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
 
 /// An answer, or what is still needed for it.
 #[derive(Debug)]
@@ -26,6 +33,9 @@ pub enum Answer<'a> {
     Ready(Response<'a>),
     /// The metrics in this format, by [`App::scrape`], once somebody has looked at the process.
     Scrape(Format),
+    /// F(n), which has to be computed first: tell with [`App::finish`] or [`App::abandon`] what came of it,
+    /// then ask for the answer with [`App::answer_computed`].
+    Compute(u64),
 }
 
 /// The application: the numbers and the counters.
@@ -40,10 +50,10 @@ pub struct App {
 
 impl App {
     /// An application that has answered nothing.
-    pub fn new(table: Table, build: Build) -> Self {
+    pub fn new(table: Table, bounds: Bounds, build: Build) -> Self {
         let tally = Tally::default();
         tally.counters.claim();
-        Self { numbers: Numbers::new(table), tally, build, exposition: Vec::new() }
+        Self { numbers: Numbers::new(table, bounds), tally, build, exposition: Vec::new() }
     }
 
     /// What this worker counts. The owner of the sockets counts connections here.
@@ -53,22 +63,31 @@ impl App {
 
     /// Answers a request whose head is `head`.
     pub fn answer(&mut self, request: &Request, head: &[u8]) -> Answer<'_> {
-        self.tally.count_request(request);
         let route = route(request.target, head);
-        let (status, fields, body): (_, _, &[u8]) = match (route, request.method) {
+        let (status, fields, body) = match (route, request.method) {
             (Route::Fibonacci(index), Method::Get | Method::Head) => {
-                self.numbers.answer(index, request, head)
+                let computations = &self.tally.counters.computations;
+                match self.numbers.answer(index, request, head, computations) {
+                    Ok(parts) => parts,
+                    Err(n) => return Answer::Compute(n),
+                }
             }
-            (Route::Unknown, _) => (Status::NotFound, Fields::Text, NOT_FOUND),
-            (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), b""),
+            (Route::Unknown, _) => (Status::NotFound, Fields::Text, Body::Bytes(NOT_FOUND)),
+            (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), Body::Bytes(b"")),
             (Route::Metrics, Method::Get | Method::Head) => {
+                self.tally.count_request(request);
                 self.tally.count_answer(Handler::Metrics, Some(request.method), Status::Ok);
                 return Answer::Scrape(Format::negotiate(fields::values(head, "accept")));
             }
-            (Route::Healthz, Method::Get | Method::Head) => (Status::Ok, Fields::Text, b"ok"),
-            (Route::Readyz, Method::Get | Method::Head) => (Status::Ok, Fields::Text, b"ready"),
-            _ => (Status::MethodNotAllowed, Fields::Allow(ALLOWED), NOT_ALLOWED),
+            (Route::Healthz, Method::Get | Method::Head) => {
+                (Status::Ok, Fields::Text, Body::Bytes(b"ok"))
+            }
+            (Route::Readyz, Method::Get | Method::Head) => {
+                (Status::Ok, Fields::Text, Body::Bytes(b"ready"))
+            }
+            _ => (Status::MethodNotAllowed, Fields::Allow(ALLOWED), Body::Bytes(NOT_ALLOWED)),
         };
+        self.tally.count_request(request);
         self.tally.count_answer(handler_of(route), Some(request.method), status);
         Answer::Ready(Response { status, fields, body })
     }
@@ -78,7 +97,28 @@ impl App {
         let status = reject.status();
         self.tally.counters.refuse(reject);
         self.tally.count_answer(Handler::None, None, status);
-        Response { status, fields: Fields::Text, body: reject.text().as_bytes() }
+        Response { status, fields: Fields::Text, body: Body::Bytes(reject.text().as_bytes()) }
+    }
+
+    /// Answers a request that had to wait for F(n): with it, or with 503 if it could not be computed.
+    pub fn answer_computed(&mut self, request: &Request, n: u64) -> Response<'_> {
+        let (status, fields, body) = self.numbers.kept(n);
+        self.tally.count_request(request);
+        self.tally.count_answer(Handler::Fibonacci, Some(request.method), status);
+        Response { status, fields, body }
+    }
+
+    /// Takes in F(n), which has been computed in so many nanoseconds.
+    pub fn finish(&mut self, n: u64, computed: &Computed, duration_ns: u64) {
+        let computations = &self.tally.counters.computations;
+        computations.by_thread.add(1);
+        computations.durations.observe(duration_ns, 1);
+        self.numbers.finish(n, computed, computations);
+    }
+
+    /// Takes in that F(n) will not be computed after all, because nobody waits for it any more.
+    pub fn abandon(&mut self, n: u64) {
+        self.numbers.abandon(n, &self.tally.counters.computations);
     }
 
     /// Renders the metrics. Without `process` those about the process are left out.
@@ -87,49 +127,18 @@ impl App {
         self.exposition.clear();
         exposition::render(&mut self.exposition, format, &snapshot, process, &self.build);
         let fields = Fields::Media(format.content_type());
-        Response { status: Status::Ok, fields, body: &self.exposition }
+        Response { status: Status::Ok, fields, body: Body::Bytes(&self.exposition) }
     }
 
     /// Counts the length in bytes of a response that was rendered.
     pub const fn count_response(&mut self, bytes: usize) {
-        self.tally.batch.responses += 1;
-        self.tally.batch.response_bytes += bytes as u64;
+        self.tally.count_response(bytes);
     }
 
     /// Counts the answers made since the last call, all of which took `duration_ns`. To be called before
     /// they are written, so that whoever has an answer finds it in the next scrape.
     pub fn settle(&mut self, duration_ns: u64) {
         self.tally.settle(duration_ns);
-    }
-}
-
-/// What answers `/api/fibonacci/:n`.
-#[derive(Debug)]
-struct Numbers {
-    table: Table,
-    /// The answer to an n beyond the table, which names the limit.
-    beyond: String,
-}
-
-impl Numbers {
-    fn new(table: Table) -> Self {
-        let beyond = format!("n must be at most {}\n", table.last());
-        Self { table, beyond }
-    }
-
-    fn answer(&self, index: Index, request: &Request, head: &[u8]) -> (Status, Fields, &[u8]) {
-        let Index::Number(n) = index else {
-            return (Status::BadRequest, Fields::Text, NOT_A_NUMBER);
-        };
-        let Some(digits) = self.table.get(n) else {
-            return (Status::UnprocessableContent, Fields::Text, self.beyond.as_bytes());
-        };
-        if request.condition == Condition::IfNoneMatch
-            && etag::names(fields::values(head, "if-none-match"), n.to_string().as_bytes())
-        {
-            return (Status::NotModified, Fields::Number(n), b"");
-        }
-        (Status::Ok, Fields::Number(n), digits)
     }
 }
 
@@ -144,63 +153,24 @@ const fn handler_of(route: Route) -> Handler {
     }
 }
 
-/// The counters, and what has not got there yet.
-#[derive(Debug, Default)]
-struct Tally {
-    counters: Slot,
-    batch: Batch,
-}
-
-/// Answers that have been made and not yet been timed, and their sizes: gathered here in plain numbers, so
-/// that a batch of pipelined requests touches the histogram once.
-#[derive(Debug, Default)]
-struct Batch {
-    answers_by_handler: [u32; Handler::ALL.len()],
-    requests: u64,
-    request_bytes: u64,
-    responses: u64,
-    response_bytes: u64,
-}
-
-impl Tally {
-    const fn count_request(&mut self, request: &Request) {
-        self.batch.requests += 1;
-        self.batch.request_bytes += request.head_bytes as u64 + request.body_bytes;
-    }
-
-    fn count_answer(&mut self, handler: Handler, method: Option<Method>, status: Status) {
-        self.counters.requests.add(handler, method, status, 1);
-        if let Some(answers) = self.batch.answers_by_handler.get_mut(handler as usize) {
-            *answers += 1;
-        }
-    }
-
-    fn settle(&mut self, duration_ns: u64) {
-        let batch = std::mem::take(&mut self.batch);
-        for (handler, answers) in Handler::ALL.into_iter().zip(batch.answers_by_handler) {
-            if answers > 0 {
-                self.counters.request_durations.observe(handler, duration_ns, answers.into());
-            }
-        }
-        self.counters.request_sizes.add(batch.request_bytes, batch.requests);
-        self.counters.response_sizes.add(batch.response_bytes, batch.responses);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{
-        head::{Limits, Parser},
-        scan::Scan,
+    use crate::{
+        fibonacci::Calculator,
+        http::{
+            head::{Limits, Parser},
+            scan::Scan,
+        },
     };
 
     const LIMITS: Limits =
         Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0, pipelined: 8 };
     const BUILD: Build = Build { version: "1", revision: "r", rustc: "c" };
+    const BOUNDS: Bounds = Bounds { max_n: 1_000_000, under_way: 2, bytes: 300_000 };
 
     fn app() -> App {
-        App::new(Table::new(100).unwrap(), BUILD)
+        App::new(Table::new(100).unwrap(), BOUNDS, BUILD)
     }
 
     /// Status and content of the answer to a request with these fields.
@@ -209,10 +179,17 @@ mod tests {
         let request =
             Parser::new(LIMITS).parse(head.as_bytes(), &mut Scan::default()).unwrap().unwrap();
         match app.answer(&request, head.as_bytes()) {
-            Answer::Ready(response) => {
-                (response.status.code(), String::from_utf8(response.body.to_vec()).unwrap())
-            }
+            Answer::Ready(response) => (response.status.code(), text(response.body)),
+            Answer::Compute(n) => ("compute", n.to_string()),
             Answer::Scrape(format) => ("scrape", format.content_type().to_owned()),
+        }
+    }
+
+    fn text(body: Body<'_>) -> String {
+        match body {
+            Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Body::Shared(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Body::Length(length) => format!("{length} bytes"),
         }
     }
 
@@ -225,12 +202,58 @@ mod tests {
         check("GET /api/fibonacci/0", "200", "0");
         check("GET /api/fibonacci/20", "200", "6765");
         check("HEAD /api/fibonacci/0100", "200", "354224848179261915075");
-        check("GET /api/fibonacci/101", "422", "n must be at most 100\n");
-        check("GET /api/fibonacci/99999999999999999999999", "422", "n must be at most 100\n");
-        let text = str::from_utf8(NOT_A_NUMBER).unwrap();
+        let beyond = "n must be at most 1000000\n";
+        check("GET /api/fibonacci/1000001", "422", beyond);
+        check("HEAD /api/fibonacci/99999999999999999999999", "422", beyond);
+        let text = "n must be one or more decimal digits, as in /api/fibonacci/20\n";
         for n in ["", "-1", "1.0", "x", "%D9%A3"] {
             check(&format!("GET /api/fibonacci/{n}"), "400", text);
         }
+    }
+
+    #[test]
+    fn numbers_beyond_the_table() {
+        check("GET /api/fibonacci/101", "200", "573147844013817084101");
+        check("GET /api/fibonacci/20001", "compute", "20001");
+        check("HEAD /api/fibonacci/20001", "200", "4180 bytes");
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded() {
+        let mut app = app();
+        let line = |n: u64| format!("GET /api/fibonacci/{n}");
+        for n in [100_000, 200_000, 100_000] {
+            assert_eq!(ask(&mut app, &line(n), "").0, "compute");
+        }
+        assert_eq!(ask(&mut app, &line(300_000), "").0, "503");
+        app.abandon(200_000);
+        assert_eq!(ask(&mut app, &line(900_000), "").0, "compute");
+        app.abandon(900_000);
+        let taken = ask(&mut app, &line(1_000_000), "");
+        assert_eq!(taken.0, "compute", "a number under way takes memory, and this fits beside it");
+        let snapshot = Snapshot::of(std::iter::once(app.counters()));
+        assert_eq!((snapshot.computations.queued, snapshot.computations.refused), (2, [1, 0, 0]));
+    }
+
+    #[test]
+    fn whoever_has_waited_gets_the_number_or_is_told_to_come_again() {
+        let mut app = app();
+        let head = "GET /api/fibonacci/50000 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let request =
+            Parser::new(LIMITS).parse(head.as_bytes(), &mut Scan::default()).unwrap().unwrap();
+        assert!(matches!(app.answer(&request, head.as_bytes()), Answer::Compute(50_000)));
+        app.finish(50_000, &Calculator::default().compute(50_000), 7);
+        let response = app.answer_computed(&request, 50_000);
+        assert_eq!((response.status, response.body.len()), (Status::Ok, 10_450));
+        assert!(matches!(app.answer(&request, head.as_bytes()), Answer::Ready(_)), "it is kept");
+        let response = app.answer_computed(&request, 60_000);
+        assert_eq!(
+            (response.status, response.fields),
+            (Status::ServiceUnavailable, Fields::Retry(1))
+        );
+        let computations = Snapshot::of(std::iter::once(app.counters())).computations;
+        assert_eq!((computations.by_thread, computations.durations.sum_ns), (1, 7));
+        assert_eq!((computations.cache_hits, computations.cache_misses), (1, 1));
     }
 
     #[test]
@@ -256,7 +279,8 @@ mod tests {
         assert_eq!(ask(20, "\"6765\", W/\"20\""), "304");
         assert_eq!(ask(20, "*"), "304");
         assert_eq!(ask(20, "\"21\""), "200");
-        assert_eq!(ask(101, "*"), "422");
+        assert_eq!(ask(1_000_000, "*"), "304", "which needs no computation");
+        assert_eq!(ask(1_000_001, "*"), "422");
     }
 
     #[test]

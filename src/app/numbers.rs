@@ -1,0 +1,172 @@
+//! What answers `/api/fibonacci/:n`: the table, what was computed and kept, what is computed at once.
+
+use std::sync::Arc;
+
+use crate::{
+    fibonacci::{Calculator, Computed, Refusal, Store, Table, digit_count},
+    http::{
+        Method, Status, etag,
+        fields::{self, Condition},
+        head::Request,
+        response::{Body, Fields},
+    },
+    metrics::computations::Computations,
+    route::Index,
+};
+
+const NOT_A_NUMBER: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
+const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
+
+/// When a client that was refused may try again, in seconds. Most numbers take far less.
+const RETRY_S: u32 = 1;
+
+/// Up to this n a number is computed at once, on the event loop: it takes 25 µs at most, about what handing it
+/// to the compute thread and back costs.
+pub const AT_ONCE_MAX_N: u64 = 20_000;
+
+/// A kept number of so many digits or more is shared with the answers that carry it, not copied.
+const SHARED_FROM: usize = 4 * 1024;
+
+/// Bounds on the numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The largest n that is answered; beyond it 422.
+    pub max_n: u64,
+    /// Numbers being computed at a time, or waiting for it; beyond it 503.
+    pub under_way: usize,
+    /// Bytes of computed numbers; when those being sent take them all, 503.
+    pub bytes: usize,
+}
+
+/// Status, fields and content.
+pub(super) type Parts<'a> = (Status, Fields, Body<'a>);
+
+/// The numbers.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    table: Table,
+    store: Store,
+    /// Computes what is computed at once.
+    calculator: Calculator,
+    max_n: u64,
+    /// The answer to an n beyond the largest, which names it.
+    beyond: String,
+}
+
+impl Numbers {
+    pub(super) fn new(table: Table, bounds: Bounds) -> Self {
+        let beyond = format!("n must be at most {}\n", bounds.max_n);
+        Self {
+            table,
+            store: Store::new(bounds.bytes, bounds.under_way),
+            calculator: Calculator::default(),
+            max_n: bounds.max_n,
+            beyond,
+        }
+    }
+
+    /// The answer to a GET or HEAD, or the n that has to be computed first.
+    pub(super) fn answer(
+        &mut self,
+        index: Index,
+        request: &Request,
+        head: &[u8],
+        counters: &Computations,
+    ) -> Result<Parts<'_>, u64> {
+        let Index::Number(n) = index else {
+            return Ok((Status::BadRequest, Fields::Text, Body::Bytes(NOT_A_NUMBER)));
+        };
+        if n > self.max_n {
+            let text = Body::Bytes(self.beyond.as_bytes());
+            return Ok((Status::UnprocessableContent, Fields::Text, text));
+        }
+        if request.condition == Condition::IfNoneMatch
+            && etag::names(fields::values(head, "if-none-match"), n.to_string().as_bytes())
+        {
+            return Ok((Status::NotModified, Fields::Number(n), Body::Bytes(b"")));
+        }
+        if self.table.get(n).is_none() {
+            // Cold from here on, compared with the table.
+            return self.answer_beyond_table(n, request.method, counters);
+        }
+        let digits = self.table.get(n).unwrap_or_default();
+        Ok((Status::Ok, Fields::Number(n), Body::Bytes(digits)))
+    }
+
+    fn answer_beyond_table(
+        &mut self,
+        n: u64,
+        method: Method,
+        counters: &Computations,
+    ) -> Result<Parts<'_>, u64> {
+        if method == Method::Head {
+            // The fields tell the length, which needs no digits.
+            return Ok((Status::Ok, Fields::Number(n), Body::Length(digit_count(n))));
+        }
+        if self.store.is_under_way(n) {
+            counters.cache_misses.add(1);
+            return Err(n);
+        }
+        if self.store.get(n).is_some() {
+            counters.cache_hits.add(1);
+        } else {
+            counters.cache_misses.add(1);
+            if let Err(refusal) = self.begin(n, counters) {
+                match refusal {
+                    Refusal::Queue => counters.refused_queue.add(1),
+                    Refusal::Memory => counters.refused_memory.add(1),
+                }
+                return Ok(busy());
+            }
+            if n > AT_ONCE_MAX_N {
+                return Err(n);
+            }
+            let computed = self.calculator.compute(n);
+            counters.by_loop.add(1);
+            self.finish(n, &computed, counters);
+        }
+        Ok(self.kept(n))
+    }
+
+    /// The answer with a number that has just been computed, which somebody has waited for.
+    pub(super) fn kept(&mut self, n: u64) -> Parts<'_> {
+        match self.store.get(n) {
+            Some(digits) if digits.len() < SHARED_FROM => {
+                (Status::Ok, Fields::Number(n), Body::Bytes(digits))
+            }
+            Some(digits) => (Status::Ok, Fields::Number(n), Body::Shared(digits)),
+            None => busy(),
+        }
+    }
+
+    fn begin(&mut self, n: u64, counters: &Computations) -> Result<(), Refusal> {
+        let outcome = self.store.begin(n);
+        self.tell(counters);
+        outcome
+    }
+
+    /// Keeps a number that has been computed.
+    pub(super) fn finish(&mut self, n: u64, computed: &Computed, counters: &Computations) {
+        if computed.fallback.is_some() {
+            counters.fallbacks.add(1);
+        }
+        self.store.finish(n, Arc::clone(&computed.digits));
+        self.tell(counters);
+    }
+
+    /// Forgets a number that nobody waits for any more and that will not be computed.
+    pub(super) fn abandon(&mut self, n: u64, counters: &Computations) {
+        self.store.abandon(n);
+        self.tell(counters);
+    }
+
+    fn tell(&self, counters: &Computations) {
+        counters.queued.set(self.store.under_way() as u64);
+        counters.cache_bytes.set(self.store.bytes() as u64);
+    }
+}
+
+/// The answer when a number cannot be computed now.
+pub(super) const fn busy() -> Parts<'static> {
+    (Status::ServiceUnavailable, Fields::Retry(RETRY_S), Body::Bytes(BUSY))
+}

@@ -1,0 +1,87 @@
+//! What is to be written: rendered bytes and, behind them, perhaps a body that is shared and not copied.
+
+use std::sync::Arc;
+
+/// Rendered bytes, then a shared body, and how much of both has been written.
+///
+/// Invariant: `sent` is at most the length of both, and all is empty once all is sent.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) bytes: Vec<u8>,
+    shared: Option<Arc<[u8]>>,
+    pub(super) sent: usize,
+}
+
+impl Outbox {
+    pub(super) const fn new() -> Self {
+        Self { bytes: Vec::new(), shared: None, sent: 0 }
+    }
+
+    /// Puts a body behind everything else. Nothing may follow it.
+    pub(super) fn share(&mut self, body: &Arc<[u8]>) {
+        debug_assert!(self.shared.is_none(), "a shared body ends the batch");
+        self.shared = Some(Arc::clone(body));
+    }
+
+    /// Whether nothing can be put behind what is there.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len() + self.shared_bytes().len()
+    }
+
+    /// What is not written yet, in its order; either may be empty.
+    pub(super) fn segments(&self) -> [&[u8]; 2] {
+        let shared_sent = self.sent.saturating_sub(self.bytes.len());
+        [
+            self.bytes.get(self.sent..).unwrap_or_default(),
+            self.shared_bytes().get(shared_sent..).unwrap_or_default(),
+        ]
+    }
+
+    /// Takes in that so many more bytes have been written.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.sent += count;
+        let length = self.bytes.len() + self.shared_bytes().len();
+        debug_assert!(self.sent <= length, "more sent than there was");
+        if self.sent >= length {
+            self.bytes.clear();
+            self.shared = None;
+            self.sent = 0;
+        }
+    }
+
+    /// How many of the rendered bytes have been written and can go.
+    pub(super) fn used(&self) -> usize {
+        self.sent.min(self.bytes.len())
+    }
+
+    fn shared_bytes(&self) -> &[u8] {
+        self.shared.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_segments_are_written_in_order_in_any_pieces() {
+        for step in 1..=9 {
+            let mut outbox = Outbox::new();
+            outbox.bytes.extend_from_slice(b"head");
+            outbox.share(&Arc::from(&b"body"[..]));
+            let mut written = Vec::new();
+            while !outbox.is_empty() {
+                let mut piece = outbox.segments().concat();
+                piece.truncate(step);
+                outbox.advance(piece.len());
+                written.extend(piece);
+            }
+            assert_eq!(written, b"headbody");
+            assert!(!outbox.is_ended() && outbox.segments().concat().is_empty());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Numbers beyond the table: exact, computed once, bounded, and in nobody's way.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+
+use fibsrv::fibonacci::doubling;
+use socket2::SockRef;
+
+use crate::support::{Client, Server, request};
+
+/// The digits of F(n), computed the plain way.
+fn fibonacci(n: u64) -> String {
+    String::from_utf8(doubling::digits(n)).unwrap()
+}
+
+fn target(n: u64) -> String {
+    format!("/api/fibonacci/{n}")
+}
+
+/// What a server has counted, by name and labels.
+fn counted(server: &Server) -> BTreeMap<String, f64> {
+    let text = server.get("/metrics").body;
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = samples.filter_map(|line| line.rsplit_once(' '));
+    pairs.map(|(key, value)| (key.to_owned(), value.parse().unwrap())).collect()
+}
+
+/// Waits until so many numbers are being computed or wait for it.
+fn await_queue(server: &Server, length: f64) {
+    while counted(server)["fibsrv_compute_queue_length"] != length {}
+}
+
+#[test]
+fn any_n_up_to_the_largest() {
+    let server = Server::start(&["--table", "100"]);
+    let mut client = server.connect();
+    for n in [100, 101, 1_999, 2_000, 20_000, 20_001, 123_456, 1_000_000] {
+        let reply = client.get(&target(n));
+        assert_eq!(reply.status, 200);
+        assert!(reply.body == fibonacci(n), "F({n})");
+        assert_eq!(reply.field("ETag"), Some(&*format!("\"{n}\"")));
+        assert_eq!(
+            reply.field("Cache-Control"),
+            Some("public, max-age=31536000, immutable"),
+            "as any other number"
+        );
+    }
+    for n in ["10000001", "18446744073709551616", &"9".repeat(4000)] {
+        let reply = client.get(&format!("/api/fibonacci/{n}"));
+        assert_eq!((reply.status, &*reply.body), (422, "n must be at most 10000000\n"));
+    }
+}
+
+#[test]
+fn the_largest_number_takes_bounded_memory() {
+    let server = Server::start(&[]);
+    let reply = server.get(&target(10_000_000));
+    assert_eq!((reply.status, reply.body.len()), (200, 2_089_877));
+    assert!(reply.body.starts_with("11298343782253997603") && reply.body.ends_with("546875"));
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kib <= 200 * 1024, "{peak_kib} KiB");
+}
+
+#[test]
+fn pipelined_answers_keep_their_order() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let numbers = [20, 300_000, 21, 20_000, 400_000, 22, 300_000];
+    let requests: String = numbers.iter().map(|n| request("GET", &target(*n))).collect();
+    client.send(requests.as_bytes());
+    for n in numbers {
+        assert!(client.reply().body == fibonacci(n), "F({n})");
+    }
+}
+
+#[test]
+fn what_many_ask_for_is_computed_once_and_then_kept() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(request("GET", &target(3_000_000)).as_bytes());
+    }
+    let expected = fibonacci(3_000_000);
+    for client in &mut clients {
+        assert!(client.reply().body == expected);
+    }
+    assert!(server.get(&target(3_000_000)).body == expected);
+    let counted = counted(&server);
+    for (key, expected) in [
+        ("fibsrv_computations_total{place=\"thread\"}", 1.0),
+        ("fibsrv_computation_duration_seconds_count", 1.0),
+        ("fibsrv_computation_fallbacks_total", 0.0),
+        ("fibsrv_compute_queue_length", 0.0),
+        ("fibsrv_requests_total{handler=\"fibonacci\",method=\"GET\",code=\"200\"}", 21.0),
+    ] {
+        assert_eq!(counted[key], expected, "{key}");
+    }
+    let asked = counted["fibsrv_cache_hits_total"] + counted["fibsrv_cache_misses_total"];
+    assert_eq!(asked, 21.0);
+    assert!(counted["fibsrv_cache_bytes"] >= 600_000.0);
+}
+
+#[test]
+fn head_and_conditions_need_no_digits() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send(request("HEAD", &target(10_000_000)).as_bytes());
+    assert_eq!(client.reply_to_head().field("Content-Length"), Some("2089877"));
+    client.send(
+        b"GET /api/fibonacci/9999999 HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"9999999\"\r\n\r\n",
+    );
+    assert_eq!(client.reply().status, 304);
+    let counted = counted(&server);
+    assert_eq!(counted["fibsrv_computations_total{place=\"thread\"}"], 0.0);
+    assert_eq!(counted["fibsrv_compute_queue_length"], 0.0);
+}
+
+#[test]
+fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
+    let server = Server::start(&["--compute-queue", "1"]);
+    let mut first = server.connect();
+    first.send(request("GET", &target(10_000_000)).as_bytes());
+    await_queue(&server, 1.0);
+    let mut second = server.connect();
+    let reply = second.get(&target(9_999_999));
+    assert_eq!((reply.status, reply.field("Retry-After")), (503, Some("1")));
+    assert_eq!(reply.field("Cache-Control"), Some("no-store"));
+    assert_eq!(second.get(&target(20)).body, "6765", "the connection stays");
+    assert_eq!(first.reply().body.len(), 2_089_877);
+    assert_eq!(second.get(&target(9_999_999)).status, 200, "later there is room");
+    assert_eq!(counted(&server)["fibsrv_computations_refused_total{reason=\"queue\"}"], 1.0);
+}
+
+#[test]
+fn numbers_being_sent_have_a_bound_in_bytes() {
+    // Room for one number of this size, and not for two.
+    let server = Server::start(&["--cache", "700KB", "--max-n", "3000000"]);
+    let mut deaf = server.connect();
+    deaf.send(request("GET", &target(2_999_999)).as_bytes());
+    deaf.stream().peek(&mut [0]).unwrap();
+    let mut other = server.connect();
+    assert_eq!(other.get(&target(3_000_000)).status, 503, "the first is still being sent");
+    assert_eq!(deaf.reply().body.len(), 626_963);
+    assert_eq!(other.get(&target(3_000_000)).status, 200);
+    let counted = counted(&server);
+    assert_eq!(counted["fibsrv_computations_refused_total{reason=\"memory\"}"], 1.0);
+    assert!(counted["fibsrv_cache_bytes"] <= 700_000.0);
+}
+
+#[test]
+fn whoever_leaves_is_forgotten() {
+    let server = Server::start(&[]);
+    let mut stays = server.connect();
+    stays.send(request("GET", &target(10_000_000)).as_bytes());
+    await_queue(&server, 1.0);
+    let mut leaves = server.connect();
+    leaves.send(request("GET", &target(9_999_999)).as_bytes());
+    await_queue(&server, 2.0);
+    SockRef::from(leaves.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(leaves);
+    assert_eq!(stays.reply().body.len(), 2_089_877);
+    await_queue(&server, 0.0);
+    assert_eq!(counted(&server)["fibsrv_computations_total{place=\"thread\"}"], 1.0);
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_a_large_answer() {
+    let server = Server::start(&[]);
+    let client = server.connect();
+    SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
+    let mut stream = client.stream();
+    let ask = "GET /api/fibonacci/2000000 HTTP/1.0\r\n\r\n";
+    stream.write_all(ask.as_bytes()).unwrap();
+    let (mut received, mut piece) = (Vec::new(), [0; 1500]);
+    loop {
+        match stream.read(&mut piece).unwrap() {
+            0 => break,
+            count => received.extend_from_slice(&piece[..count]),
+        }
+    }
+    let head = received.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert!(received[head..] == *fibonacci(2_000_000).as_bytes());
+}
+
+#[test]
+fn small_answers_do_not_wait_for_large_ones() {
+    let server = Server::start(&[]);
+    let mut large = server.connect();
+    large.send(request("GET", &target(10_000_000)).as_bytes());
+    let mut small = server.connect();
+    for n in 0..100 {
+        assert_eq!(small.get(&target(n)).status, 200);
+    }
+    large.stream().set_nonblocking(true).unwrap();
+    let early = large.stream().peek(&mut [0]);
+    assert!(early.is_err(), "a hundred answers before a large one");
+    large.stream().set_nonblocking(false).unwrap();
+    assert_eq!(large.reply().body.len(), 2_089_877);
+}
