@@ -54,6 +54,7 @@ fn corpus() -> Vec<Vec<u8>> {
         with("POST /a", "Content-Length: 2000000\r\n", ""),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n"),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "3\r\nabcd\r\n0\r\n\r\n"),
+        with("POST /a", "Transfer-Encoding: chunked\r\n", "3 ;x\r\nabc\r\n0 \r\n\r\n"),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "fffffffff\r\n"),
         with("POST /a", "Transfer-Encoding: gzip\r\n", "x"),
         with("PUT /a", "Expect: 100-continue\r\nContent-Length: 3\r\n", "abc"),
