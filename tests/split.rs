@@ -45,6 +45,12 @@ fn corpus() -> Vec<Vec<u8>> {
         get("/api/fibonacci/90").repeat(40),
         format!("\r\n\r\n{last}\r\n{last}"),
         with("HEAD /api/fibonacci/20", "", ""),
+        "HEAD / HTTP/1.1\r\n\r\n".to_owned(),
+        "\r\nHEAD / HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
+        "HEAD / HTTP/2.0\r\n\r\n".to_owned(),
+        "HEAD /".to_owned(),
+        with("HEAD /a", "Content-Length: 2000000\r\n", ""),
+        with("HEAD /a", "Transfer-Encoding: chunked\r\n", "x"),
         with("GET /a", "Connection: close\r\n", ""),
         with("GET /a", "If-None-Match: \"20\", *\r\n", ""),
         with("POST /a", "Content-Length: 5\r\n", "GET /"),
@@ -54,6 +60,7 @@ fn corpus() -> Vec<Vec<u8>> {
         with("POST /a", "Content-Length: 2000000\r\n", ""),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n"),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "3\r\nabcd\r\n0\r\n\r\n"),
+        with("POST /a", "Transfer-Encoding: chunked\r\n", "3 ;x\r\nabc\r\n0 \r\n\r\n"),
         with("POST /a", "Transfer-Encoding: chunked\r\n", "fffffffff\r\n"),
         with("POST /a", "Transfer-Encoding: gzip\r\n", "x"),
         with("PUT /a", "Expect: 100-continue\r\nContent-Length: 3\r\n", "abc"),
@@ -92,6 +99,9 @@ fn corpus() -> Vec<Vec<u8>> {
     streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8150))));
     streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8200))));
     streams.push("x".repeat(9000));
+    streams.push(format!("HEAD /{}", "x".repeat(9000)));
+    // The limit falls inside the word that tells how to refuse.
+    streams.push(format!("{}HEAD / HTTP/1.1\r\n\r\n", "\r\n".repeat(4095)));
     streams.into_iter().map(String::into_bytes).collect()
 }
 

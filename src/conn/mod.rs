@@ -385,8 +385,11 @@ impl Conn {
     }
 
     fn refuse(&mut self, reject: Reject) -> Next {
+        // Without content behind an answer to HEAD, even if that is no request (RFC 9110 section 9.3.2).
+        let received = self.inbox.get(self.start..).unwrap_or_default();
+        let omits_content = self.scan.asks_with_head(received);
         self.phase = Phase::Owing(Owed {
-            content: Content::Send,
+            content: if omits_content { Content::Omit } else { Content::Send },
             version: Version::Http11,
             persistence: Persistence::Close,
             length: 0,

@@ -36,7 +36,9 @@ pub struct Skipper {
 ///
 /// ```text
 /// Size ──hex──▶ SizeDigits ──;──▶ Extension ──CR─▶ SizeLf ──LF──▶ Data ─▶ DataCr ─▶ DataLf ─▶ Size
-///                   └────────────────CR──────────────▲     └─size 0─▶ Trailer… ─▶ Done
+///                 │  │                ▲             ▲     └─size 0─▶ Trailer… ─▶ Done
+///                 │  └─▶ SizeSpace ─;─┘             │
+///                 └───────────────CR────────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -46,6 +48,9 @@ enum State {
     Size,
     /// Further digits of a chunk's size; what they have come to.
     SizeDigits(u64),
+    /// White space between a chunk's size and its first extension: bad, and to be read over (RFC 9110
+    /// section 5.6.3). Nothing but an extension may follow.
+    SizeSpace(u64),
     /// Extensions (RFC 9112 section 7.1.1), not interpreted.
     Extension(u64),
     /// The LF that ends a chunk's size line.
@@ -116,7 +121,10 @@ impl Skipper {
         Ok(match (self.state, byte) {
             (State::Size, _) => State::SizeDigits(hex(byte)?),
             (State::SizeDigits(size) | State::Extension(size), b'\r') => State::SizeLf(size),
-            (State::SizeDigits(size), b';') => State::Extension(size),
+            (State::SizeDigits(size) | State::SizeSpace(size), b';') => State::Extension(size),
+            (State::SizeDigits(size) | State::SizeSpace(size), b' ' | b'\t') => {
+                State::SizeSpace(size)
+            }
             (State::SizeDigits(size), _) => {
                 let digit = hex(byte)?;
                 let size = size.checked_mul(16).ok_or(Reject::Chunk)?;
@@ -207,6 +215,7 @@ mod tests {
         chunked(b"3\r\nabc\r\n0\r\n\r\n", Ok(Some(b"")));
         chunked(b"3\r\nabc\r\n00a\r\n0123456789\r\n0000\r\n\r\nG", Ok(Some(b"G")));
         chunked(b"3;a=b;c=\"d\"\r\nabc\r\n0;x\r\n\r\n", Ok(Some(b"")));
+        chunked(b"3 \t;a = b\r\nabc\r\n0 ;x\r\n\r\n", Ok(Some(b"")));
         chunked(b"0\r\nExpires: never\r\nA:\r\n\r\nG", Ok(Some(b"G")));
         chunked(b"3\r\nab", Ok(None));
         chunked(b"0\r\n", Ok(None));
@@ -220,6 +229,8 @@ mod tests {
             b"g\r\n",
             b" 3\r\n",
             b"3 \r\n",
+            b"3 3\r\n",
+            b"3 a=b\r\n",
             b"-3\r\n",
             b"0x3\r\n",
             b"+3\r\n",
@@ -261,7 +272,7 @@ mod tests {
     #[test]
     fn extensions_trailers_and_leading_zeros_are_bounded() {
         let bound = CHUNK_OVERHEAD_MAX as usize;
-        for (start, filler) in [("1;", b'e'), ("0\r\nA:", b't'), ("", b'0')] {
+        for (start, filler) in [("1;", b'e'), ("1", b' '), ("0\r\nA:", b't'), ("", b'0')] {
             let mut body = start.as_bytes().to_vec();
             body.resize(bound, filler);
             check(Framing::Chunked, &body, Ok(None));

@@ -41,13 +41,26 @@ impl Scan {
                 (Some([.., b'\r']), None) => {
                     self.request_line = Some(Span::new(self.line_start, line_feed - 1));
                 }
-                _ => return Err(Reject::BareLineFeed),
+                _ => {
+                    self.searched = line_feed;
+                    return Err(Reject::BareLineFeed);
+                }
             }
             self.searched = line_feed + 1;
             self.line_start = self.searched;
         }
         self.searched = window.len();
         Ok(None)
+    }
+
+    /// Whether the request line, or as much of it as has been looked at, asks with HEAD. Only what was
+    /// looked at counts, or it would depend on how much came at once.
+    pub(crate) fn asks_with_head(&self, bytes: &[u8]) -> bool {
+        let line = match self.request_line {
+            Some(line) => line.of(bytes),
+            None => bytes.get(self.line_start..self.searched).unwrap_or_default(),
+        };
+        line.starts_with(b"HEAD ")
     }
 
     /// Why a head whose end is not within the limit is refused.

@@ -12,6 +12,7 @@
 mod support; // starts servers, speaks HTTP to them, and ends them
 
 mod api; // what each route answers
+mod closing; // how connections end: no answer is lost to a reset
 mod limits; // what happens when connections, descriptors or time run out
 mod metrics; // what /metrics tells, read by a parser that is not ours
 mod numbers; // numbers beyond the table

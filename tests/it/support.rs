@@ -160,7 +160,13 @@ impl Client {
 
     fn read_more(&mut self) -> io::Result<usize> {
         let mut bytes = [0; 4096];
-        let count = self.stream.read(&mut bytes)?;
+        let count = loop {
+            match self.stream.read(&mut bytes) {
+                // A read with a time limit does not go on by itself where the machine was halted.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
         self.received.extend_from_slice(&bytes[..count]);
         Ok(count)
     }

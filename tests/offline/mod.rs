@@ -27,7 +27,7 @@ const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 #[derive(Debug)]
 pub(crate) struct Offline {
     pub(crate) app: App,
-    parser: Parser,
+    pub(crate) parser: Parser,
     pub(crate) buffers: Buffers,
     /// All that the connection has written.
     pub(crate) output: Vec<u8>,

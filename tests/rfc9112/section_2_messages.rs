@@ -1,0 +1,196 @@
+//! RFC 9112 section 2: messages, their lines and their version.
+
+use fibsrv::http::{
+    Status, date,
+    response::{Connection, Content, Fields, Response, render},
+};
+
+use crate::wire::{Ending, NEXT, Wire, check_refused, check_served, request};
+
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// The head of every response there is: each status with each kind of fields and connection.
+pub(crate) fn all_response_heads() -> Vec<String> {
+    let date: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    let mut heads = Vec::new();
+    for status in Status::ALL {
+        for fields in [Fields::Number(7), Fields::Text, Fields::Media("a/b"), Fields::Allow(ALLOW)]
+        {
+            for connection in [Connection::Implied, Connection::KeepAlive, Connection::Close] {
+                let mut out = Vec::new();
+                let response = Response { status, fields, body: b"" };
+                render(&mut out, &response, Content::Send, connection, date);
+                heads.push(String::from_utf8(out).unwrap());
+            }
+        }
+    }
+    heads
+}
+
+/// RFC 9112 section 2.2: a message is octets in a superset of US-ASCII, and no character of a wider
+/// encoding may be taken for a delimiter. The second octet of U+010A is LF in UTF-16; U+2028 and U+0085
+/// are line ends to some; U+FF1A looks like a colon.
+#[test]
+fn messages_are_octets_and_not_characters() {
+    for value in ["\u{e9}", "\u{10a}\u{10d}", "\u{85}", "\u{2028}", "\u{ff1a}", "\u{ff0c}close"] {
+        check_served(request("GET /healthz", &format!("A: {value}\r\n")), 200);
+    }
+    for octet in 0x80..=0xff_u8 {
+        let head = b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: x";
+        check_served([&head[..], &[octet], b"y\r\n\r\n"].concat(), 200);
+    }
+    check_refused("GET /healthz HTTP/1.1\u{85}\r\nHost: a\r\n\r\n", 400);
+    check_refused(request("GET /healthz", "Content-Length\u{ff1a} 5\r\n"), 400);
+}
+
+/// RFC 9112 section 2.2: a recipient that does not read LF alone as a line end treats it as invalid; this
+/// one does not, as two readers of one stream must agree on its lines.
+#[test]
+fn a_bare_lf_ends_no_line() {
+    for head in [
+        "GET /healthz HTTP/1.1\nHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\nA: b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\n\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\n\n",
+        "\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\nContent-Length: 5\r\n\r\n",
+    ] {
+        check_refused(head, 400);
+    }
+}
+
+/// RFC 9112 section 2.2: a sender generates no CR that is not followed by LF, outside of content.
+#[test]
+fn no_bare_cr_or_lf_is_sent() {
+    for head in all_response_heads() {
+        let without_line_ends = head.replace("\r\n", "");
+        assert!(!without_line_ends.contains(['\r', '\n']), "{head:?}");
+    }
+}
+
+/// RFC 9112 section 2.2: what contains a CR not followed by LF is invalid, or the CR is read as a space;
+/// here it is invalid, wherever it stands.
+#[test]
+fn a_bare_cr_is_invalid() {
+    for head in [
+        "GET\r/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /heal\rthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /healthz\rHTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\r\nHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\rHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHo\rst: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost\r: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nA:\rb\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\r\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\rContent-Length: 5\r\n\r\n",
+        "\rGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        check_refused(head, 400);
+    }
+}
+
+/// RFC 9112 section 2.2: at least one empty line before a request line is ignored, as some clients send
+/// one behind a body.
+#[test]
+fn empty_lines_before_a_request_line_are_ignored() {
+    check_served(format!("\r\n{NEXT}"), 200);
+    check_served(format!("\r\n\r\n\r\n{NEXT}"), 200);
+    check_served(format!("{}abcde\r\n", request("PUT /healthz", "Content-Length: 5\r\n")), 405);
+}
+
+/// RFC 9112 section 2.2: an empty line alone is no request, and nobody is told anything about it.
+#[test]
+fn an_empty_line_alone_is_not_answered() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.send("\r\n"), []);
+    assert_eq!(wire.ending(), Ending::Open);
+    assert_eq!(wire.ask(NEXT).status, 200);
+}
+
+/// RFC 9112 section 2.2: no white space goes between the status line and the first field.
+#[test]
+fn no_white_space_follows_the_status_line() {
+    for head in all_response_heads() {
+        let (_, fields) = head.split_once("\r\n").unwrap();
+        assert!(!fields.starts_with([' ', '\t']), "{head:?}");
+    }
+}
+
+/// RFC 9112 section 2.2: white space between the request line and the first field makes the message
+/// invalid, or hides the line; here it is invalid.
+#[test]
+fn white_space_before_the_first_field_is_invalid() {
+    for fields in [" Host: a\r\n", "\tHost: a\r\n", " \r\nHost: a\r\n", " A: b\r\nHost: a\r\n"] {
+        check_refused(format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"), 400);
+    }
+}
+
+/// RFC 9112 section 2.2: octets that are no HTTP message are answered with 400 and the connection closed.
+#[test]
+fn what_is_no_message_is_answered_with_400_and_closed() {
+    for input in [
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}",
+        "\0\0\0\0\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.9\r\n\r\n",
+        "{\"jsonrpc\":\"2.0\"}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET /healthz\r\n\r\n",
+        "Host: a\r\n\r\n",
+        " GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        check_refused(input, 400);
+    }
+}
+
+/// RFC 9112 section 2.3: the version is `HTTP/` in capitals and two digits with a point between them.
+#[test]
+fn the_version_is_case_sensitive_and_two_digits() {
+    for version in [
+        "http/1.1",
+        "Http/1.1",
+        "HTTP/1",
+        "HTTP/1.",
+        "HTTP/.1",
+        "HTTP/11",
+        "HTTP/1.10",
+        "HTTP/01.1",
+        "HTTP/1.1.1",
+        "HTTP/1,1",
+        "HTTP/a.1",
+        "HTTP/1.a",
+        "HTTP 1.1",
+        "HTTPS/1.1",
+        "HTTP/-1.1",
+        "HTTP/\u{661}.1",
+        "HTTP/1.1;",
+        "ICY/1.1",
+        "1.1",
+    ] {
+        check_refused(format!("GET /healthz {version}\r\nHost: a\r\n\r\n"), 400);
+    }
+}
+
+/// RFC 9112 section 2.3, RFC 9110 section 2.5: a higher minor version is served as the highest one known.
+#[test]
+fn a_higher_minor_version_is_served_as_1_1() {
+    for minor in 1..=9 {
+        check_served(format!("GET /healthz HTTP/1.{minor}\r\nHost: a\r\n\r\n"), 200);
+    }
+    check_refused("GET /healthz HTTP/1.2\r\n\r\n", 400); // no Host
+}
+
+/// RFC 9112 section 2.3, RFC 9110 section 2.5: the version of a response is the server's own, whatever
+/// the request's (`Reply` takes no other).
+#[test]
+fn responses_carry_the_version_of_the_server() {
+    for version in ["1.0", "1.1", "1.2", "0.9", "2.0"] {
+        let mut wire = Wire::new();
+        let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"));
+        let is_served = version.starts_with("1.");
+        assert_eq!(reply.status, if is_served { 200 } else { 505 }, "{version}");
+    }
+    assert!(all_response_heads().iter().all(|head| head.starts_with("HTTP/1.1 ")));
+}

@@ -1,0 +1,46 @@
+//! RFC 9112 section 4: status lines.
+
+use crate::{
+    section_2_messages::all_response_heads,
+    wire::{Wire, only, request},
+};
+
+/// RFC 9112 section 4: version, space, three digits, space, and the phrase. The second space is there even
+/// if there is no phrase.
+#[test]
+fn the_space_behind_the_status_code_is_always_sent() {
+    for head in all_response_heads() {
+        let (line, _) = head.split_once("\r\n").unwrap();
+        let parts: Vec<&str> = line.splitn(3, ' ').collect();
+        assert_eq!(parts.len(), 3, "{line:?}");
+        assert_eq!(parts[0], "HTTP/1.1", "{line:?}");
+        assert!(parts[1].len() == 3 && parts[1].parse::<u16>().is_ok(), "{line:?}");
+        assert!(!parts[2].starts_with(' '), "one space: {line:?}");
+    }
+}
+
+/// RFC 9112 section 4: the interim response has a status line like any other, and no fields.
+#[test]
+fn the_interim_response_has_a_whole_status_line() {
+    let mut wire = Wire::new();
+    let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
+    let interim = only(wire.send(request("PUT /healthz", expecting)));
+    assert_eq!((interim.status, interim.reason.as_str()), (100, "Continue"));
+    assert_eq!((interim.fields, interim.body), (vec![], vec![]));
+}
+
+/// RFC 9112 section 4: each status goes out with the phrase it is registered with.
+#[test]
+fn phrases_are_those_of_the_registry() {
+    for (line, phrase) in [
+        ("GET /healthz", "OK"),
+        ("OPTIONS *", "No Content"),
+        ("GET *", "Bad Request"),
+        ("GET /", "Not Found"),
+        ("PUT /healthz", "Method Not Allowed"),
+        ("GET /api/fibonacci/101", "Unprocessable Content"),
+        ("BREW /", "Not Implemented"),
+    ] {
+        assert_eq!(Wire::new().ask(request(line, "")).reason, phrase, "{line}");
+    }
+}

@@ -1,0 +1,153 @@
+//! RFC 9112 sections 6, 6.1 and 6.2: whether there is a body, and the two fields that frame it.
+
+use crate::{
+    section_2_messages::all_response_heads,
+    wire::{Ending, NEXT, Wire, check_refused, check_served, only, request},
+};
+
+/// RFC 9112 section 6: a request has a body if one of the two fields says so, whatever its method.
+#[test]
+fn the_framing_of_a_request_does_not_depend_on_its_method() {
+    let methods = [
+        ("GET /healthz", 200),
+        ("POST /healthz", 405),
+        ("PUT /healthz", 405),
+        ("DELETE /healthz", 405),
+        ("OPTIONS /healthz", 204),
+        ("TRACE /healthz", 405),
+        ("PATCH /healthz", 405),
+        ("CONNECT a:1", 405),
+    ];
+    for (line, status) in methods {
+        check_served(request(line, ""), status);
+        let known = request(line, &format!("Content-Length: {}\r\n", NEXT.len()));
+        check_served(format!("{known}{NEXT}"), status);
+        let chunked = request(line, "Transfer-Encoding: chunked\r\n");
+        check_served(format!("{chunked}{:x}\r\n{NEXT}\r\n0\r\n\r\n", NEXT.len()), status);
+    }
+    let mut wire = Wire::new();
+    let head = request("HEAD /healthz", &format!("Content-Length: {}\r\n", NEXT.len()));
+    assert_eq!(only(wire.send_head(format!("{head}{NEXT}"))).status, 200);
+    assert_eq!(wire.ask(NEXT).text(), "55");
+}
+
+/// RFC 9112 section 6: no content goes with a 1xx, a 204 or a 304 (`Reply` finds none, and what follows in
+/// the stream is the next reply).
+#[test]
+fn some_statuses_never_have_content() {
+    let mut wire = Wire::new();
+    let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
+    let stream = [
+        request("OPTIONS /healthz", ""),
+        request("GET /api/fibonacci/20", "If-None-Match: \"20\"\r\n"),
+        request("PUT /healthz", expecting) + "x",
+        NEXT.to_owned(),
+    ];
+    let statuses: Vec<_> = wire.send(stream.concat()).iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [204, 304, 100, 405, 200]);
+}
+
+/// RFC 9112 section 6: any other response has content, be it of no length, and so tells its length.
+#[test]
+fn all_other_responses_tell_their_length() {
+    for head in all_response_heads() {
+        let has_none = ["HTTP/1.1 204 ", "HTTP/1.1 304 "].iter().any(|line| head.starts_with(line));
+        assert_eq!(head.matches("\r\nContent-Length: ").count(), usize::from(!has_none), "{head}");
+    }
+}
+
+/// RFC 9112 section 6.1: a recipient can parse the chunked coding.
+#[test]
+fn the_chunked_coding_is_understood() {
+    let chunked = request("PUT /healthz", "Transfer-Encoding: chunked\r\n");
+    for body in ["0\r\n\r\n", "5\r\nGET /\r\n0\r\n\r\n", "1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n"] {
+        check_served(format!("{chunked}{body}"), 405);
+    }
+}
+
+/// RFC 9112 section 6.1: no `Transfer-Encoding` is sent, least of all with a 1xx, a 204, a 2xx to CONNECT
+/// or to a client that speaks HTTP/1.0 (`Reply` accepts none anywhere).
+#[test]
+fn no_transfer_coding_is_sent() {
+    for head in all_response_heads() {
+        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+    }
+    for version in ["1.0", "1.1"] {
+        let head = format!("GET /metrics HTTP/{version}\r\nHost: a\r\nTE: chunked, gzip\r\n\r\n");
+        assert_eq!(Wire::new().ask(head).values("Transfer-Encoding"), [""; 0], "{version}");
+    }
+}
+
+/// RFC 9112 section 6.1: a transfer coding that is not understood is refused. The section prefers 501; the
+/// server says 400, like for anything else that leaves the framing in doubt.
+#[test]
+fn an_unknown_transfer_coding_is_refused() {
+    for coding in ["gzip", "deflate", "compress", "x-gzip", "identity", "br", "cow"] {
+        check_refused(request("PUT /healthz", &format!("Transfer-Encoding: {coding}\r\n")), 400);
+        let last = format!("Transfer-Encoding: {coding}, chunked\r\n");
+        check_refused(request("PUT /healthz", &last) + "0\r\n\r\n", 400);
+    }
+}
+
+/// RFC 9112 section 6.1: a request with both fields may be refused; the connection must be closed.
+#[test]
+fn both_framings_in_one_request_are_refused_and_closed() {
+    let (length, coding) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
+    for fields in [
+        format!("{length}{coding}"),
+        format!("{coding}{length}"),
+        format!("{coding}A: b\r\nContent-Length: 0\r\n"),
+        "content-length: 5\r\nTRANSFER-ENCODING: Chunked\r\n".to_owned(),
+    ] {
+        check_refused(request("PUT /healthz", &fields) + "0\r\n\r\n", 400);
+    }
+}
+
+/// RFC 9112 section 6.1: a transfer coding on HTTP/1.0 makes the framing faulty, with a length beside it or
+/// not, and the connection is closed even if it was to be kept.
+#[test]
+fn a_transfer_coding_on_http_1_0_is_faulty_framing() {
+    for fields in [
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\nConnection: keep-alive\r\n",
+    ] {
+        check_refused(format!("PUT /healthz HTTP/1.0\r\n{fields}\r\n0\r\n\r\n"), 400);
+    }
+}
+
+/// RFC 9112 section 6.2: a length never stands beside a transfer coding (`Reply` finds no coding); and RFC
+/// 9110 section 8.6: it is that of the content, and the same in the answer to HEAD.
+#[test]
+fn the_length_sent_is_that_of_the_content() {
+    for target in ["/healthz", "/metrics", "/api/fibonacci/100", "/api/fibonacci/x", "/nothing"] {
+        let mut wire = Wire::new();
+        let get = wire.ask(request(&format!("GET {target}"), ""));
+        assert_eq!(wire.ending(), Ending::Open, "{target}: nothing is left over");
+        assert_eq!(get.field("Content-Length"), Some(&*get.body.len().to_string()), "{target}");
+        if target != "/metrics" {
+            let head = only(wire.send_head(request(&format!("HEAD {target}"), "")));
+            assert_eq!(head.field("Content-Length"), get.field("Content-Length"), "{target}");
+        }
+    }
+}
+
+/// RFC 9112 section 6.2, RFC 9110 section 8.6: however long a length is, it does not wrap around.
+#[test]
+fn a_length_does_not_overflow() {
+    for length in [
+        "4294967296", // 2^32
+        "4294967297",
+        "9223372036854775808",                     // 2^63
+        "18446744073709551615",                    // 2^64 - 1
+        "18446744073709551616",                    // 2^64
+        "18446744073709551621",                    // 2^64 + 5
+        "340282366920938463463374607431768211461", // 2^128 + 5
+        &"9".repeat(4000),
+    ] {
+        let head = request("PUT /healthz", &format!("Content-Length: {length}\r\n"));
+        check_refused(head + "GET /", 413);
+    }
+    let padded = format!("Content-Length: {}5\r\n", "0".repeat(4000));
+    check_served(request("PUT /healthz", &padded) + "GET /", 405);
+}

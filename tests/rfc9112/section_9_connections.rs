@@ -1,0 +1,189 @@
+//! RFC 9112 section 9: how long a connection lasts, and how it ends. What only a socket shows (no reset
+//! before the answer is read) is in `tests/it/closing.rs`.
+
+use crate::wire::{Ending, NEXT, NEXT_BODY, Wire, check_refused, check_served, request, statuses};
+
+/// How the connection stands after a request of this version with these fields, and what the answer says.
+fn persistence(version: &str, fields: &str) -> (Ending, Option<String>) {
+    let mut wire = Wire::new();
+    let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+    assert_eq!(reply.status, 200, "{version} {fields:?}");
+    (wire.ending(), reply.field("Connection").map(str::to_owned))
+}
+
+/// RFC 9112 section 9.2: each request has one final response; an interim one comes before it.
+#[test]
+fn each_request_has_one_final_response() {
+    let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
+    let stream = [NEXT, &(request("PUT /healthz", expecting) + "x"), NEXT].concat();
+    assert_eq!(statuses(&Wire::new().send(stream)), [200, 100, 405, 200]);
+}
+
+/// RFC 9112 section 9.3, first rule: `close` ends the connection, in any version and beside anything else.
+#[test]
+fn close_ends_the_connection() {
+    for version in ["1.0", "1.1", "1.2"] {
+        for value in [
+            "close",
+            "Close",
+            "CLOSE",
+            "close, keep-alive",
+            "keep-alive, close",
+            "a,,close ,b",
+            ",close",
+        ] {
+            let told = persistence(version, &format!("Connection: {value}\r\n"));
+            assert_eq!(told, (Ending::Closed, Some("close".to_owned())), "{version} {value:?}");
+        }
+        let lines = "Connection: keep-alive\r\nConnection: close\r\n";
+        assert_eq!(persistence(version, lines).0, Ending::Closed, "{version}");
+    }
+}
+
+/// RFC 9112 section 9.3, second rule: in HTTP/1.1 and later the connection persists.
+#[test]
+fn a_connection_persists_in_1_1() {
+    for version in ["1.1", "1.9"] {
+        for fields in
+            ["", "Connection: keep-alive\r\n", "Connection: closed\r\n", "Connection:\r\n"]
+        {
+            assert_eq!(persistence(version, fields), (Ending::Open, None), "{version} {fields:?}");
+        }
+    }
+}
+
+/// RFC 9112 section 9.3, third rule: in HTTP/1.0 it persists if the client asks for it, who is told so.
+#[test]
+fn a_connection_persists_in_1_0_if_asked() {
+    for value in ["keep-alive", "Keep-Alive", "KEEP-ALIVE", "a, keep-alive"] {
+        let told = persistence("1.0", &format!("Connection: {value}\r\n"));
+        assert_eq!(told, (Ending::Open, Some("keep-alive".to_owned())), "{value}");
+    }
+}
+
+/// RFC 9112 section 9.3, last rule: otherwise the connection ends with the response.
+#[test]
+fn otherwise_the_connection_ends() {
+    for fields in
+        ["", "Connection: TE\r\n", "Keep-Alive: timeout=5\r\n", "Proxy-Connection: keep-alive\r\n"]
+    {
+        let expected = (Ending::Closed, Some("close".to_owned()));
+        assert_eq!(persistence("1.0", fields), expected, "{fields:?}");
+    }
+}
+
+/// RFC 9112 section 9.3: whoever closes after a response says so in it, be it an error or not.
+#[test]
+fn a_response_that_is_the_last_says_close() {
+    let mut wire = Wire::new();
+    for target in ["/healthz", "/nothing", "/api/fibonacci/x", "/api/fibonacci/1", "/metrics"] {
+        wire.reconnect();
+        let reply = wire.ask(request(&format!("GET {target}"), "Connection: close\r\n"));
+        assert_eq!(reply.field("Connection"), Some("close"), "{target}");
+        assert_eq!(wire.ending(), Ending::Closed, "{target}");
+    }
+}
+
+/// RFC 9112 section 9.3: the whole body of a request is read, or the connection closed: what is left of it
+/// is never the next request.
+#[test]
+fn the_whole_body_is_read_or_the_connection_closed() {
+    for length in [1, NEXT.len(), NEXT.len() * 1000] {
+        let body: String = NEXT.chars().cycle().take(length).collect();
+        let head = request("PUT /nothing", &format!("Content-Length: {length}\r\n"));
+        check_served(format!("{head}{body}"), 404);
+    }
+    let too_long = request("PUT /nothing", "Content-Length: 99999999\r\n");
+    check_refused(format!("{too_long}{}", NEXT.repeat(100)), 413);
+}
+
+/// RFC 9112 section 9.3.2: responses to pipelined requests come in the order of the requests.
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut wire = Wire::new();
+    let requests: String =
+        (0..=100).map(|n| request(&format!("GET /api/fibonacci/{n}"), "")).collect();
+    let replies = wire.send(requests);
+    let tags: Vec<_> = replies.iter().map(|reply| reply.field("ETag").unwrap()).collect();
+    assert_eq!(tags, (0..=100).map(|n| format!("\"{n}\"")).collect::<Vec<_>>());
+}
+
+/// RFC 9112 section 9.3.2: a failure among them takes its place in that order.
+#[test]
+fn errors_among_pipelined_requests_keep_the_order() {
+    let lines =
+        ["GET /healthz", "GET /nothing", "PUT /healthz", "GET /api/fibonacci/x", "GET /readyz"];
+    let requests: String = lines.iter().map(|line| request(line, "")).collect();
+    assert_eq!(statuses(&Wire::new().send(requests)), [200, 404, 405, 400, 200]);
+}
+
+/// RFC 9112 section 9.5: a connection that is idle for too long is closed, without an answer that nobody
+/// asked for: a client might take it for that to its next request.
+#[test]
+fn an_idle_connection_is_closed_silently() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.ask(NEXT).status, 200);
+    assert_eq!(wire.expire(), []);
+    assert_eq!(wire.ending(), Ending::Closed);
+}
+
+/// RFC 9112 section 9.6: after the response to a request with `close` the server closes, and processes no
+/// further request, be it there already or come later.
+#[test]
+fn no_request_is_processed_after_a_client_said_close() {
+    let last = request("GET /api/fibonacci/10", "Connection: close\r\n");
+    let mut wire = Wire::new();
+    let reply = wire.ask(format!("{last}{NEXT}"));
+    assert_eq!((reply.text(), reply.field("Connection")), (NEXT_BODY, Some("close")));
+    assert_eq!(wire.ending(), Ending::Lingering, "there was input left, so by stages");
+    assert_eq!(wire.send(NEXT), []);
+    assert_eq!(wire.end(), []);
+    assert_eq!(wire.ending(), Ending::Closed);
+
+    wire.reconnect();
+    assert_eq!(wire.ask(&last).text(), NEXT_BODY);
+    assert_eq!(wire.ending(), Ending::Closed, "there was none, so at once");
+}
+
+/// RFC 9112 section 9.6: the close of a client is honoured after the response to the request that has it,
+/// and not before: the requests ahead of it are answered.
+#[test]
+fn close_takes_effect_behind_its_own_response() {
+    let last = request("PUT /healthz", "Connection: close\r\nContent-Length: 5\r\n") + "GET /";
+    let replies = Wire::new().send([NEXT, NEXT, &last, NEXT].concat());
+    assert_eq!(statuses(&replies), [200, 200, 405]);
+    let said: Vec<_> = replies.iter().map(|reply| reply.field("Connection")).collect();
+    assert_eq!(said, [None, None, Some("close")]);
+}
+
+/// RFC 9112 section 9.6: after a response in which the server says `close` it processes no further request.
+#[test]
+fn no_request_is_processed_after_the_server_said_close() {
+    check_refused(request("BREW /healthz", ""), 501);
+    check_refused(request("GET /healthz", "Content-Length: x\r\n"), 400);
+    let mut wire = Wire::new();
+    let old = "GET /healthz HTTP/1.0\r\n\r\n";
+    assert_eq!(statuses(&wire.send(format!("{old}{old}{NEXT}"))), [200]);
+    assert_eq!(wire.send(NEXT), []);
+}
+
+/// RFC 9112 section 9.6: closing by stages is bounded: a peer that goes on sending is cut off.
+#[test]
+fn lingering_ends_when_too_much_comes() {
+    let mut wire = Wire::new();
+    assert_eq!(statuses(&wire.send("\0")), [400]);
+    assert_eq!(wire.send(vec![b'x'; fibsrv::conn::LINGER_BYTES_MAX as usize]), []);
+    assert_eq!(wire.ending(), Ending::Lingering);
+    assert_eq!(wire.send("x"), []);
+    assert_eq!(wire.ending(), Ending::Closed);
+}
+
+/// RFC 9112 section 9.6: and a peer that sends nothing and does not close is waited for only so long.
+#[test]
+fn lingering_ends_when_time_runs_out() {
+    let mut wire = Wire::new();
+    assert_eq!(statuses(&wire.send("\0")), [400]);
+    assert_eq!(wire.ending(), Ending::Lingering);
+    assert_eq!(wire.expire(), []);
+    assert_eq!(wire.ending(), Ending::Closed);
+}

@@ -1,0 +1,251 @@
+//! RFC 9110: the fields of responses, HEAD, expectations, methods, and how targets are compared.
+
+use crate::{
+    reply::Reply,
+    wire::{Ending, NEXT, Wire, check_served, only, request},
+};
+
+fn ask(method_and_target: &str) -> Reply {
+    Wire::new().ask(request(method_and_target, ""))
+}
+
+/// RFC 9110 section 9.3.2: HEAD is answered like GET but without content: same status, same fields.
+#[test]
+fn head_has_the_fields_of_get_and_no_content() {
+    for target in [
+        "/healthz",
+        "/readyz",
+        "/api/fibonacci/0",
+        "/api/fibonacci/100",
+        "/api/fibonacci/101",
+        "/api/fibonacci/x",
+        "/nothing",
+        "/",
+        "http://a/healthz",
+    ] {
+        let get = ask(&format!("GET {target}"));
+        let mut wire = Wire::new();
+        let head = only(wire.send_head(request(&format!("HEAD {target}"), "")));
+        assert_eq!((head.status, head.fields), (get.status, get.fields), "{target}");
+        assert_eq!(wire.ending(), Ending::Open, "{target}");
+    }
+    let mut wire = Wire::new();
+    let metrics = only(wire.send_head(request("HEAD /metrics", "")));
+    assert_eq!((metrics.status, wire.ending()), (200, Ending::Open));
+}
+
+/// RFC 9110 section 9.3.2: no content in an answer to HEAD, not even where the request is refused: the
+/// client would not read it.
+#[test]
+fn a_refused_head_has_no_content_either() {
+    let long = "x".repeat(9000);
+    for (stream, status) in [
+        ("HEAD /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("\r\n\r\nHEAD /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("HEAD /healthz HTTP/1.1\nHost: a\r\n\r\n".to_owned(), 400),
+        ("HEAD /healthz HTTP/2.0\r\n\r\n".to_owned(), 505),
+        (request("HEAD * ", ""), 400),
+        (request("HEAD *", ""), 400),
+        (request("HEAD /healthz", "A\r\n"), 400),
+        (request("HEAD /healthz", "Expect: tea\r\n"), 417),
+        (request("HEAD /healthz", "Content-Length: 9999999\r\n"), 413),
+        (request("HEAD /healthz", "Transfer-Encoding: chunked\r\n") + "x", 400),
+        (request("HEAD /healthz", &format!("A: {long}\r\n")), 431),
+        (format!("HEAD /{long}"), 414),
+    ] {
+        for before in ["", NEXT] {
+            let mut wire = Wire::new();
+            assert_eq!(wire.send(before).len(), usize::from(!before.is_empty()));
+            let refusal = only(wire.send_head(&stream));
+            assert_eq!(refusal.status, status, "{stream:?}");
+            assert!(refusal.field("Content-Length").is_some_and(|length| length != "0"));
+            assert_eq!(wire.ending(), Ending::Lingering, "{stream:?}");
+        }
+    }
+}
+
+/// RFC 9110 section 9.3.2: the same if time runs out, in the head or in the body.
+#[test]
+fn a_head_that_takes_too_long_has_no_content_either() {
+    for begun in ["HEAD /", "HEAD / HTTP/1.1\r\nHo", &request("HEAD /", "Content-Length: 5\r\n")] {
+        let mut wire = Wire::new();
+        assert_eq!(wire.send(begun), []);
+        assert_eq!(only(wire.expire_head()).status, 408, "{begun:?}");
+    }
+}
+
+/// RFC 9110 section 6.6.1: `Date` is in the preferred format, and there once (`field` sees to that).
+#[test]
+fn date_is_an_imf_fixdate() {
+    for line in ["GET /healthz", "GET /api/fibonacci/1", "GET /nothing", "OPTIONS *", "BREW /"] {
+        let reply = ask(line);
+        let date = reply.field("Date").unwrap();
+        let shape: String =
+            date.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect();
+        assert_eq!(shape, "Sun, 99 Nov 9999 99:99:99 GMT", "{line}");
+    }
+}
+
+/// RFC 9111 section 5.2.2: numbers may be stored for ever, all else not at all.
+#[test]
+fn cache_control_is_on_every_response() {
+    for target in ["/api/fibonacci/0", "/api/fibonacci/100"] {
+        let caching = "public, max-age=31536000, immutable";
+        assert_eq!(ask(&format!("GET {target}")).field("Cache-Control"), Some(caching), "{target}");
+    }
+    for line in [
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+        "GET /nothing",
+        "GET /api/fibonacci/x",
+        "GET /api/fibonacci/101",
+        "PUT /api/fibonacci/1",
+        "OPTIONS *",
+        "BREW /",
+        "GET *",
+    ] {
+        assert_eq!(ask(line).field("Cache-Control"), Some("no-store"), "{line}");
+    }
+}
+
+/// Whatever has content tells its media type and that the type is not to be guessed.
+#[test]
+fn content_has_a_type_that_is_not_to_be_sniffed() {
+    for line in [
+        "GET /healthz",
+        "GET /metrics",
+        "GET /api/fibonacci/1",
+        "GET /nothing",
+        "PUT /healthz",
+        "BREW /",
+    ] {
+        let reply = ask(line);
+        assert!(!reply.body.is_empty(), "{line}");
+        assert!(reply.field("Content-Type").is_some_and(|media| media.starts_with("text/plain;")));
+        assert_eq!(reply.field("X-Content-Type-Options"), Some("nosniff"), "{line}");
+    }
+}
+
+/// RFC 9110 section 8.8.3: numbers have a strong tag, in quotes; nothing else has one.
+#[test]
+fn entity_tags_are_strong_and_for_numbers_alone() {
+    for n in [0, 1, 9, 10, 99, 100] {
+        let reply = ask(&format!("GET /api/fibonacci/{n}"));
+        assert_eq!(reply.field("ETag"), Some(&*format!("\"{n}\"")));
+    }
+    for line in
+        ["GET /healthz", "GET /metrics", "GET /nothing", "GET /api/fibonacci/101", "OPTIONS *"]
+    {
+        assert_eq!(ask(line).field("ETag"), None, "{line}");
+    }
+}
+
+/// RFC 9110 sections 9.3.7, 10.2.1 and 15.5.6: a 405 has `Allow`, and so has the answer to OPTIONS.
+#[test]
+fn allow_is_in_405_and_in_options() {
+    for target in ["/healthz", "/readyz", "/metrics", "/api/fibonacci/1", "/api/fibonacci/x"] {
+        for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
+            let reply = ask(&format!("{method} {target}"));
+            assert_eq!((reply.status, reply.field("Allow")), (405, Some("GET, HEAD, OPTIONS")));
+        }
+        let reply = ask(&format!("OPTIONS {target}"));
+        assert_eq!((reply.status, reply.field("Allow")), (204, Some("GET, HEAD, OPTIONS")));
+    }
+}
+
+/// RFC 9110 section 9.3.8: TRACE is not carried out, so that no field of a request is sent back.
+#[test]
+fn trace_does_not_reflect_the_request() {
+    let reply = Wire::new().ask(request("TRACE /healthz", "Cookie: secret\r\n"));
+    assert_eq!(reply.status, 405);
+    assert!(!reply.text().contains("secret"));
+}
+
+/// RFC 9110 section 10.1.1: a client of HTTP/1.0 is not sent an interim response, and one that has no body
+/// to send does not wait for any; one whose body will be refused is told that at once.
+#[test]
+fn an_interim_response_is_sent_to_those_who_wait_for_it() {
+    let body = "Content-Length: 2\r\n";
+    for (version, fields, statuses) in [
+        ("1.1", body, &[100, 405][..]),
+        ("1.1", "Transfer-Encoding: chunked\r\n", &[100, 405]),
+        ("1.0", body, &[405]),
+        ("1.1", "", &[405]),
+        ("1.1", "Content-Length: 0\r\n", &[405]),
+        ("1.1", "Content-Length: 9999999\r\n", &[413]),
+    ] {
+        let head = format!(
+            "PUT /healthz HTTP/{version}\r\nHost: a\r\nExpect: 100-Continue\r\n{fields}\r\n"
+        );
+        let mut wire = Wire::new();
+        let mut replies = wire.send(head);
+        if replies.iter().all(|reply| reply.status == 100) {
+            let chunked = fields.starts_with("Transfer");
+            replies.extend(wire.send(if chunked { "0\r\n\r\n" } else { "ab" }));
+        }
+        assert_eq!(crate::wire::statuses(&replies), statuses, "{version} {fields:?}");
+    }
+}
+
+/// RFC 9110 section 7.8: an upgrade may be ignored, and the protocol is never switched.
+#[test]
+fn an_upgrade_is_ignored() {
+    for protocol in ["h2c", "websocket", "TLS/1.0", "HTTP/2.0"] {
+        let fields = format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
+        check_served(request("GET /healthz", &fields), 200);
+    }
+}
+
+/// RFC 9110 section 14.2: a range may be ignored: the answer is whole.
+#[test]
+fn a_range_is_ignored() {
+    for range in ["bytes=0-0", "bytes=-1", "bytes=9-", "lines=1-2"] {
+        let reply =
+            Wire::new().ask(request("GET /api/fibonacci/20", &format!("Range: {range}\r\n")));
+        assert_eq!((reply.status, reply.text()), (200, "6765"), "{range}");
+    }
+}
+
+/// RFC 3986 section 6.2.2.2: escapes of unreserved characters mean the characters, in either case.
+#[test]
+fn escapes_of_unreserved_characters_are_decoded() {
+    for path in ["/%68ealthz", "/%68%65%61%6c%74%68%7a", "/%68%65%61%6C%74%68%7A", "/healthz?%zz?"]
+    {
+        let status = if path.contains('?') { 400 } else { 200 };
+        assert_eq!(ask(&format!("GET {path}")).status, status, "{path}");
+    }
+    for path in ["/api/fibonacci/%32%30", "/%61%70i/fibonacci/2%30", "/api/fibonacci/20?%00"] {
+        assert_eq!(ask(&format!("GET {path}")).text(), "6765", "{path}");
+    }
+}
+
+/// RFC 3986 section 2.2: an escape of a reserved character is not that character; and nothing is decoded
+/// twice.
+#[test]
+fn escapes_of_reserved_characters_are_not_decoded() {
+    for path in [
+        "/api%2Ffibonacci/20",
+        "/api/fibonacci%2F20",
+        "%2Fhealthz",
+        "/healthz%3Fx",
+        "/healthz%23",
+        "/%2568ealthz",
+        "/healthz%00",
+        "/healthz%20",
+        "/healthz%0d%0a",
+        "/%c0%afhealthz",
+        "/.%2e/healthz",
+        "/x/../healthz",
+        "/./healthz",
+        "//healthz",
+        "/healthz/",
+        "/Healthz",
+    ] {
+        let status = if path.starts_with('%') { 400 } else { 404 };
+        assert_eq!(ask(&format!("GET {path}")).status, status, "{path}");
+    }
+    for n in ["%2B1", "%2D1", "%201", "1%20", "%D9%A3", "%EF%BC%91", "%00", "%253"] {
+        assert_eq!(ask(&format!("GET /api/fibonacci/{n}")).status, 400, "{n}");
+    }
+}

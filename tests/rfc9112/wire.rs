@@ -1,0 +1,194 @@
+//! Sends streams to the server, and says what is to become of them.
+
+use fibsrv::{
+    conn::{Conn, Waiting},
+    http::head::{Limits, Parser},
+};
+
+use crate::{
+    offline::{Offline, Standing},
+    reply::{Content, Reply},
+};
+
+/// How a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Another request may come.
+    Open,
+    /// Its sending side is shut, and what comes is discarded.
+    Lingering,
+    /// It is closed.
+    Closed,
+}
+
+/// A connection to a server that nobody else uses.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    offline: Offline,
+    conn: Conn,
+    standing: Standing,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Self {
+        Self { offline: Offline::new(100), conn: Conn::new(), standing: Standing::Open }
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        let mut wire = Self::new();
+        wire.offline.parser = Parser::new(limits);
+        wire
+    }
+
+    /// Another connection to the same server.
+    pub(crate) fn reconnect(&mut self) {
+        self.conn = Conn::new();
+        self.standing = Standing::Open;
+    }
+
+    /// Sends bytes at once; returns the replies, none of them to HEAD.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
+        self.turn(bytes.as_ref());
+        self.take_replies(Content::Expected)
+    }
+
+    /// Sends bytes at once; returns the replies, all of them to HEAD.
+    pub(crate) fn send_head(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
+        self.turn(bytes.as_ref());
+        self.take_replies(Content::Forbidden)
+    }
+
+    /// Sends bytes one by one.
+    pub(crate) fn send_slowly(&mut self, bytes: &[u8]) -> Vec<Reply> {
+        for byte in bytes {
+            self.turn(&[*byte]);
+        }
+        self.take_replies(Content::Expected)
+    }
+
+    /// Sends one request; returns the one reply.
+    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Reply {
+        only(self.send(request))
+    }
+
+    /// Ends the stream to the server.
+    pub(crate) fn end(&mut self) -> Vec<Reply> {
+        self.conn.receive_end();
+        self.turn(b"");
+        self.take_replies(Content::Expected)
+    }
+
+    /// Lets the time pass that the server would wait now.
+    pub(crate) fn expire(&mut self) -> Vec<Reply> {
+        self.conn.expire();
+        self.turn(b"");
+        self.take_replies(Content::Expected)
+    }
+
+    /// The same, while a request with HEAD is under way.
+    pub(crate) fn expire_head(&mut self) -> Vec<Reply> {
+        self.conn.expire();
+        self.turn(b"");
+        self.take_replies(Content::Forbidden)
+    }
+
+    /// Sends bytes and the end of the stream, which the server sees together.
+    pub(crate) fn send_with_end(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
+        self.conn.receive_end();
+        self.send(bytes)
+    }
+
+    /// A measure of what the connection holds: the length of its debug text, which has all its bytes.
+    pub(crate) fn held(&self) -> usize {
+        format!("{:?}", self.conn).len()
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.conn.waiting().0
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        match (self.standing, self.waiting()) {
+            (Standing::Closed, _) => Ending::Closed,
+            (Standing::Open, Waiting::Linger) => Ending::Lingering,
+            (Standing::Open, _) => Ending::Open,
+        }
+    }
+
+    /// Bytes go nowhere once the connection is closed, as with a socket.
+    fn turn(&mut self, bytes: &[u8]) {
+        if self.standing == Standing::Open {
+            self.standing = self.offline.turn(&mut self.conn, bytes);
+        }
+    }
+
+    fn take_replies(&mut self, content: Content) -> Vec<Reply> {
+        Reply::parse_all(&std::mem::take(&mut self.offline.output), content)
+    }
+}
+
+/// A request for a number that always exists.
+pub(crate) const NEXT: &str = "GET /api/fibonacci/10 HTTP/1.1\r\nHost: a\r\n\r\n";
+/// The content of the answer to [`NEXT`].
+pub(crate) const NEXT_BODY: &str = "55";
+
+/// A request in HTTP/1.1 with a valid `Host` and these field lines, each with its CRLF.
+pub(crate) fn request(method_and_target: &str, fields: &str) -> String {
+    format!("{method_and_target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+/// The limits that hold if no flag is given.
+pub(crate) fn default_limits() -> Limits {
+    use fibsrv::config::{Command, parse};
+    match parse(["fibsrv".into()]).expect("no flag is required") {
+        Command::Serve(config) => config.limits,
+        Command::Print(text) => panic!("told to print {text}"),
+    }
+}
+
+pub(crate) fn only(mut replies: Vec<Reply>) -> Reply {
+    assert_eq!(replies.len(), 1, "one reply: {replies:?}");
+    replies.remove(0)
+}
+
+pub(crate) fn statuses(replies: &[Reply]) -> Vec<u16> {
+    replies.iter().map(|reply| reply.status).collect()
+}
+
+/// `input` is refused with this status, the connection is closed by stages, and not a byte behind it is
+/// taken for a request: not what comes along with it, and not what comes later. All that alone, behind a
+/// request that was good, and byte by byte.
+pub(crate) fn check_refused(input: impl AsRef<[u8]>, status: u16) {
+    let input = input.as_ref();
+    let shown = input.escape_ascii();
+    for before in [&b""[..], NEXT.as_bytes()] {
+        let stream = [before, input, NEXT.as_bytes()].concat();
+        for slowly in [false, true] {
+            let mut wire = Wire::new();
+            let mut replies = if slowly { wire.send_slowly(&stream) } else { wire.send(&stream) };
+            let refusal = replies.pop().unwrap_or_else(|| panic!("no reply to {shown}"));
+            assert_eq!(refusal.status, status, "{shown}");
+            assert_eq!(refusal.field("Connection"), Some("close"), "{shown}");
+            assert_eq!(replies.len(), usize::from(!before.is_empty()), "{shown}: {replies:?}");
+            assert!(replies.iter().all(|reply| reply.status == 200), "{shown}: {replies:?}");
+            assert_eq!(wire.ending(), Ending::Lingering, "{shown}");
+            assert_eq!(wire.send(NEXT), [], "{shown}");
+            assert_eq!(wire.end(), [], "{shown}");
+            assert_eq!(wire.ending(), Ending::Closed, "{shown}");
+        }
+    }
+}
+
+/// `input` is one request, whole; it is answered with this status, and what follows is the next request.
+pub(crate) fn check_served(input: impl AsRef<[u8]>, status: u16) {
+    let input = input.as_ref();
+    let shown = input.escape_ascii();
+    let stream = [input, NEXT.as_bytes()].concat();
+    for slowly in [false, true] {
+        let mut wire = Wire::new();
+        let replies = if slowly { wire.send_slowly(&stream) } else { wire.send(&stream) };
+        assert_eq!(statuses(&replies), [status, 200], "{shown}: {replies:?}");
+        assert_eq!(replies[1].text(), NEXT_BODY, "{shown}");
+        assert_eq!(wire.ending(), Ending::Open, "{shown}");
+    }
+}
