@@ -2,8 +2,8 @@
 //! Limits are in `limits`, refused framings in `smuggling`.
 
 use fibsrv::{
-    app::{Answer, App},
-    conn::{BATCH_ANSWERS_MAX, Conn, Next},
+    app::{Answer, App, Bounds},
+    conn::{Conn, Next},
     fibonacci::Table,
     http::{date, head::Parser},
     metrics::Build,
@@ -62,7 +62,7 @@ fn pipelining_goes_to_any_depth_and_is_answered_in_order() {
 
 #[test]
 fn there_is_one_write_per_batch() {
-    let depth = BATCH_ANSWERS_MAX as usize;
+    let depth = default_limits().pipelined as usize;
     for (requests, batches) in [(1, vec![1]), (depth, vec![depth]), (depth + 1, vec![depth, 1])] {
         assert_eq!(writes(&NEXT.repeat(requests)), batches);
     }
@@ -71,7 +71,8 @@ fn there_is_one_write_per_batch() {
 /// How many replies each write has.
 fn writes(input: &str) -> Vec<usize> {
     let build = Build { version: "", revision: "", rustc: "" };
-    let mut app = App::new(Table::new(100).unwrap(), build);
+    let bounds = Bounds { max_n: 100, under_way: 1, bytes: 0 };
+    let mut app = App::new(Table::new(100).unwrap(), bounds, build);
     let (mut conn, mut parser) = (Conn::new(), Parser::new(default_limits()));
     let mut writes = Vec::new();
     conn.receive(input.as_bytes());
@@ -84,8 +85,9 @@ fn writes(input: &str) -> Vec<usize> {
                 conn.respond(&response, &date::imf_fixdate(0));
             }
             Next::Write => {
-                writes.push(Reply::parse_all(conn.outgoing(), Content::Expected).len());
-                conn.sent(conn.outgoing().len());
+                let outgoing = conn.outgoing().concat();
+                writes.push(Reply::parse_all(&outgoing, Content::Expected).len());
+                conn.sent(outgoing.len());
             }
             Next::Read => return writes,
             other @ (Next::Refuse(_) | Next::Wait | Next::Shutdown | Next::Close) => {
@@ -279,5 +281,5 @@ fn every_error_answer_is_a_short_line_of_plain_text() {
 fn a_timeout_too_is_answered_with_a_line_of_text() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("GET /")), [0_u16; 0]);
-    assert_eq!(only(wire.expire()).text(), "the request took too long to arrive\n");
+    assert_eq!(only(wire.expire()).text(), "the request head took too long to arrive\n");
 }

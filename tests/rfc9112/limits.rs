@@ -174,5 +174,5 @@ fn an_idle_kept_connection_is_closed() {
     assert_eq!(wire.ask(NEXT).status, 200);
     assert_eq!(wire.waiting(), Waiting::Idle);
     assert_eq!(wire.expire(), []);
-    assert_eq!(wire.ending(), Ending::Closed);
+    assert_eq!(wire.ending(), Ending::Lingering);
 }

@@ -2,7 +2,7 @@
 
 use fibsrv::http::{
     Status, date,
-    response::{Connection, Content, Fields, Response, render},
+    response::{Body, Connection, Content, Fields, Response, render},
 };
 
 use crate::wire::{Ending, NEXT, Wire, check_refused, check_served, request};
@@ -18,7 +18,7 @@ pub(crate) fn all_response_heads() -> Vec<String> {
         {
             for connection in [Connection::Implied, Connection::KeepAlive, Connection::Close] {
                 let mut out = Vec::new();
-                let response = Response { status, fields, body: b"" };
+                let response = Response { status, fields, body: Body::Bytes(b"") };
                 render(&mut out, &response, Content::Send, connection, date);
                 heads.push(String::from_utf8(out).unwrap());
             }

