@@ -284,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_the_client_wants_to_be_another_is_not_sent() {
+        let ask = |fields: &str| ask(&mut app(), "GET /api/fibonacci/20", fields).0;
+        assert_eq!(ask("If-Match: \"20\"\r\n"), "200");
+        assert_eq!(ask("If-Match: *\r\n"), "200");
+        assert_eq!(ask("If-Match: \"21\", W/\"20\"\r\n"), "412");
+        assert_eq!(ask("If-Match: \"21\"\r\nIf-None-Match: \"20\"\r\n"), "412");
+        assert_eq!(ask("If-Match: \"20\"\r\nIf-None-Match: \"20\"\r\n"), "304");
+    }
+
+    #[test]
     fn everything_is_counted_before_it_can_be_written() {
         let mut app = app();
         ask(&mut app, "GET /api/fibonacci/1", "");

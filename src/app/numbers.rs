@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::{
     fibonacci::{Calculator, Computed, Refusal, Store, Table, digit_count},
     http::{
-        Method, Status, etag,
+        Method, Status,
+        etag::{self, Comparison},
         fields::{self, Condition},
         head::Request,
         response::{Body, Fields},
@@ -15,6 +16,7 @@ use crate::{
 };
 
 const NOT_A_NUMBER: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
+const NO_MATCH: &[u8] = b"the number does not have the entity tag that If-Match asks for\n";
 const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
 
 /// When a client that was refused may try again, in seconds. Most numbers take far less.
@@ -80,10 +82,10 @@ impl Numbers {
             let text = Body::Bytes(self.beyond.as_bytes());
             return Ok((Status::UnprocessableContent, Fields::Text, text));
         }
-        if request.condition == Condition::IfNoneMatch
-            && etag::names(fields::values(head, "if-none-match"), n.to_string().as_bytes())
+        if request.condition == Condition::Some
+            && let Some(parts) = unless_conditions_hold(n, head)
         {
-            return Ok((Status::NotModified, Fields::Number(n), Body::Bytes(b"")));
+            return Ok(parts);
         }
         if self.table.get(n).is_none() {
             // Cold from here on, compared with the table.
@@ -164,6 +166,23 @@ impl Numbers {
         counters.queued.set(self.store.under_way() as u64);
         counters.cache_bytes.set(self.store.bytes() as u64);
     }
+}
+
+/// The answer if a precondition does not hold, in their order of precedence (RFC 9110 section 13.2.2).
+#[cold]
+fn unless_conditions_hold(n: u64, head: &[u8]) -> Option<Parts<'static>> {
+    let tag = n.to_string();
+    let names =
+        |name, comparison| etag::names(fields::values(head, name), tag.as_bytes(), comparison);
+    let has_if_match = fields::values(head, "if-match").next().is_some();
+    if has_if_match && !names("if-match", Comparison::Strong) {
+        return Some((Status::PreconditionFailed, Fields::Text, Body::Bytes(NO_MATCH)));
+    }
+    names("if-none-match", Comparison::Weak).then_some((
+        Status::NotModified,
+        Fields::Number(n),
+        Body::Bytes(b""),
+    ))
 }
 
 /// The answer when a number cannot be computed now.

@@ -34,14 +34,15 @@ pub enum Expectation {
     Continue,
 }
 
-/// Whether the request has a precondition this server evaluates.
+/// Whether the request has a precondition this server evaluates: `If-Match` or `If-None-Match`
+/// (RFC 9110 section 13.1). There are no modification dates that others could be about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// None.
     #[default]
     None,
-    /// `If-None-Match` (RFC 9110 section 13.1.2).
-    IfNoneMatch,
+    /// At least one.
+    Some,
 }
 
 /// What the fields seen so far come to.
@@ -75,8 +76,12 @@ impl Digest {
                 self.add_connection(value);
                 Ok(())
             }
+            8 if name.eq_ignore_ascii_case("if-match") => {
+                self.condition = Condition::Some;
+                Ok(())
+            }
             13 if name.eq_ignore_ascii_case("if-none-match") => {
-                self.condition = Condition::IfNoneMatch;
+                self.condition = Condition::Some;
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case("content-length") => self.add_content_length(value),

@@ -138,6 +138,7 @@ pub enum Status {
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
     ExpectationFailed,
@@ -150,7 +151,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ok,
         Self::NoContent,
         Self::NotModified,
@@ -158,6 +159,7 @@ impl Status {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::PreconditionFailed,
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
@@ -178,6 +180,7 @@ impl Status {
             Self::NotFound => "404",
             Self::MethodNotAllowed => "405",
             Self::RequestTimeout => "408",
+            Self::PreconditionFailed => "412",
             Self::ContentTooLarge => "413",
             Self::UriTooLong => "414",
             Self::ExpectationFailed => "417",

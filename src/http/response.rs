@@ -183,6 +183,7 @@ const fn status_line(status: Status) -> &'static str {
         Status::NotFound => "HTTP/1.1 404 Not Found",
         Status::MethodNotAllowed => "HTTP/1.1 405 Method Not Allowed",
         Status::RequestTimeout => "HTTP/1.1 408 Request Timeout",
+        Status::PreconditionFailed => "HTTP/1.1 412 Precondition Failed",
         Status::ContentTooLarge => "HTTP/1.1 413 Content Too Large",
         Status::UriTooLong => "HTTP/1.1 414 URI Too Long",
         Status::ExpectationFailed => "HTTP/1.1 417 Expectation Failed",

@@ -50,6 +50,7 @@ const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> boo
                 Status::Ok
                     | Status::NotModified
                     | Status::BadRequest
+                    | Status::PreconditionFailed
                     | Status::UnprocessableContent
                     | Status::ServiceUnavailable
             ),
@@ -246,7 +247,7 @@ mod tests {
 
     /// The rules once more, as a person would list them: handler, methods, codes.
     const EXPECTED: [(&str, &str, &str); 17] = [
-        ("fibonacci", "GET HEAD", "200 304 400 422 503"),
+        ("fibonacci", "GET HEAD", "200 304 400 412 422 503"),
         ("fibonacci", "OPTIONS", "204"),
         ("fibonacci", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
         ("metrics", "GET HEAD", "200"),
