@@ -10,9 +10,14 @@
 )]
 
 mod support; // starts servers, speaks HTTP to them, and ends them
+mod watch; // watches a server while it is attacked
 
 mod api; // what each route answers
+mod greedy; // clients that take more than their share, or less than they asked for
 mod limits; // what happens when connections, descriptors or time run out
 mod metrics; // what /metrics tells, read by a parser that is not ours
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
+mod rude; // clients that send rubbish or do not listen
+mod slow; // clients that take their time
+mod vanishing; // clients that go away at any moment
