@@ -15,6 +15,7 @@ mod watch; // watches a server while it is attacked
 mod api; // what each route answers
 mod greedy; // clients that take more than their share, or less than they asked for
 mod limits; // what happens when connections, descriptors or time run out
+mod logs; // a log that cannot be written
 mod metrics; // what /metrics tells, read by a parser that is not ours
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing

@@ -82,6 +82,11 @@ impl Server {
         assert!(status.success());
     }
 
+    /// The reading end of the pipe that the server logs to. Whoever takes it reads it, or does not.
+    pub(crate) fn take_log(&mut self) -> BufReader<ChildStdout> {
+        self.stdout.take().expect("a log that nobody has taken")
+    }
+
     /// Waits for the server's end; returns its status and the rest of its log.
     pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let mut log = String::new();
