@@ -2,7 +2,8 @@
 //!
 //! The modules in reading order, which is the way of a request through the program:
 //!
-//! 1. [`config`]: what the program is told to do. [`worker`] makes the parts and runs them.
+//! 1. [`config`]: what the program is told to do. [`logging`] starts the logger, [`worker`] makes the parts
+//!    and runs them.
 //! 2. [`server`]: the event loop. [`listener`], [`signals`] and [`clock`] are its senses, [`peers`] and
 //!    [`timers`] its memory, [`descriptors`] its bounds.
 //! 3. [`peer`]: one socket, and one turn of it.
@@ -22,6 +23,7 @@ pub mod descriptors;
 pub mod fibonacci;
 pub mod http;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod peer;
 pub mod peers;

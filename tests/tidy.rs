@@ -52,7 +52,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("Instant::now", "clock.rs"),
     ("SystemTime::now", "clock.rs"),
     ("args_os()", "main.rs"),
-    ("simple_logger", "main.rs"),
+    ("simple_logger", "logging.rs"),
     ("httparse::", "http/head.rs"),
     ("clap::", "config.rs"),
 ];
