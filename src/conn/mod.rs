@@ -231,6 +231,11 @@ impl Conn {
         self.start < self.inbox.len()
     }
 
+    /// How many bytes it holds: received, and to be sent. ARCHITECTURE.md has the bounds.
+    pub const fn buffered(&self) -> (usize, usize) {
+        (self.inbox.len(), self.outbox.len())
+    }
+
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number
     /// that tells one such wait from the next of the same kind.
     pub fn waiting(&self) -> (Waiting, u32) {
