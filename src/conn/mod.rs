@@ -145,6 +145,9 @@ impl Conn {
             }
             Phase::Closing(_) | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Refused(_) | Phase::Owing(_) => {
+                // What has been used makes room first: a turn may end one batch and read on.
+                self.inbox.drain(..self.start);
+                self.start = 0;
                 self.inbox.extend_from_slice(bytes);
             }
         }
