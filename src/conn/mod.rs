@@ -97,6 +97,9 @@ impl Conn {
             }
             Phase::Closing(_) | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Refused(_) | Phase::Owing(_) => {
+                // What has been used makes room first: a turn may end one batch and read on.
+                self.inbox.drain(..self.start);
+                self.start = 0;
                 self.inbox.extend_from_slice(bytes);
             }
         }
@@ -194,6 +197,11 @@ impl Conn {
     /// Whether something received has not been used yet.
     pub const fn has_input(&self) -> bool {
         self.start < self.inbox.len()
+    }
+
+    /// How many bytes it holds: received, and to be sent. ARCHITECTURE.md has the bounds.
+    pub const fn buffered(&self) -> (usize, usize) {
+        (self.inbox.len(), self.outbox.len())
     }
 
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number

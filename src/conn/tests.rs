@@ -186,6 +186,20 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
+fn what_has_been_used_is_not_held_when_more_comes() {
+    let mut conn = Conn::new();
+    for _ in 0..3 {
+        conn.receive(get("/1").repeat(20).as_bytes());
+        run(&mut conn);
+        assert_eq!(
+            conn.buffered(),
+            (20 * get("/1").len(), 0),
+            "of a turn that reads several times"
+        );
+    }
+}
+
+#[test]
 fn time_limits() {
     let waiting = |input: &str| {
         let mut conn = Conn::new();
