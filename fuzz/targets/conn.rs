@@ -14,8 +14,10 @@ use fibsrv_fuzz::Script;
 use replies::{Asked, Reply};
 use session::Session;
 
-const LARGE: Limits = Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 4096 };
-const SMALL: Limits = Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20 };
+const LARGE: Limits =
+    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 4096, pipelined: 32 };
+const SMALL: Limits =
+    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, pipelined: 32 };
 
 /// Made once: nothing that it remembers goes into an answer.
 static APP: LazyLock<Mutex<App>> = LazyLock::new(|| Mutex::new(session::app()));

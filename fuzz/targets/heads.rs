@@ -58,8 +58,8 @@ impl<'h> Head<'h> {
         assert_eq!(request.persistence == Persistence::KeepAlive, keeps);
         let expects = !is_10 && self.values("expect").count() > 0;
         assert_eq!(request.expectation == Expectation::Continue, expects);
-        let has_condition = self.values("if-none-match").count() > 0;
-        assert_eq!(request.condition == Condition::IfNoneMatch, has_condition);
+        let conditions = self.values("if-none-match").count() + self.values("if-match").count();
+        assert_eq!(request.condition == Condition::Some, conditions > 0);
     }
 
     fn path(&self) -> &'h str {

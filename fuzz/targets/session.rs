@@ -2,13 +2,13 @@
 //! after each step of it.
 
 use fibsrv::{
-    app::{Answer, App},
+    app::{Answer, App, Bounds},
     conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
     fibonacci::Table,
     http::{
         Method, Status,
         head::{Limits, Parser, Request},
-        response::{Fields, Response},
+        response::{Body, Fields, Response},
     },
     metrics::Build,
     peer::READ_BYTES,
@@ -40,7 +40,8 @@ pub(crate) struct Session {
 
 /// An application that has all numbers up to F(100).
 pub(crate) fn app() -> App {
-    App::new(Table::new(100).unwrap(), Build { version: "", revision: "", rustc: "" })
+    let bounds = Bounds { max_n: 100, under_way: 1, bytes: 0 };
+    App::new(Table::new(100).unwrap(), bounds, Build { version: "", revision: "", rustc: "" })
 }
 
 impl Session {
@@ -91,11 +92,14 @@ impl Session {
                 Next::Answer(request) if script.step() & 7 == 7 => self.owed = Some(request),
                 Next::Answer(request) => self.respond(conn, app, &request),
                 Next::Refuse(reject) => {
-                    self.asked.push(Asked::Content);
                     conn.respond(&app.refuse(reject), DATE);
+                    // What cannot become a request may have asked with HEAD all the same.
+                    let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
+                    self.asked.push(if is_head { Asked::Head } else { Asked::Content });
                 }
                 Next::Write => {
-                    let (all, outgoing) = (conn.outgoing().len(), conn.outgoing());
+                    let outgoing = conn.outgoing().concat();
+                    let all = outgoing.len();
                     let count = script.length(all) - usize::from(script.step() == 1);
                     self.output.extend_from_slice(&outgoing[..count]);
                     conn.sent(count);
@@ -104,7 +108,7 @@ impl Session {
                     }
                 }
                 Next::Read => {
-                    assert!(self.owed.is_none() && conn.outgoing().is_empty());
+                    assert!(self.owed.is_none() && conn.outgoing().concat().is_empty());
                     assert_eq!(self.ends, 0, "reading behind the end");
                     if !std::mem::take(&mut may_read) {
                         return false;
@@ -142,8 +146,9 @@ impl Session {
             Answer::Ready(response) => response,
             Answer::Scrape(format) => {
                 let fields = Fields::Media(format.content_type());
-                Response { status: Status::Ok, fields, body: LARGE_BODY }
+                Response { status: Status::Ok, fields, body: Body::Bytes(LARGE_BODY) }
             }
+            Answer::Compute(n) => panic!("F({n}) lies beyond the table"),
         };
         conn.respond(&response, DATE);
     }

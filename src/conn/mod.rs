@@ -199,9 +199,9 @@ impl Conn {
         self.start < self.inbox.len()
     }
 
-    /// How many bytes it holds: received, and to be sent. ARCHITECTURE.md has the bounds.
-    pub const fn buffered(&self) -> (usize, usize) {
-        (self.inbox.len(), self.outbox.len())
+    /// How many bytes it holds: received, and rendered to be sent; a shared body is not its own. ARCHITECTURE.md has the bounds.
+    pub fn buffered(&self) -> (usize, usize) {
+        (self.inbox.len(), self.outbox.bytes.len())
     }
 
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number

@@ -170,7 +170,7 @@ mod tests {
     use crate::http::head::Parser;
 
     const LIMITS: Limits =
-        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0 };
+        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0, pipelined: 8 };
 
     /// Has a head come byte by byte, and spoils what has been looked at: if nothing notices, nothing has
     /// looked again, and the work is linear. Excepted are the byte before, as a line ends in two, and the

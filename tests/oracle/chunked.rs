@@ -52,12 +52,20 @@ impl Reader<'_> {
     fn size_line(&mut self) -> Result<u128, Verdict> {
         let mut size = digit(self.byte()?)?;
         let mut byte = self.byte()?;
-        while byte != b'\r' && byte != b';' {
+        while !b"\r; \t".contains(&byte) {
             size = size * 16 + digit(byte)?;
             if size > u64::MAX.into() {
                 return Err(Verdict::Malformed);
             }
             byte = self.byte()?;
+        }
+        // White space may stand there, but only before an extension.
+        let has_space = byte != b'\r' && byte != b';';
+        while byte == b' ' || byte == b'\t' {
+            byte = self.byte()?;
+        }
+        if has_space && byte != b';' {
+            return Err(Verdict::Malformed);
         }
         if byte == b';' {
             self.text_line()?;

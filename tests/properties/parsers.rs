@@ -4,8 +4,10 @@ use fibsrv::{
     http::{
         Method, Span, Status,
         body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
-        date, etag, fields,
-        response::{self, Connection, Content, Fields, Response},
+        date,
+        etag::{self, Comparison},
+        fields,
+        response::{self, Body, Connection, Content, Fields, Response},
         target,
     },
     route::route,
@@ -90,7 +92,7 @@ proptest! {
     #[test]
     fn rendered_numbers(n in any::<u64>(), shift in 0..64, body in vec(any::<u8>(), 0..2000)) {
         let n = n >> shift;
-        let response = Response { status: Status::Ok, fields: Fields::Number(n), body: &body };
+        let response = Response { status: Status::Ok, fields: Fields::Number(n), body: Body::Bytes(&body) };
         let mut output = Vec::new();
         response::render(&mut output, &response, Content::Send, Connection::Close, DATE);
         let mut rest = &output[..];
@@ -131,10 +133,10 @@ proptest! {
     #[test]
     fn entity_tags((list, tags) in requests::tag_lists(), n in 0..requests::LAST) {
         let tag = n.to_string();
-        let is_named = etag::names([list.as_bytes()].into_iter(), tag.as_bytes());
+        let is_named = etag::names([list.as_bytes()].into_iter(), tag.as_bytes(), Comparison::Weak);
         prop_assert_eq!(is_named, tags.contains(&tag), "{}", list);
         for tag in &tags {
-            prop_assert!(etag::names([list.as_bytes()].into_iter(), tag.as_bytes()), "{}", list);
+            prop_assert!(etag::names([list.as_bytes()].into_iter(), tag.as_bytes(), Comparison::Weak), "{}", list);
         }
     }
 
