@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     conn::Buffers,
     descriptors,
+    drain::Drain,
     fibonacci::Table,
     http::head::Parser,
     listener::listen,
@@ -50,7 +51,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     };
     let peers = Peers::new(config.time_limits_ns);
     let connections_max = descriptors::connections_max(config.connections, listeners.len());
-    let mut server = Server::new(listeners, peers, service, connections_max)?;
+    let mut server =
+        Server::new(listeners, peers, service, connections_max, Drain::new(config.drain))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");

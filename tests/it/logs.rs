@@ -55,7 +55,7 @@ fn a_reader_that_does_not_read_does_not_stall_the_server() {
     assert_eq!(server.wait().0.code(), Some(0));
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].ends_with("[fibsrv::logging] 1 log lines were dropped"), "{text}");
-    assert!(lines[1].ends_with("told to stop"), "{text}");
+    assert!(lines[1].contains("told to stop"), "{text}");
 }
 
 /// Fills the pipe whose reading end this is; returns the number of bytes that took.

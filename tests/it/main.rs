@@ -14,6 +14,7 @@ mod watch; // watches a server while it is attacked
 
 mod api; // what each route answers
 mod closing; // how connections end: no answer is lost to a reset
+mod drain; // being told to stop
 mod greedy; // clients that take more than their share, or less than they asked for
 mod limits; // what happens when connections, descriptors or time run out
 mod logs; // a log that cannot be written

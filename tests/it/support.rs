@@ -96,6 +96,16 @@ impl Server {
         (self.child.wait().expect("a child"), log)
     }
 
+    /// Waits for a log line with this text.
+    pub(crate) fn await_log(&mut self, text: &str) {
+        let stdout = self.stdout.as_mut().expect("the log is still read");
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("text") > 0, "it ended without {text:?}");
+        }
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
