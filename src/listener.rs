@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
@@ -57,6 +58,17 @@ pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListen
         outcome => outcome,
     };
     outcome.map_err(|source| ListenError { address, source })
+}
+
+/// Takes over a listening socket that somebody else has opened, with the options of [`listen`].
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? {
+        return Err(io::Error::other("the descriptor taken over is no listening socket"));
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener> {

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -44,6 +45,13 @@ impl Server {
         Self::spawn(server)
     }
 
+    /// Starts another copy of the program.
+    pub(crate) fn start_program(program: &Path, flags: &[&str]) -> Self {
+        let mut server = Command::new(program);
+        server.env_clear().args(["--listen", "127.0.0.1:0"]).args(flags);
+        Self::spawn(server)
+    }
+
     /// Starts a server that may have so many files open.
     pub(crate) fn start_with_files(files: u32) -> Self {
         let mut shell = Command::new("sh");
@@ -57,10 +65,14 @@ impl Server {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
-        stdout.read_line(&mut line).expect("a log line");
-        let (_, address) = line.trim().rsplit_once("listening on ").unwrap_or_else(|| {
-            panic!("the server did not say where it listens: {line:?}");
-        });
+        let address = loop {
+            line.clear();
+            stdout.read_line(&mut line).expect("a log line");
+            match line.trim().rsplit_once("listening on ") {
+                Some((_, address)) => break address,
+                None => assert!(line.contains(" is process "), "where does it listen? {line:?}"),
+            }
+        };
         let address = address.parse().expect("an address");
         Self { child, stdout: Some(stdout), address }
     }
