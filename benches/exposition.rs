@@ -50,7 +50,6 @@ fn scraping(criterion: &mut Criterion) {
     let slots: Vec<Slot> = (0..64).map(|_| busy_slot()).collect();
     let snapshot = Snapshot::of(slots.iter());
     let probe = Probe::new().ok();
-    let process = probe.as_ref().and_then(|probe| probe.read().ok());
     let mut group = criterion.benchmark_group("scrape");
     group.bench_function("snapshot_1", |bencher| {
         bencher.iter(|| Snapshot::of(black_box(&slots).iter().take(1)));
@@ -63,13 +62,7 @@ fn scraping(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                exposition::render(
-                    &mut out,
-                    format,
-                    black_box(&snapshot),
-                    process.as_ref(),
-                    &BUILD,
-                );
+                exposition::render(&mut out, format, black_box(&snapshot), &BUILD);
             });
         });
     }

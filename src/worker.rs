@@ -14,7 +14,10 @@ use crate::{
     fibonacci::Table,
     http::head::Parser,
     listener::listen,
-    metrics::Build,
+    metrics::{
+        Build, Counters,
+        shared::{Region, Scope},
+    },
     peer::{READ_BYTES, Service},
     peers::Peers,
     process::Probe,
@@ -41,7 +44,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     let addresses = addresses?;
     let service = Service {
-        app: App::new(table, config.numbers, BUILD),
+        app: App::with_counters(table, config.numbers, BUILD, counters()),
         clock: Clock::new(),
         parser: Parser::new(config.limits),
         probe: probe.ok(),
@@ -58,4 +61,12 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     server.run()?;
     info!("stopped");
     Ok(())
+}
+
+/// What to count in: the same as when there are others, none of which have been found so far.
+fn counters() -> Counters {
+    Region::in_memory().and_then(|region| region.claim(Scope::Own)).unwrap_or_else(|error| {
+        warn!("this process counts for itself: {error}");
+        Counters::private()
+    })
 }
