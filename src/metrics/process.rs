@@ -117,26 +117,33 @@ mod tests {
         }
     }
 
+    /// The sum over those that have counted and those that live.
+    fn sum(counted: &[&Figures], living: &[&Figures]) -> Process {
+        let mut sum = Process::empty();
+        for figures in counted {
+            sum.add_counters(figures);
+        }
+        for figures in living {
+            sum.add_gauges(figures);
+        }
+        sum
+    }
+
     #[test]
     fn sums_are_over_the_living_and_processor_time_is_over_all() {
         let slots = [Figures::new(), Figures::new(), Figures::new()];
         for (figures, n) in slots.iter().zip([1, 2, 4]) {
             figures.tell(&process(n), 0);
         }
-        let mut sum = Process::empty();
-        slots.iter().for_each(|figures| sum.add_counters(figures));
-        slots.iter().take(2).for_each(|figures| sum.add_gauges(figures));
+        let [one, two, dead] = &slots;
+        let sum = sum(&[one, two, dead], &[one, two]);
         assert_eq!(sum, Process { cpu_time_ns: 7, start_time_ns: 9_998, ..process(3) });
     }
 
     #[test]
     fn processor_time_goes_on_from_owner_to_owner() {
         let figures = Figures::new();
-        let total = || {
-            let mut sum = Process::empty();
-            sum.add_counters(&figures);
-            sum.cpu_time_ns
-        };
+        let total = || sum(&[&figures], &[]).cpu_time_ns;
         figures.tell(&process(5), 0);
         figures.tell(&process(8), 5);
         figures.claim();
@@ -150,14 +157,9 @@ mod tests {
     fn whoever_has_told_nothing_is_not_the_oldest() {
         let (told, silent) = (Figures::new(), Figures::new());
         told.tell(&process(1), 0);
-        for slots in [[&told, &silent], [&silent, &told]] {
-            let mut sum = Process::empty();
-            slots.into_iter().for_each(|figures| sum.add_gauges(figures));
-            assert_eq!(sum.start_time_ns, 9_999);
-        }
+        assert_eq!(sum(&[], &[&told, &silent]).start_time_ns, 9_999);
+        assert_eq!(sum(&[], &[&silent, &told]).start_time_ns, 9_999);
         told.max_fds.set(u64::MAX);
-        let mut sum = Process::empty();
-        [&told, &told].into_iter().for_each(|figures| sum.add_gauges(figures));
-        assert_eq!(sum.max_fds, u64::MAX, "unlimited");
+        assert_eq!(sum(&[], &[&told, &told]).max_fds, u64::MAX, "unlimited");
     }
 }

@@ -100,6 +100,19 @@ fn float(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap())
 }
 
+/// What it must find about the process that is [`PROCESS`].
+fn expected_process() -> impl Iterator<Item = (String, f64)> {
+    let samples = [
+        ("cpu_seconds_total", 12.34),
+        ("open_fds", 17.0),
+        ("max_fds", 1_048_576.0),
+        ("virtual_memory_bytes", 123_456_789.0),
+        ("resident_memory_bytes", 9_876_543.0),
+        ("start_time_seconds", 1_763_929_999.12),
+    ];
+    samples.into_iter().map(|(name, value)| (format!("process_{name} "), value))
+}
+
 /// What the parser must find, stated independently of the code above.
 fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
@@ -165,16 +178,7 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
         expect(format!("{name} "), value);
     }
     if snapshot.process == PROCESS {
-        for (name, value) in [
-            ("cpu_seconds_total", 12.34),
-            ("open_fds", 17.0),
-            ("max_fds", 1_048_576.0),
-            ("virtual_memory_bytes", 123_456_789.0),
-            ("resident_memory_bytes", 9_876_543.0),
-            ("start_time_seconds", 1_763_929_999.12),
-        ] {
-            expect(format!("process_{name} "), value);
-        }
+        samples.extend(expected_process());
     }
     samples
 }

@@ -1,5 +1,5 @@
 //! Regions within one process: locks belong to descriptions, so several owners can be had in one.
-//! `tests/shared_metrics.rs` has real processes, and those that are killed.
+//! `tests/shared_metrics` has real processes, and those that are killed.
 
 use std::{
     fs::{self, Permissions},
@@ -69,7 +69,9 @@ fn there_are_64_slots_and_the_lowest_free_one_is_taken() {
     let region = Region::in_memory().unwrap();
     let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim(Scope::Port).unwrap()).collect();
     assert!(matches!(region.claim(Scope::Port), Err(RegionError::Full)));
-    owners.iter().for_each(|counters| counters.connections_accepted.add(1));
+    for counters in &owners {
+        counters.connections_accepted.add(1);
+    }
     assert_eq!((accepted(&region), region.snapshot().workers), (64, 64));
     drop(owners.remove(7));
     let again = region.claim(Scope::Port).unwrap();
