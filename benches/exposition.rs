@@ -3,7 +3,11 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
     http::{Method, Status},
-    metrics::{Build, Format, Handler, Slot, Snapshot, exposition, requests::SERIES},
+    metrics::{
+        Build, Format, Handler, Slot, Snapshot, exposition,
+        requests::SERIES,
+        shared::{Region, Scope},
+    },
     process::Probe,
 };
 use std::hint::black_box;
@@ -50,7 +54,12 @@ fn scraping(criterion: &mut Criterion) {
     let slots: Vec<Slot> = (0..64).map(|_| busy_slot()).collect();
     let snapshot = Snapshot::of(slots.iter());
     let probe = Probe::new().ok();
-    let process = probe.as_ref().and_then(|probe| probe.read().ok());
+    let region = Region::in_memory().ok();
+    let shared: Vec<_> = region
+        .iter()
+        .flat_map(|region| (0..64).map_while(|_| region.claim(Scope::Port).ok()))
+        .inspect(|counters| count_a_lot(counters))
+        .collect();
     let mut group = criterion.benchmark_group("scrape");
     group.bench_function("snapshot_1", |bencher| {
         bencher.iter(|| Snapshot::of(black_box(&slots).iter().take(1)));
@@ -58,18 +67,15 @@ fn scraping(criterion: &mut Criterion) {
     group.bench_function("snapshot_64", |bencher| {
         bencher.iter(|| Snapshot::of(black_box(&slots).iter()));
     });
+    if let Some(counters) = shared.last() {
+        group.bench_function("shared_64", |bencher| bencher.iter(|| counters.snapshot()));
+    }
     for (name, format) in [("text", Format::Text), ("openmetrics", Format::OpenMetrics)] {
         let mut out = Vec::new();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                exposition::render(
-                    &mut out,
-                    format,
-                    black_box(&snapshot),
-                    process.as_ref(),
-                    &BUILD,
-                );
+                exposition::render(&mut out, format, black_box(&snapshot), &BUILD);
             });
         });
     }
@@ -83,6 +89,11 @@ fn scraping(criterion: &mut Criterion) {
 fn busy_slot() -> Slot {
     let slot = Slot::new();
     slot.claim();
+    count_a_lot(&slot);
+    slot
+}
+
+fn count_a_lot(slot: &Slot) {
     for (series, n) in SERIES.iter().zip(123_456..) {
         if let Some(status) = series.status {
             slot.requests.add(series.handler, series.method, status, n);
@@ -91,5 +102,4 @@ fn busy_slot() -> Slot {
             slot.request_durations.observe(series.handler, 700 << shift, n);
         }
     }
-    slot
 }

@@ -37,6 +37,18 @@ pub struct Service {
     pub input: Box<[u8; READ_BYTES]>,
 }
 
+impl Service {
+    /// Begins a turn of the loop: reads the time, and now and then lets others know how the process does.
+    pub fn tick(&mut self) {
+        self.clock.tick();
+        if let Some(probe) = &mut self.probe
+            && let Some(process) = probe.read_when_due(self.clock.now_ns())
+        {
+            self.app.tell_process(&process);
+        }
+    }
+}
+
 /// How a peer's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {

@@ -15,12 +15,16 @@ use crate::{
     fibonacci::Table,
     http::head::Parser,
     listener::listen,
-    metrics::Build,
+    metrics::{
+        Build, Counters,
+        shared::{Region, RegionError, Scope},
+    },
     peer::{READ_BYTES, Service},
     peers::Peers,
     process::Probe,
     server::Server,
     supervisor::{self, Outcome},
+    sys,
 };
 
 const BUILD: Build = Build {
@@ -38,7 +42,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
     let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     let addresses = addresses?;
-    let mut server = prepare(config, table, listeners)?;
+    let region = keep(Region::in_memory());
+    let mut server = prepare(config, table, listeners, claim(region.as_ref(), Scope::Own))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");
@@ -52,10 +57,15 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_last)?;
-    match supervisor::run(config, workers)? {
+    let region = match config.inherited.as_ref().and_then(|inherited| inherited.region) {
+        Some(descriptor) => keep(Region::from_fd(sys::adopt(descriptor)?)),
+        None => keep(Region::in_memory()),
+    };
+    match supervisor::run(config, workers, region.as_ref().map(Region::fd))? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(birth) => {
-            let mut server = prepare(config, table, birth.listeners)?;
+            let counters = claim(region.as_ref(), Scope::Port);
+            let mut server = prepare(config, table, birth.listeners, counters)?;
             if birth.is_replacement {
                 server.count_restart();
             }
@@ -71,13 +81,14 @@ fn prepare(
     config: &Config,
     table: Table,
     listeners: Vec<TcpListener>,
+    counters: Counters,
 ) -> Result<Server, Box<dyn Error>> {
     let probe = Probe::new();
     if let Err(error) = &probe {
         warn!("there will be no process metrics: {error}");
     }
     let service = Service {
-        app: App::new(table, config.numbers, BUILD),
+        app: App::with_counters(table, config.numbers, BUILD, counters),
         clock: Clock::new(),
         parser: Parser::new(config.limits),
         probe: probe.ok(),
@@ -87,4 +98,22 @@ fn prepare(
     let peers = Peers::new(config.time_limits_ns);
     let connections_max = descriptors::connections_max(config.connections, listeners.len());
     Ok(Server::new(listeners, peers, service, connections_max, Drain::new(config.drain))?)
+}
+
+/// The memory to count in, if it could be had.
+fn keep(region: Result<Region, RegionError>) -> Option<Region> {
+    region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
+}
+
+/// What to count in: a slot of the region, or else something that nobody else adds up.
+fn claim(region: Option<&Region>, scope: Scope) -> Counters {
+    let claimed = region.map(|region| region.claim(scope));
+    match claimed {
+        Some(Ok(counters)) => counters,
+        Some(Err(error)) => {
+            warn!("this worker counts for itself: {error}");
+            Counters::private()
+        }
+        None => Counters::private(),
+    }
 }

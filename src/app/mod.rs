@@ -18,7 +18,7 @@ use crate::{
         head::Request,
         response::{Body, Fields, Response},
     },
-    metrics::{Build, Format, Handler, Process, Slot, Snapshot, exposition},
+    metrics::{Build, Counters, Format, Handler, Process, Slot, exposition},
     route::{Route, route},
 };
 
@@ -57,10 +57,14 @@ enum Readiness {
 }
 
 impl App {
-    /// An application that has answered nothing.
+    /// An application that has answered nothing, and counts for itself.
     pub fn new(table: Table, bounds: Bounds, build: Build) -> Self {
-        let tally = Tally::default();
-        tally.counters.claim();
+        Self::with_counters(table, bounds, build, Counters::private())
+    }
+
+    /// An application that has answered nothing, and counts here.
+    pub fn with_counters(table: Table, bounds: Bounds, build: Build, counters: Counters) -> Self {
+        let tally = Tally::new(counters);
         Self {
             numbers: Numbers::new(table, bounds),
             tally,
@@ -76,7 +80,7 @@ impl App {
     }
 
     /// What this worker counts. The owner of the sockets counts connections here.
-    pub const fn counters(&self) -> &Slot {
+    pub fn counters(&self) -> &Slot {
         &self.tally.counters
     }
 
@@ -143,11 +147,20 @@ impl App {
         self.numbers.abandon(n, &self.tally.counters.computations);
     }
 
-    /// Renders the metrics. Without `process` those about the process are left out.
+    /// Takes in what the operating system counts for this process, for whoever is asked for the metrics.
+    pub fn tell_process(&mut self, process: &Process) {
+        self.tally.counters.tell_process(process);
+    }
+
+    /// Renders the metrics, of all workers that share them. Without `process` what this one has told about its
+    /// process last must do.
     pub fn scrape(&mut self, format: Format, process: Option<&Process>) -> Response<'_> {
-        let snapshot = Snapshot::of(std::iter::once(&self.tally.counters));
+        if let Some(process) = process {
+            self.tell_process(process);
+        }
+        let snapshot = self.tally.counters.snapshot();
         self.exposition.clear();
-        exposition::render(&mut self.exposition, format, &snapshot, process, &self.build);
+        exposition::render(&mut self.exposition, format, &snapshot, &self.build);
         let fields = Fields::Media(format.content_type());
         Response { status: Status::Ok, fields, body: Body::Bytes(&self.exposition) }
     }
@@ -253,7 +266,7 @@ mod tests {
         app.abandon(900_000);
         let taken = ask(&mut app, &line(1_000_000), "");
         assert_eq!(taken.0, "compute", "a number under way takes memory, and this fits beside it");
-        let snapshot = Snapshot::of(std::iter::once(app.counters()));
+        let snapshot = app.tally.counters.snapshot();
         assert_eq!((snapshot.computations.queued, snapshot.computations.refused), (2, [1, 0, 0]));
     }
 
@@ -273,7 +286,7 @@ mod tests {
             (response.status, response.fields),
             (Status::ServiceUnavailable, Fields::Retry(1))
         );
-        let computations = Snapshot::of(std::iter::once(app.counters())).computations;
+        let computations = app.tally.counters.snapshot().computations;
         assert_eq!((computations.by_thread, computations.durations.sum_ns), (1, 7));
         assert_eq!((computations.cache_hits, computations.cache_misses), (1, 1));
     }
@@ -332,7 +345,7 @@ mod tests {
         app.refuse(Reject::Method);
         app.count_response(500);
         app.settle(3_000);
-        let snapshot = Snapshot::of(std::iter::once(app.counters()));
+        let snapshot = app.tally.counters.snapshot();
         assert_eq!(snapshot.requests.iter().sum::<u64>(), 3);
         let timed = snapshot.request_durations.map(|totals| totals.count());
         assert_eq!(timed.iter().sum::<u64>(), 3);

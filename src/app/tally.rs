@@ -2,13 +2,13 @@
 
 use crate::{
     http::{Method, Status, head::Request},
-    metrics::{Handler, Slot},
+    metrics::{Counters, Handler},
 };
 
 /// The counters, and what has not got there yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
-    pub(super) counters: Slot,
+    pub(super) counters: Counters,
     batch: Batch,
 }
 
@@ -24,6 +24,10 @@ struct Batch {
 }
 
 impl Tally {
+    pub(super) fn new(counters: Counters) -> Self {
+        Self { counters, batch: Batch::default() }
+    }
+
     pub(super) const fn count_request(&mut self, request: &Request) {
         self.batch.requests += 1;
         self.batch.request_bytes += request.head_bytes as u64 + request.body_bytes;

@@ -63,12 +63,16 @@ pub struct Inherited {
     pub sockets: Vec<RawFd>,
     /// The workers that still run.
     pub workers: Vec<Pid>,
+    /// The number of the memory that they count in.
+    pub region: Option<RawFd>,
 }
 
 /// The variable with the numbers of the sockets that are inherited.
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
 /// The variable with the process ids of the workers that are inherited.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
+/// The variable with the number of the memory for metrics that is inherited, or nothing.
+pub const INHERITED_REGION: &str = "FIBSRV_INHERITED_REGION";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -123,7 +127,8 @@ fn inherited() -> Result<Option<Inherited>, UsageError> {
             .map_err(|_| UsageError(format!("{text} is no list of numbers")))
     };
     let workers = numbers(&workers)?.into_iter().map(Pid::from_raw).collect();
-    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers }))
+    let region = numbers(&env::var(INHERITED_REGION).unwrap_or_default())?.first().copied();
+    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers, region }))
 }
 
 /// clap's message is a paragraph with hints; its first line says what is wrong.

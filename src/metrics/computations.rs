@@ -1,7 +1,7 @@
 //! What is counted about numbers that are computed: how many, how long it took, and what was kept.
 
 use super::{
-    Counter, Gauge,
+    Counter, Gauge, add, add_each, add_gauge,
     durations::{DurationTotals, Histogram},
 };
 
@@ -91,18 +91,18 @@ impl ComputationTotals {
     }
 
     pub(super) fn add_counters(&mut self, counted: &Computations) {
-        self.by_thread += counted.by_thread.get();
-        self.by_loop += counted.by_loop.get();
+        add(&mut self.by_thread, &counted.by_thread);
+        add(&mut self.by_loop, &counted.by_loop);
         counted.durations.add_to(&mut self.durations);
-        self.fallbacks += counted.fallbacks.get();
+        add(&mut self.fallbacks, &counted.fallbacks);
         let refused = [&counted.refused_queue, &counted.refused_memory, &counted.refused_thread];
-        super::add_each(&mut self.refused, refused);
-        self.cache_hits += counted.cache_hits.get();
-        self.cache_misses += counted.cache_misses.get();
+        add_each(&mut self.refused, refused);
+        add(&mut self.cache_hits, &counted.cache_hits);
+        add(&mut self.cache_misses, &counted.cache_misses);
     }
 
     pub(super) fn add_gauges(&mut self, counted: &Computations) {
-        self.queued += counted.queued.get();
-        self.cache_bytes += counted.cache_bytes.get();
+        add_gauge(&mut self.queued, &counted.queued);
+        add_gauge(&mut self.cache_bytes, &counted.cache_bytes);
     }
 }

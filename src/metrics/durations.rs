@@ -4,7 +4,7 @@
 //! up. There is no counter of observations either: it is the sum of the buckets, which is why the exposed
 //! `_count` equals the bucket `+Inf` always, also while a worker goes on counting.
 
-use super::{Counter, Handler, add_each};
+use super::{Counter, Handler, add, add_each};
 
 /// The observations above the previous bucket's bound, up to and including this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl DurationTotals {
 
     /// Number of observations.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.buckets.iter().fold(0, |sum, count| sum.wrapping_add(*count))
     }
 }
 
@@ -132,7 +132,7 @@ impl Histogram {
     /// Adds each count to the total in the same place.
     pub(super) fn add_to(&self, totals: &mut DurationTotals) {
         add_each(&mut totals.buckets, &self.buckets);
-        totals.sum_ns += self.sum_ns.get();
+        add(&mut totals.sum_ns, &self.sum_ns);
     }
 }
 

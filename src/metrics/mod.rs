@@ -5,8 +5,9 @@
 //! workers, and [`exposition`] renders it. Label values are enums and enums are array indices: no string
 //! keys, no hashing, and a cardinality that is fixed when the program is compiled.
 //!
-//! Not here: where the slots live (private or shared memory), who calls the clock, and what the operating
-//! system counts for us ([`Process`] is handed in as plain data).
+//! Where the slots live, in private or in shared memory, is the business of [`shared`], the one part of this
+//! module that knows the system. Not here: who calls the clock, and what the operating system counts for us
+//! ([`Process`] is handed in as plain data).
 //!
 //! To add a metric: a field at the end of [`Slot`], one in [`Snapshot`], and a family in [`exposition`].
 
@@ -16,12 +17,14 @@ pub mod connections;
 pub mod durations;
 pub mod exposition;
 pub mod format;
+pub mod process;
 pub mod requests;
+pub mod shared;
 mod text;
 
 pub use {
-    cells::Counter, cells::Gauge, durations::Durations, format::Format, requests::Handler,
-    requests::Requests,
+    cells::Counter, cells::Gauge, durations::Durations, format::Format, process::Process,
+    requests::Handler, requests::Requests, shared::Counters,
 };
 
 use std::sync::atomic::AtomicU64;
@@ -31,11 +34,13 @@ use {
     computations::{ComputationTotals, Computations},
     connections::{AcceptPauses, Closings},
     durations::DurationTotals,
+    process::Figures,
     requests::SERIES,
 };
 
-/// Room for one [`Slot`], in bytes: a page, so that two workers never write to the same cache line.
-pub const SLOT_BYTES_MAX: usize = 4096;
+/// Room for one [`Slot`], in bytes: a page, so that two workers never write to the same cache line, less a word
+/// that [`shared`] needs.
+pub const SLOT_BYTES_MAX: usize = 4096 - size_of::<AtomicU64>();
 
 const _: () = assert!(size_of::<Slot>() <= SLOT_BYTES_MAX);
 const _: () = assert!(align_of::<Slot>() == align_of::<AtomicU64>());
@@ -77,6 +82,8 @@ pub struct Slot {
     pub turns_yielded: Counter,
     /// Numbers beyond the table.
     pub computations: Computations,
+    /// What the operating system counts for the owner.
+    pub process: Figures,
 }
 
 impl Slot {
@@ -96,6 +103,7 @@ impl Slot {
             accept_pauses: AcceptPauses::new(),
             turns_yielded: Counter::new(),
             computations: Computations::new(),
+            process: Figures::new(),
         }
     }
 
@@ -111,6 +119,7 @@ impl Slot {
     pub fn claim(&self) {
         self.connections.set(0);
         self.computations.claim();
+        self.process.claim();
         self.workers.set(1);
     }
 }
@@ -175,6 +184,8 @@ pub struct Snapshot {
     pub turns_yielded: u64,
     /// Numbers beyond the table.
     pub computations: ComputationTotals,
+    /// What the operating system counts for the workers.
+    pub process: Process,
     /// Whether the slots summed up are those of every process on the port. No slot knows that: who maps
     /// the shared memory sets it.
     pub is_shared: bool,
@@ -208,6 +219,7 @@ impl Snapshot {
             accept_pauses: [0; AcceptPauses::REASONS.len()],
             turns_yielded: 0,
             computations: ComputationTotals::empty(),
+            process: Process::empty(),
             is_shared: false,
         }
     }
@@ -218,20 +230,22 @@ impl Snapshot {
         slot.request_durations.add_to(&mut self.request_durations);
         self.request_sizes.add(&slot.request_sizes);
         self.response_sizes.add(&slot.response_sizes);
-        self.connections_accepted += slot.connections_accepted.get();
-        self.worker_restarts += slot.worker_restarts.get();
+        add(&mut self.connections_accepted, &slot.connections_accepted);
+        add(&mut self.worker_restarts, &slot.worker_restarts);
         add_each(&mut self.refusals, &slot.refusals);
         add_each(&mut self.closings, slot.closings.counters());
         add_each(&mut self.accept_pauses, slot.accept_pauses.counters());
-        self.turns_yielded += slot.turns_yielded.get();
+        add(&mut self.turns_yielded, &slot.turns_yielded);
         self.computations.add_counters(&slot.computations);
+        self.process.add_counters(&slot.process);
     }
 
     /// Adds the state of the owner of `slot`, who must be alive: a dead one has no connections.
     pub fn add_gauges(&mut self, slot: &Slot) {
-        self.connections += slot.connections.get();
-        self.workers += slot.workers.get();
+        add_gauge(&mut self.connections, &slot.connections);
+        add_gauge(&mut self.workers, &slot.workers);
         self.computations.add_gauges(&slot.computations);
+        self.process.add_gauges(&slot.process);
     }
 }
 
@@ -246,8 +260,8 @@ pub struct SizeTotals {
 
 impl SizeTotals {
     fn add(&mut self, sizes: &Sizes) {
-        self.bytes += sizes.bytes.get();
-        self.count += sizes.count.get();
+        add(&mut self.bytes, &sizes.bytes);
+        add(&mut self.count, &sizes.count);
     }
 }
 
@@ -255,25 +269,19 @@ impl SizeTotals {
 #[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
 fn add_each<'a>(totals: &mut [u64], counters: impl IntoIterator<Item = &'a Counter>) {
     for (total, counter) in totals.iter_mut().zip(counters) {
-        *total += counter.get();
+        add(total, counter);
     }
 }
 
-/// What the operating system says about the process that answers the scrape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Processor time spent so far, user and system, in nanoseconds.
-    pub cpu_time_ns: u64,
-    /// Open file descriptors.
-    pub open_fds: u64,
-    /// Most file descriptors the process may have open.
-    pub max_fds: u64,
-    /// Size of the address space in bytes.
-    pub virtual_memory_bytes: u64,
-    /// Memory in RAM in bytes.
-    pub resident_memory_bytes: u64,
-    /// When the process started, in nanoseconds since 1970-01-01T00:00:00Z.
-    pub start_time_ns: u64,
+/// Adds a counter to its total. Sums wrap around, as counters do: what lies in shared memory must not be able
+/// to stop a scrape.
+fn add(total: &mut u64, counter: &Counter) {
+    *total = total.wrapping_add(counter.get());
+}
+
+/// Adds a gauge to its total.
+fn add_gauge(total: &mut u64, gauge: &Gauge) {
+    *total = total.wrapping_add(gauge.get());
 }
 
 /// Where the running program comes from.

@@ -120,7 +120,7 @@ impl Server {
             {
                 return Err(error);
             }
-            self.service.clock.tick();
+            self.service.tick();
             let again = std::mem::take(&mut self.again);
             for event in &events {
                 match event.token() {

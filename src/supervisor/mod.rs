@@ -12,7 +12,7 @@ use std::{
     error::Error,
     io,
     net::SocketAddr,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use log::{error, info, warn};
@@ -72,6 +72,8 @@ struct Supervisor<'c> {
     children: Vec<Child>,
     /// Where each worker tells that it serves, until it has.
     ready: Vec<Option<OwnedFd>>,
+    /// The memory that the workers count in, to be handed on.
+    region: Option<BorrowedFd<'c>>,
     /// Workers of the program before an upgrade, which leave when those of this one serve.
     old: Vec<Pid>,
     stage: Stage,
@@ -89,7 +91,13 @@ enum Stage {
 }
 
 /// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
-pub fn run(config: &Config, workers: usize) -> Result<Outcome, Box<dyn Error>> {
+///
+/// `region` is the memory that the workers count in, which is handed on in an upgrade.
+pub fn run(
+    config: &Config,
+    workers: usize,
+    region: Option<BorrowedFd<'_>>,
+) -> Result<Outcome, Box<dyn Error>> {
     // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
     let signals: SigSet = signals.into_iter().collect();
@@ -103,6 +111,7 @@ pub fn run(config: &Config, workers: usize) -> Result<Outcome, Box<dyn Error>> {
         sockets,
         children: (0..workers).map(|_| Child::new()).collect(),
         ready: (0..workers).map(|_| None).collect(),
+        region,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         stage: Stage::Starting,
     };
@@ -332,7 +341,10 @@ impl Supervisor<'_> {
         let program = self.config.invocation.program.display();
         info!("told to become the version in {program}");
         let error = match upgrade::try_out(&self.config.invocation) {
-            Ok(()) => upgrade::execute(&self.config.invocation, &self.sockets, &self.alive()),
+            Ok(()) => {
+                let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
+                upgrade::execute(&self.config.invocation, &sockets, &self.alive(), self.region)
+            }
             Err(error) => error,
         };
         error!("{program} does not start, and this version goes on: {error}");

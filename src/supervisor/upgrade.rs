@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     io,
     os::{
-        fd::{AsFd, AsRawFd as _},
+        fd::{AsRawFd, BorrowedFd},
         unix::process::CommandExt as _,
     },
     process::{Command, Stdio},
@@ -50,27 +50,30 @@ pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
 }
 
 /// Executes the program on disk in this process. Returns only if that failed.
-pub(super) fn execute<S: AsFd>(
+pub(super) fn execute(
     invocation: &Invocation,
-    sockets: &[S],
+    sockets: &[BorrowedFd<'_>],
     workers: &[Pid],
+    region: Option<BorrowedFd<'_>>,
 ) -> io::Error {
-    match prepare(sockets) {
-        Ok(numbers) => Command::new(&invocation.program)
-            .args(&invocation.arguments)
-            .env(config::INHERITED_SOCKETS, numbers)
-            .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
-            .exec(),
-        Err(error) => error,
-    }
+    let numbers = (hand_on(sockets), hand_on(region.as_slice()));
+    let (Ok(sockets), Ok(region)) = numbers else {
+        return io::Error::other("the descriptors cannot be handed on");
+    };
+    Command::new(&invocation.program)
+        .args(&invocation.arguments)
+        .env(config::INHERITED_SOCKETS, sockets)
+        .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
+        .env(config::INHERITED_REGION, region)
+        .exec()
 }
 
 /// Has descriptors stay open when another program is executed; returns their numbers.
-fn prepare<S: AsFd>(sockets: &[S]) -> io::Result<String> {
-    for socket in sockets {
-        fcntl_setfd(socket.as_fd(), FdFlags::empty())?;
+fn hand_on(descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
+    for descriptor in descriptors {
+        fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    Ok(joined(sockets.iter().map(|socket| socket.as_fd().as_raw_fd())))
+    Ok(joined(descriptors.iter().map(AsRawFd::as_raw_fd)))
 }
 
 fn joined(numbers: impl Iterator<Item = i32>) -> String {

@@ -67,6 +67,38 @@ fn workers_end_when_their_supervisor_vanishes() {
     eventually("the workers have ended", || !workers.iter().any(|worker| is_alive(*worker)));
 }
 
+/// The value of a metric without labels, or with these.
+fn metric(server: &Server, key: &str) -> f64 {
+    let text = server.get("/metrics").body;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key}"));
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn whichever_worker_is_scraped_tells_the_sum() {
+    const KEY: &str = "fibsrv_requests_total{handler=\"fibonacci\",method=\"GET\",code=\"200\"} ";
+    let server = Server::start(&["--workers", "3"]);
+    check(&server, 100);
+    for _ in 0..20 {
+        assert_eq!(metric(&server, KEY), 100.0, "exact, whoever answers");
+    }
+    assert_eq!(metric(&server, "fibsrv_workers "), 3.0);
+    assert_eq!(metric(&server, "fibsrv_metrics_shared "), 1.0);
+    // A worker that dies takes none of it along.
+    let dies = workers(&server)[0];
+    signal(dies, "KILL");
+    eventually("it is replaced", || {
+        workers(&server).len() == 3 && !workers(&server).contains(&dies)
+    });
+    check(&server, 20);
+    for _ in 0..20 {
+        assert_eq!(metric(&server, KEY), 120.0);
+    }
+    assert_eq!(metric(&server, "fibsrv_worker_restarts_total "), 1.0);
+    eventually("three workers count", || metric(&server, "fibsrv_workers ") == 3.0);
+}
+
 /// A copy of the program, which can be replaced while it runs.
 struct Program(PathBuf);
 
@@ -115,6 +147,8 @@ fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
             let now = workers(&server);
             now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
         });
+        let accepted = metric(&server, "fibsrv_connections_accepted_total ");
+        assert!(accepted > 20.0, "counts go on: {accepted}");
     }
     server.signal("TERM");
     drop(kept);

@@ -14,15 +14,9 @@ use super::{
     text::{Family, Kind, Labels, Value, Writer},
 };
 
-/// Appends the exposition to `out`. Without `process` (no `/proc`) its families are left out: a guess
-/// would be worse than a gap.
-pub fn render(
-    out: &mut Vec<u8>,
-    format: Format,
-    snapshot: &Snapshot,
-    process: Option<&Process>,
-    build: &Build,
-) {
+/// Appends the exposition to `out`. When no worker knows what the system counts for it (no `/proc`) those
+/// families are left out: a guess would be worse than a gap.
+pub fn render(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, build: &Build) {
     let mut writer = Writer::new(out, format);
     write_requests(&mut writer, &snapshot.requests);
     write_refusals(&mut writer, snapshot);
@@ -32,8 +26,8 @@ pub fn render(
     write_computations(&mut writer, &snapshot.computations);
     write_workers(&mut writer, snapshot);
     write_build(&mut writer, build);
-    if let Some(process) = process {
-        write_process(&mut writer, process);
+    if snapshot.process.start_time_ns > 0 {
+        write_process(&mut writer, &snapshot.process);
     }
     writer.finish();
 }
@@ -76,7 +70,7 @@ fn write_histogram(
     let labels = label.as_slice();
     let mut cumulative = 0;
     for (bucket, count) in BUCKETS.iter().zip(&totals.buckets) {
-        cumulative += count;
+        cumulative = u64::wrapping_add(cumulative, *count);
         let le = ("le", bucket.le);
         match label {
             Some(label) => family.part("_bucket", &[label, le], Value::Count(cumulative)),
@@ -234,34 +228,46 @@ fn write_build(writer: &mut Writer<'_>, build: &Build) {
         .sample(&labels, Value::Count(1));
 }
 
-/// The standard process metrics, of the process that answers the scrape.
+/// The standard process metrics, of all workers together.
 fn write_process(writer: &mut Writer<'_>, process: &Process) {
     writer
         .family(
             Kind::Counter,
             "process_cpu_seconds",
-            "Processor time, user and system, in seconds.",
+            "Processor time, user and system, in seconds, of all workers that live or have lived. Each \
+             worker tells its own at most once a second, when it is awake; what one has used since, and \
+             dies, is lost.",
         )
         .sample(NO_LABELS, Value::Nanoseconds(process.cpu_time_ns));
-    write_gauge(writer, "process_open_fds", "Open file descriptors.", process.open_fds);
-    write_gauge(writer, "process_max_fds", "Limit of open file descriptors.", process.max_fds);
+    write_gauge(
+        writer,
+        "process_open_fds",
+        "Open file descriptors, of all workers together.",
+        process.open_fds,
+    );
+    write_gauge(
+        writer,
+        "process_max_fds",
+        "Limits of open file descriptors, of all workers together.",
+        process.max_fds,
+    );
     write_gauge(
         writer,
         "process_virtual_memory_bytes",
-        "Size of the address space in bytes.",
+        "Sizes of the address spaces in bytes, of all workers together.",
         process.virtual_memory_bytes,
     );
     write_gauge(
         writer,
         "process_resident_memory_bytes",
-        "Memory held in RAM in bytes.",
+        "Memory held in RAM in bytes, of all workers together; what they share counts for each.",
         process.resident_memory_bytes,
     );
     writer
         .family(
             Kind::Gauge,
             "process_start_time_seconds",
-            "When the process started, in seconds since 1970-01-01 UTC.",
+            "When the oldest living worker started, in seconds since 1970-01-01 UTC.",
         )
         .sample(NO_LABELS, Value::Nanoseconds(process.start_time_ns));
 }
