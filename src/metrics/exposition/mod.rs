@@ -211,8 +211,7 @@ fn write_workers(writer: &mut Writer<'_>, snapshot: &Snapshot) {
     write_gauge(
         writer,
         "fibsrv_metrics_shared",
-        "1 if these metrics are the sum over all processes on the port, 0 if each process counts \
-         for itself.",
+        "1 if these metrics are the sum over all workers on the port, 0 if each counts for itself.",
         u64::from(snapshot.is_shared),
     );
 }
