@@ -3,17 +3,16 @@
 use std::error::Error;
 
 use log::{info, warn};
-use mio::net::TcpListener;
 
 use crate::{
     app::App,
     clock::Clock,
     config::Config,
     conn::Buffers,
-    descriptors,
+    descriptors::Room,
     fibonacci::Table,
+    group::Group,
     http::head::Parser,
-    listener::listen,
     metrics::Build,
     peer::{READ_BYTES, Service},
     peers::Peers,
@@ -30,16 +29,15 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
-    let mut listeners = Vec::new();
+    let mut groups = Vec::new();
     for address in &config.listen {
-        listeners.push(listen(*address, config.write_timeout())?);
+        groups.push(Group::join(*address, config.write_timeout(), None)?.group);
     }
     let probe = Probe::new();
     if let Err(error) = &probe {
         warn!("there will be no process metrics: {error}");
     }
-    let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
-    let addresses = addresses?;
+    let addresses: Vec<_> = groups.iter().map(Group::address).collect();
     let service = Service {
         app: App::new(table, config.numbers, BUILD),
         clock: Clock::new(),
@@ -49,8 +47,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         input: Box::new([0; READ_BYTES]),
     };
     let peers = Peers::new(config.time_limits_ns);
-    let connections_max = descriptors::connections_max(config.connections, listeners.len());
-    let mut server = Server::new(listeners, peers, service, connections_max)?;
+    let room = Room::new(config.connections);
+    let mut server = Server::new(groups, peers, service, room)?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");
