@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check bench load clean
+.PHONY: help build run test check fuzz bench load clean
 
 help: ## list the targets
 	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,9 +20,14 @@ test: ## run all tests
 
 check: ## everything that must hold: format, lints, documentation, tests
 	$(CARGO) fmt --check
+	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	cd fuzz && $(CARGO) clippy --locked --no-default-features --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) test --locked
+
+fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
+	fuzz/run
 
 bench: ## measure lookup against computation, a connection on bytes, the exposition
 	$(CARGO) bench --locked
@@ -32,4 +37,4 @@ load: build ## load a server with wrk and print a table
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf bin
+	rm -rf bin fuzz/target fuzz/artifacts

@@ -14,7 +14,7 @@ use clap::{Parser, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    app,
+    app, drain,
     fibonacci::{self, Store},
     http::head,
     timers::{CLASSES, Class},
@@ -35,6 +35,8 @@ pub struct Config {
     pub connections: usize,
     /// Time limits in nanoseconds, in the order of [`Class::ALL`].
     pub time_limits_ns: [u64; CLASSES],
+    /// How to leave.
+    pub drain: drain::Times,
     /// The least grave events that are logged.
     pub log_level: LevelFilter,
 }
@@ -158,6 +160,18 @@ struct Flags {
     #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "10s")]
     write_timeout: humantime::Duration,
 
+    /// When told to stop: time in which only readiness fails, before accepting stops
+    #[arg(long, env = "FIBSRV_DRAIN_DELAY", value_name = "TIME", default_value = "0s")]
+    drain_delay: humantime::Duration,
+
+    /// From then on: time for kept connections to ask once more, before they are closed
+    #[arg(long, env = "FIBSRV_DRAIN_GRACE", value_name = "TIME", default_value = "5s")]
+    drain_grace: humantime::Duration,
+
+    /// From then on: time for everything to be finished, before what is left is cut off
+    #[arg(long, env = "FIBSRV_DRAIN_TIMEOUT", value_name = "TIME", default_value = "25s")]
+    drain_timeout: humantime::Duration,
+
     /// Least grave events that are logged: off, error, warn, info, debug or trace
     #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -227,6 +241,11 @@ impl Flags {
             },
             connections: self.max_connections,
             time_limits_ns,
+            drain: drain::Times {
+                delay_ns: nanoseconds_or_none("--drain-delay", self.drain_delay.into())?,
+                grace_ns: nanoseconds_or_none("--drain-grace", self.drain_grace.into())?,
+                timeout_ns: nanoseconds_or_none("--drain-timeout", self.drain_timeout.into())?,
+            },
             log_level: self.log_level,
         })
     }
@@ -250,10 +269,18 @@ fn nanoseconds(flag: &str, time: Duration) -> Result<u64, UsageError> {
     u64::try_from(time.as_nanos()).map_err(|error| UsageError(format!("{flag}: {error}")))
 }
 
+/// The same, or no time at all.
+fn nanoseconds_or_none(flag: &str, time: Duration) -> Result<u64, UsageError> {
+    if time.is_zero() { Ok(0) } else { nanoseconds(flag, time) }
+}
+
 /// The effective configuration, a line for each flag, as it could be typed.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string().replace(' ', "");
+        let time = |ns: u64| {
+            humantime::format_duration(Duration::from_nanos(ns)).to_string().replace(' ', "")
+        };
         let limits = &self.limits;
         for address in &self.listen {
             writeln!(f, "--listen {address}")?;
@@ -276,9 +303,11 @@ impl fmt::Display for Config {
                 Class::Write => "--write-timeout",
                 Class::Linger => continue,
             };
-            let time = humantime::format_duration(Duration::from_nanos(limit_ns));
-            writeln!(f, "{flag} {}", time.to_string().replace(' ', ""))?;
+            writeln!(f, "{flag} {}", time(limit_ns))?;
         }
+        writeln!(f, "--drain-delay {}", time(self.drain.delay_ns))?;
+        writeln!(f, "--drain-grace {}", time(self.drain.grace_ns))?;
+        writeln!(f, "--drain-timeout {}", time(self.drain.timeout_ns))?;
         writeln!(f, "--log-level {}", self.log_level.as_str().to_lowercase())
     }
 }
@@ -308,7 +337,8 @@ mod tests {
             "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
              --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
              --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-             --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--log-level info\n"
+             --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--drain-delay 0s\n\
+             --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n"
         );
     }
 
@@ -344,6 +374,7 @@ mod tests {
             &["--head-timeout", "0s"],
             &["--head-timeout", "2days"],
             &["--head-timeout", "soon"],
+            &["--drain-timeout", "2days"],
             &["--log-level", "loud"],
         ] {
             let error = parse_flags(flags).expect_err(flags[0]).to_string();

@@ -54,6 +54,8 @@ pub enum Queue {
         /// This one.
         until_ns: u64,
     },
+    /// Whoever waits is not our business any more.
+    Left,
 }
 
 impl Doors {

@@ -4,7 +4,7 @@ use std::{env, io::Write as _, process::ExitCode};
 
 use fibsrv::{
     config::{self, Command, Config},
-    worker,
+    logging, worker,
 };
 
 /// The exit status for wrong flags or a wrong environment; other errors are 1.
@@ -20,11 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    let logger = simple_logger::SimpleLogger::new().with_level(config.log_level);
-    if let Err(error) = logger.with_utc_timestamps().init() {
-        return complain(&error, ExitCode::FAILURE);
-    }
-    match worker::run(config) {
+    match logging::start(config.log_level).and_then(|()| worker::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&*error, ExitCode::FAILURE),
     }

@@ -132,6 +132,17 @@ impl Peer {
         self.stream = Stream::Ending;
     }
 
+    /// Makes the next answer say that it is the last one.
+    pub const fn make_next_answer_the_last(&mut self) {
+        self.conn.make_next_answer_the_last();
+    }
+
+    /// Begins to close the connection if nothing is under way on it; says whether it did. To be followed
+    /// by a turn.
+    pub fn close_if_idle(&mut self) -> bool {
+        self.conn.close_if_idle()
+    }
+
     /// Takes in that the deadline has come, and counts it; to be followed by a turn.
     pub fn expire(&mut self, app: &App) {
         let closings = &app.counters().closings;

@@ -59,6 +59,11 @@ impl Peers {
         key
     }
 
+    /// The keys of all peers. Cold: it makes a list, so that peers may come and go meanwhile.
+    pub fn keys(&self) -> Vec<usize> {
+        self.slab.iter().map(|(key, _)| key).collect()
+    }
+
     /// The peer with this key, if it is still there.
     pub fn get_mut(&mut self, key: usize) -> Option<&mut Peer> {
         self.slab.get_mut(key)

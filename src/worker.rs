@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     conn::Buffers,
     descriptors::Room,
+    drain::Drain,
     fibonacci::Table,
     group::Group,
     http::head::Parser,
@@ -48,7 +49,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     };
     let peers = Peers::new(config.time_limits_ns);
     let room = Room::new(config.connections);
-    let mut server = Server::new(groups, peers, service, room)?;
+    let mut server = Server::new(groups, peers, service, room, Drain::new(config.drain))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");

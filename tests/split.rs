@@ -12,9 +12,12 @@
 )]
 
 mod offline;
+#[path = "oracle/random.rs"]
+mod random;
 
 use fibsrv::conn::Conn;
 use offline::{Offline, Standing};
+use random::Random;
 
 /// What comes back for a stream that arrives in these pieces and then ends.
 fn replies<'p, I>(offline: &mut Offline, pieces: I) -> Vec<u8>
@@ -152,7 +155,7 @@ fn mutated_streams_in_random_pieces() {
 fn mutate(stream: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     let at = random.below(stream.len() + 1);
     match random.below(5) {
-        0 => stream.insert(at, b"\r\n\0 :;,/\x80G0"[random.below(11)]),
+        0 => stream.insert(at, random.pick(b"\r\n\0 :;,/\x80G0")),
         1 if at < stream.len() => {
             stream.remove(at);
         }
@@ -172,15 +175,4 @@ fn assert_same(stream: &[u8], how: &str, expected: &[u8], found: &[u8]) {
         text(expected),
         text(found)
     );
-}
-
-/// A linear congruential generator with the constants of Knuth's MMIX.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
 }

@@ -46,6 +46,14 @@ pub struct App {
     build: Build,
     /// The last exposition.
     exposition: Vec<u8>,
+    readiness: Readiness,
+}
+
+/// What `/readyz` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    Draining,
 }
 
 impl App {
@@ -53,7 +61,18 @@ impl App {
     pub fn new(table: Table, bounds: Bounds, build: Build) -> Self {
         let tally = Tally::default();
         tally.counters.claim();
-        Self { numbers: Numbers::new(table, bounds), tally, build, exposition: Vec::new() }
+        Self {
+            numbers: Numbers::new(table, bounds),
+            tally,
+            build,
+            exposition: Vec::new(),
+            readiness: Readiness::Ready,
+        }
+    }
+
+    /// Lets `/readyz` say from now on that no new work is wanted.
+    pub const fn set_unready(&mut self) {
+        self.readiness = Readiness::Draining;
     }
 
     /// What this worker counts. The owner of the sockets counts connections here.
@@ -82,9 +101,12 @@ impl App {
             (Route::Healthz, Method::Get | Method::Head) => {
                 (Status::Ok, Fields::Text, Body::Bytes(b"ok"))
             }
-            (Route::Readyz, Method::Get | Method::Head) => {
-                (Status::Ok, Fields::Text, Body::Bytes(b"ready"))
-            }
+            (Route::Readyz, Method::Get | Method::Head) => match self.readiness {
+                Readiness::Ready => (Status::Ok, Fields::Text, Body::Bytes(b"ready")),
+                Readiness::Draining => {
+                    (Status::ServiceUnavailable, Fields::Text, Body::Bytes(b"draining\n"))
+                }
+            },
             _ => (Status::MethodNotAllowed, Fields::Allow(ALLOWED), Body::Bytes(NOT_ALLOWED)),
         };
         self.tally.count_request(request);
@@ -267,6 +289,15 @@ mod tests {
         check("OPTIONS /healthz", "204", "");
         check("POST /api/fibonacci/1", "405", "the method is not allowed here\n");
         check("CONNECT a:1", "405", "the method is not allowed here\n");
+    }
+
+    #[test]
+    fn readiness_fails_before_all_else() {
+        let mut app = app();
+        app.set_unready();
+        assert_eq!(ask(&mut app, "GET /readyz", ""), ("503", "draining\n".to_owned()));
+        assert_eq!(ask(&mut app, "GET /healthz", "").0, "200");
+        assert_eq!(ask(&mut app, "GET /api/fibonacci/20", "").0, "200");
     }
 
     #[test]

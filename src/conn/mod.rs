@@ -26,7 +26,7 @@ pub use buffers::Buffers;
 pub use next::{Next, Waiting};
 
 use outbox::Outbox;
-use phase::{Batch, Ending, Incoming, Owed, Phase};
+use phase::{Batch, Ending, Incoming, Owed, Phase, Tenure};
 
 use crate::http::{
     Method, Reject, Span,
@@ -65,6 +65,7 @@ pub struct Conn {
     progress: u32,
     phase: Phase,
     incoming: Incoming,
+    tenure: Tenure,
 }
 
 impl Conn {
@@ -80,6 +81,7 @@ impl Conn {
             progress: 0,
             phase: Phase::Head,
             incoming: Incoming::Open,
+            tenure: Tenure::Lasting,
         }
     }
 
@@ -97,6 +99,9 @@ impl Conn {
             }
             Phase::Closing(_) | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Refused(_) | Phase::Owing(_) => {
+                // What has been used makes room first: a turn may end one batch and read on.
+                self.inbox.drain(..self.start);
+                self.start = 0;
                 self.inbox.extend_from_slice(bytes);
             }
         }
@@ -144,7 +149,11 @@ impl Conn {
             debug_assert!(false, "no answer is owed");
             return 0;
         };
-        let connection = match (owed.persistence, owed.version) {
+        let persistence = match self.tenure {
+            Tenure::Lasting => owed.persistence,
+            Tenure::Ending => Persistence::Close,
+        };
+        let connection = match (persistence, owed.version) {
             (Persistence::Close, _) => Connection::Close,
             (Persistence::KeepAlive, Version::Http11) => Connection::Implied,
             (Persistence::KeepAlive, Version::Http10) => Connection::KeepAlive,
@@ -161,7 +170,7 @@ impl Conn {
         self.progress = self.progress.wrapping_add(1);
         self.start += owed.length;
         self.scan.restart();
-        self.phase = match owed.persistence {
+        self.phase = match persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
                 let unread = self.has_input() || self.incoming == Incoming::Unread;
@@ -196,6 +205,11 @@ impl Conn {
         self.start < self.inbox.len()
     }
 
+    /// How many bytes it holds: received, and rendered to be sent; a shared body is not its own. ARCHITECTURE.md has the bounds.
+    pub fn buffered(&self) -> (usize, usize) {
+        (self.inbox.len(), self.outbox.bytes.len())
+    }
+
     /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number
     /// that tells one such wait from the next of the same kind: each has a time limit of its own.
     pub fn waiting(&self) -> (Waiting, u32) {
@@ -223,6 +237,21 @@ impl Conn {
             Waiting::Idle => Phase::Closing(Ending::Lingering),
             Waiting::Head | Waiting::Write | Waiting::Answer | Waiting::Linger => Phase::Over,
         };
+    }
+
+    /// Makes the next answer the last one, whatever its request says.
+    pub const fn make_next_answer_the_last(&mut self) {
+        self.tenure = Tenure::Ending;
+    }
+
+    /// Begins to close if nothing has been asked that is not answered; says whether it did.
+    pub fn close_if_idle(&mut self) -> bool {
+        let is_idle =
+            matches!(self.phase, Phase::Head) && !self.has_input() && !self.has_outgoing();
+        if is_idle {
+            self.phase = Phase::Closing(Ending::Lingering);
+        }
+        is_idle
     }
 
     /// Borrows buffers for a turn. To be called before anything else in it.

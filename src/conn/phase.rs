@@ -66,3 +66,12 @@ pub(super) enum Incoming {
     /// All has been received.
     Ended,
 }
+
+/// Whether the connection may outlive its next answer, as far as this server is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tenure {
+    /// If the peer wants so.
+    Lasting,
+    /// In no case.
+    Ending,
+}

@@ -186,6 +186,20 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
+fn what_has_been_used_is_not_held_when_more_comes() {
+    let mut conn = Conn::new();
+    for _ in 0..3 {
+        conn.receive(get("/1").repeat(20).as_bytes());
+        run(&mut conn);
+        assert_eq!(
+            conn.buffered(),
+            (20 * get("/1").len(), 0),
+            "of a turn that reads several times"
+        );
+    }
+}
+
+#[test]
 fn time_limits() {
     let waiting = |input: &str| {
         let mut conn = Conn::new();
@@ -254,4 +268,31 @@ fn what_the_kernel_still_holds_is_not_met_with_a_reset() {
     conn.receive(last.as_bytes());
     conn.leave_unread();
     assert_eq!(run(&mut conn), ["/1", "write", "shutdown"]);
+}
+
+#[test]
+fn when_the_server_leaves_the_next_answer_is_the_last() {
+    let mut conn = Conn::new();
+    conn.receive(get("/1").as_bytes());
+    assert_eq!(run(&mut conn), ["/1", "write"]);
+    conn.make_next_answer_the_last();
+    assert_eq!(run(&mut conn), [""; 0], "it may ask once more");
+    conn.receive(get("/2").as_bytes());
+    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert!(!conn.close_if_idle(), "an answer is owed");
+    respond(&mut conn, Status::Ok, b"x");
+    let text = String::from_utf8(conn.outgoing().concat()).unwrap();
+    assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
+    assert_eq!(run(&mut conn), ["write", "close"]);
+}
+
+#[test]
+fn only_who_has_asked_nothing_is_closed_as_idle() {
+    for (input, expected) in [("", "shutdown"), ("GET", "")] {
+        let mut conn = Conn::new();
+        conn.receive(input.as_bytes());
+        run(&mut conn);
+        assert_eq!(conn.close_if_idle(), input.is_empty());
+        assert_eq!(run(&mut conn).join(" "), expected);
+    }
 }

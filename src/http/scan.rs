@@ -13,8 +13,28 @@ pub struct Scan {
     line_start: usize,
     /// The request line without its line end, once that has been seen.
     pub(super) request_line: Option<Span>,
+    /// How much of the request line has been judged.
+    judged: Judged,
     /// Where the fields of the request before this one may be found.
     pub(super) familiar: Hint,
+}
+
+/// How much of a request line has been found good. Kept so that a line which comes byte by byte, or stands
+/// before fields that do, is not read again with each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    /// So many bytes at its start, all of which may stand in a method.
+    Method(usize),
+    /// The method and the space behind it. All else has to wait for the end of the line.
+    Start,
+    /// All of it.
+    Line,
+}
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self::Method(0)
+    }
 }
 
 impl Scan {
@@ -25,7 +45,13 @@ impl Scan {
 
     /// Forgets the head that has been read, and goes on to the next.
     pub const fn restart(&mut self) {
-        *self = Self { searched: 0, line_start: 0, request_line: None, familiar: self.familiar };
+        *self = Self {
+            searched: 0,
+            line_start: 0,
+            request_line: None,
+            judged: Judged::Method(0),
+            familiar: self.familiar,
+        };
     }
 
     /// Goes on looking for the empty line; returns the head once that is there.
@@ -74,44 +100,102 @@ impl Scan {
     /// What can be said against the request line, or against as much of it as has come: a client that
     /// speaks TLS to a plain port, say, is told at its first byte.
     #[cold]
-    pub(super) fn check_request_line(&self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let line = match self.request_line {
-            Some(line) => line.of(bytes),
-            None => bytes.get(self.line_start..).unwrap_or_default(),
-        };
-        let method_length = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
-        match (line.get(method_length), self.request_line) {
-            (Some(b' '), _) if method_length > 0 => {}
-            // The start of an empty line, perhaps, or of a method.
-            (Some(b'\r'), None) if line.len() == 1 => return Ok(()),
-            (None, None) => return Ok(()),
-            _ => return Err(Reject::RequestLine),
-        }
-        if self.request_line.is_none() {
-            return Ok(());
-        }
-        let mut parts = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Reject::RequestLine);
-        };
-        match *version {
-            _ if target.is_empty() => Err(Reject::RequestLine),
-            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-                if major.is_ascii_digit() && minor.is_ascii_digit() =>
-            {
-                if target.len() > limits.target_bytes {
-                    Err(Reject::TargetTooLong)
-                } else if major != b'1' {
-                    Err(Reject::Version)
-                } else if str::from_utf8(method).ok().and_then(Method::from_token).is_none() {
-                    Err(Reject::Method)
-                } else {
-                    Ok(())
-                }
+    pub(super) fn check_request_line(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<(), Reject> {
+        match (self.request_line, self.judged) {
+            (_, Judged::Line) | (None, Judged::Start) => Ok(()),
+            (Some(line), Judged::Method(_) | Judged::Start) => {
+                check_whole(line.of(bytes), limits)?;
+                self.judged = Judged::Line;
+                Ok(())
             }
-            _ => Err(Reject::RequestLine),
+            (None, Judged::Method(length)) => {
+                let line = bytes.get(self.line_start..).unwrap_or_default();
+                self.judged = check_start(line, length)?;
+                Ok(())
+            }
         }
+    }
+}
+
+/// Judges what has come of a request line, the first `length` bytes of which may stand in a method.
+fn check_start(line: &[u8], length: usize) -> Result<Judged, Reject> {
+    let new = line.get(length..).unwrap_or_default();
+    let length = length + new.iter().position(|byte| !is_token(*byte)).unwrap_or(new.len());
+    match line.get(length) {
+        None => Ok(Judged::Method(length)),
+        Some(b' ') if length > 0 => Ok(Judged::Start),
+        // The start of an empty line, perhaps.
+        Some(b'\r') if line.len() == 1 => Ok(Judged::Method(0)),
+        Some(_) => Err(Reject::RequestLine),
+    }
+}
+
+/// Judges a request line that is all there.
+fn check_whole(line: &[u8], limits: &Limits) -> Result<(), Reject> {
+    if check_start(line, 0)? != Judged::Start {
+        return Err(Reject::RequestLine);
+    }
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Reject::RequestLine);
+    };
+    match *version {
+        _ if target.is_empty() => Err(Reject::RequestLine),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            if target.len() > limits.target_bytes {
+                Err(Reject::TargetTooLong)
+            } else if major != b'1' {
+                Err(Reject::Version)
+            } else if str::from_utf8(method).ok().and_then(Method::from_token).is_none() {
+                Err(Reject::Method)
+            } else {
+                Ok(())
+            }
+        }
+        _ => Err(Reject::RequestLine),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::Parser;
+
+    const LIMITS: Limits =
+        Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0, pipelined: 8 };
+
+    /// Has a head come byte by byte, and spoils what has been looked at: if nothing notices, nothing has
+    /// looked again, and the work is linear. Excepted are the byte before, as a line ends in two, and the
+    /// request line when it ends, which is then read once as a whole.
+    fn check_bytes_are_looked_at_once(head: &str) {
+        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
+        let (_last, first) = head.as_bytes().split_last().unwrap();
+        let mut window = Vec::new();
+        for (at, byte) in first.iter().enumerate() {
+            window.push(*byte);
+            let whole = first.get(..=at).unwrap();
+            let ends_request_line = *byte == b'\n' && scan.request_line.is_none();
+            let bytes = if ends_request_line { whole } else { &window };
+            assert_eq!(parser.parse(bytes, &mut scan), Ok(None), "{}", whole.escape_ascii());
+            window.get_mut(..at).unwrap().fill(b'\n');
+        }
+        assert!(parser.parse(head.as_bytes(), &mut scan).is_ok_and(|request| request.is_some()));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_in_is_not_read_again_with_each_byte() {
+        let long = "x".repeat(2000);
+        check_bytes_are_looked_at_once("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        check_bytes_are_looked_at_once("\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n");
+        check_bytes_are_looked_at_once(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        check_bytes_are_looked_at_once(&format!("GET / HTTP/1.1\r\nHost: a\r\nA: {long}\r\n\r\n"));
     }
 }

@@ -1,8 +1,9 @@
 //! What happens when connections, descriptors or time run out.
 
-use std::io::Read as _;
-
-use crate::support::{Server, request};
+use crate::{
+    support::{Server, request},
+    watch::IDLE_TICKS_MAX,
+};
 
 #[test]
 fn an_idle_connection_makes_room_for_a_new_one() {
@@ -70,26 +71,44 @@ fn slow_heads_and_bodies_are_cut_off_and_told_why() {
     assert!(kept.is_closed());
 }
 
+/// A request that is under way until one more byte comes.
+const UNFINISHED: &[u8] =
+    b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+
 #[test]
-fn bytes_now_and_then_do_not_extend_the_time_for_a_head() {
-    let server = Server::start(&["--head-timeout", "200ms"]);
-    let mut client = server.connect();
-    let mut stream = client.stream().try_clone().unwrap();
-    let dripping = std::thread::spawn(move || {
-        use std::io::Write as _;
-        // Until the server has had enough: then writing fails, or 20 s have passed.
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
-        for byte in std::iter::once(b"GET /".as_slice()).chain(std::iter::repeat_n(&b"x"[..], 1000))
-        {
-            if stream.write_all(byte).is_err() {
-                return;
-            }
-            if stream.read(&mut [0]).is_ok() {
-                return; // the first byte of the refusal, or the end
-            }
-        }
-        panic!("the server never had enough");
-    });
-    dripping.join().unwrap();
-    drop(client.read_to_end());
+fn those_beyond_the_limit_wait_at_no_cost_and_are_served_when_others_leave() {
+    const PLACES: usize = 3;
+    let server = Server::start(&["--max-connections", "3", "--body-timeout", "1s"]);
+    let files = server.open_files();
+    let mut busy: Vec<_> = (0..PLACES).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send(UNFINISHED);
+        assert_eq!(client.reply().status, 100);
+    }
+    let mut waiting: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.send(request("GET", "/healthz").as_bytes());
+    }
+    let before = server.cpu_ticks();
+    // Nothing happens until time is up for those who are served, all at about the same time.
+    assert_eq!(busy[0].reply().status, 408);
+    let ticks = server.cpu_ticks() - before;
+    assert!(ticks <= IDLE_TICKS_MAX, "{ticks} ticks while others wait");
+    assert!(server.open_files() <= files + PLACES, "nobody beyond the limit is let in");
+    drop(busy);
+    for client in &mut waiting {
+        assert_eq!(client.reply().status, 200);
+    }
+}
+
+#[test]
+fn a_place_is_free_when_its_client_is_reset() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let mut busy = server.connect();
+    busy.send(UNFINISHED);
+    assert_eq!(busy.reply().status, 100);
+    let mut waiting = server.connect();
+    waiting.send(request("GET", "/healthz").as_bytes());
+    busy.reset();
+    assert_eq!(waiting.reply().status, 200);
 }

@@ -10,11 +10,18 @@
 )]
 
 mod support; // starts servers, speaks HTTP to them, and ends them
+mod watch; // watches a server while it is attacked
 
 mod api; // what each route answers
 mod closing; // how connections end: no answer is lost to a reset
+mod drain; // being told to stop
+mod greedy; // clients that take more than their share, or less than they asked for
 mod limits; // what happens when connections, descriptors or time run out
+mod logs; // a log that cannot be written
 mod metrics; // what /metrics tells, read by a parser that is not ours
 mod numbers; // numbers beyond the table
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
+mod rude; // clients that send rubbish or do not listen
+mod slow; // clients that take their time
+mod vanishing; // clients that go away at any moment

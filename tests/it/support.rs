@@ -4,17 +4,30 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Far more than anything here takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what cannot be awaited as an event: for a figure of the kernel to change, say.
+#[expect(clippy::disallowed_methods, reason = "the kernel does not tell when its figures change")]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "still not so: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// A running server, which is killed when the test is done with it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
     address: SocketAddr,
 }
 
@@ -49,7 +62,7 @@ impl Server {
             panic!("the server did not say where it listens: {line:?}");
         });
         let address = address.parse().expect("an address");
-        Self { child, stdout, address }
+        Self { child, stdout: Some(stdout), address }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -69,11 +82,28 @@ impl Server {
         assert!(status.success());
     }
 
+    /// The reading end of the pipe that the server logs to. Whoever takes it reads it, or does not.
+    pub(crate) fn take_log(&mut self) -> BufReader<ChildStdout> {
+        self.stdout.take().expect("a log that nobody has taken")
+    }
+
     /// Waits for the server's end; returns its status and the rest of its log.
     pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let mut log = String::new();
-        self.stdout.read_to_string(&mut log).expect("text");
+        if let Some(mut stdout) = self.stdout.take() {
+            stdout.read_to_string(&mut log).expect("text");
+        }
         (self.child.wait().expect("a child"), log)
+    }
+
+    /// Waits for a log line with this text.
+    pub(crate) fn await_log(&mut self, text: &str) {
+        let stdout = self.stdout.as_mut().expect("the log is still read");
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("text") > 0, "it ended without {text:?}");
+        }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -118,11 +148,33 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("a connection");
+        Self::of(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// A client whose own kernel buffers are as small as can be, so that it is the server's that count.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap(); // before connecting, as it sets the window
+        socket.set_send_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).expect("a connection");
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, received: Vec::new() }
+    }
+
+    /// Goes as a client goes that is killed: with a reset, which takes what is under way with it.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -159,7 +211,24 @@ impl Client {
     }
 
     fn read_more(&mut self) -> io::Result<usize> {
-        let mut bytes = [0; 4096];
+        self.sip(4096)
+    }
+
+    /// Sends the same again and again until the server resets the connection; returns the number of bytes.
+    pub(crate) fn flood(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        loop {
+            match self.stream.write(&bytes[sent % bytes.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) if is_reset(&error) => return sent,
+                Err(error) => panic!("neither taken nor reset after {sent} bytes: {error}"),
+            }
+        }
+    }
+
+    /// Takes at most this many bytes; none at the end, and an error after a reset.
+    pub(crate) fn sip(&mut self, most: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; most];
         let count = loop {
             match self.stream.read(&mut bytes) {
                 // A read with a time limit does not go on by itself where the machine was halted.
@@ -169,6 +238,16 @@ impl Client {
         };
         self.received.extend_from_slice(&bytes[..count]);
         Ok(count)
+    }
+
+    /// The replies that have come whole, in what has been sipped so far.
+    pub(crate) fn sipped(&mut self) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        while let Some((reply, used)) = Reply::parse(&self.received, Content::Present) {
+            self.received.drain(..used);
+            replies.push(reply);
+        }
+        replies
     }
 
     /// All that comes until the server closes.
@@ -181,6 +260,11 @@ impl Client {
     pub(crate) fn is_closed(&mut self) -> bool {
         self.read_to_end().is_empty()
     }
+}
+
+/// Whether the other side has reset the connection; a write that comes after that finds a broken pipe.
+pub(crate) fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,15 +3,21 @@
 //! It parses and renders nothing. No error of one peer ends it or reaches another; it returns when it has
 //! been told to stop, or when the poll itself fails.
 
+mod complaints;
+mod leave;
+
 use std::{io, time::Duration};
 
-use log::{error, info, warn};
+use log::error;
 use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
+
+use complaints::Complaints;
 
 use crate::{
     compute::Compute,
     descriptors::Room,
     doors::{Doors, FIRST_DOOR, Queue, queue_after},
+    drain::Drain,
     group::Group,
     peer::{Peer, Service, Turn},
     peers::{PeerId, Peers},
@@ -25,8 +31,6 @@ const ACCEPTS_PER_TURN: u32 = 64;
 /// How long a kept connection must have been idle before it may be closed in favour of a new one. The busy
 /// are idle as well, for moments.
 const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
-/// The least time between two complaints about being unable to accept.
-const COMPLAINT_PAUSE_NS: u64 = 10_000_000_000;
 
 /// Tokens of what is neither a peer, whose tokens are their keys from zero up, nor a door.
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -45,11 +49,18 @@ pub struct Server {
     again: Vec<usize>,
     room: Room,
     complaints: Complaints,
+    drain: Drain,
 }
 
 impl Server {
     /// A worker that accepts from the listeners of `groups` and serves with `service`.
-    pub fn new(groups: Vec<Group>, peers: Peers, service: Service, room: Room) -> io::Result<Self> {
+    pub fn new(
+        groups: Vec<Group>,
+        peers: Peers,
+        service: Service,
+        room: Room,
+        drain: Drain,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         // First of all: a process that is told to stop while it starts must not miss it.
         let signals = Signals::install(poll.registry(), SIGNALS)?;
@@ -65,10 +76,11 @@ impl Server {
             again: Vec::new(),
             room,
             complaints: Complaints::default(),
+            drain,
         })
     }
 
-    /// Serves until told to stop.
+    /// Serves until told to stop, and then until that is done in order.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
@@ -82,10 +94,10 @@ impl Server {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        if self.signals.pending().any(|request| request == Request::Stop) {
-                            info!("told to stop");
-                            self.doors.release();
-                            return Ok(());
+                        for request in self.signals.pending().collect::<Vec<_>>() {
+                            match request {
+                                Request::Stop => self.told_to_leave(),
+                            }
                         }
                     }
                     COMPUTED => self.hand_out_computed(),
@@ -98,6 +110,9 @@ impl Server {
             }
             self.expire();
             self.accept();
+            if self.leave() {
+                return Ok(());
+            }
         }
     }
 
@@ -109,11 +124,12 @@ impl Server {
         }
         let room_ns = self.next_room_ns(now_ns);
         let doors = self.doors.iter().filter_map(|door| match door.queue {
-            Queue::Empty => None,
+            Queue::Empty | Queue::Left => None,
             Queue::Waiting | Queue::Shut => room_ns,
             Queue::Resting { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
         });
-        let deadline_ns = doors.chain(self.peers.next_deadline_ns()).min()?;
+        let deadlines = [self.peers.next_deadline_ns(), self.drain.next_deadline_ns()];
+        let deadline_ns = doors.chain(deadlines.into_iter().flatten()).min()?;
         Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
     }
 
@@ -257,7 +273,7 @@ impl Server {
         let most = self.connections_max();
         let Some(door) = self.doors.get_mut(index) else { return false };
         let may_have_more = match door.queue {
-            Queue::Empty => false,
+            Queue::Empty | Queue::Left => false,
             Queue::Waiting | Queue::Shut => true,
             Queue::Resting { until_ns } => until_ns <= now_ns,
         };
@@ -297,6 +313,9 @@ impl Server {
         counters.connections_accepted.add(1);
         counters.connections.add(1);
         let mut peer = Peer::new(socket);
+        if self.drain.is_draining() {
+            peer.make_next_answer_the_last();
+        }
         let turn = peer.turn(&mut self.service);
         if turn == Turn::Over {
             self.service.app.counters().connections.sub(1);
@@ -322,20 +341,5 @@ impl Server {
         let Some(peer) = self.peers.get_mut(key) else { return Ok(()) };
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(peer.socket_mut(), Token(key), interest)
-    }
-}
-
-/// Complains about a state that lasts, a line now and then and not one for each time it is met.
-#[derive(Debug, Default)]
-struct Complaints {
-    silent_until_ns: u64,
-}
-
-impl Complaints {
-    fn tell(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
-        if now_ns >= self.silent_until_ns {
-            self.silent_until_ns = now_ns.saturating_add(COMPLAINT_PAUSE_NS);
-            warn!("{}", message());
-        }
     }
 }

@@ -1,0 +1,74 @@
+//! Bodies: the same whole as in pieces, never a byte beyond the end, and as recursive descent reads them.
+
+#![no_main]
+
+#[path = "../../tests/oracle/chunked.rs"]
+mod chunked;
+
+use chunked::Verdict;
+use fibsrv::http::{
+    Reject,
+    body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+};
+use fibsrv_fuzz::Script;
+
+const CONTENT_MAX: u64 = 100;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (mut script, bytes) = Script::split(input);
+    let kind = script.step();
+    if kind & 1 == 1 {
+        let length = u64::from(script.step().max(1));
+        let expected = match usize::try_from(length) {
+            Ok(_) if length > CONTENT_MAX => Verdict::TooLarge,
+            Ok(length) if length <= bytes.len() => Verdict::Complete(length),
+            _ => Verdict::Incomplete,
+        };
+        check(Framing::Length(length), bytes, expected, &mut script);
+        return;
+    }
+    // Zeros in front bring the bound on sizes and trailers into reach.
+    let zeros =
+        if kind & 2 == 2 { CHUNK_OVERHEAD_MAX as usize - usize::from(kind >> 2) } else { 0 };
+    let bytes = [&vec![b'0'; zeros], bytes].concat();
+    let expected = chunked::read(&bytes, CONTENT_MAX, CHUNK_OVERHEAD_MAX);
+    check(Framing::Chunked, &bytes, expected, &mut script);
+});
+
+fn check(framing: Framing, bytes: &[u8], expected: Verdict, script: &mut Script<'_>) {
+    assert_eq!(skip(framing, bytes, &mut Script::split(b"").0), expected, "whole");
+    assert_eq!(skip(framing, bytes, script), expected, "in pieces");
+}
+
+/// Skips a body in the pieces that the script tells.
+fn skip(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
+    let mut skipper = match Skipper::new(framing, CONTENT_MAX) {
+        Ok(skipper) => skipper,
+        Err(reject) => return verdict(reject),
+    };
+    let mut at = 0;
+    loop {
+        let piece = script.length(bytes.len() - at);
+        let count = match skipper.skip(&bytes[at..at + piece]) {
+            Ok(count) => count,
+            Err(reject) => return verdict(reject),
+        };
+        at += count;
+        if skipper.is_done() {
+            assert_eq!(skipper.skip(b"x"), Ok(0), "what is over stays over");
+            return Verdict::Complete(at);
+        }
+        assert_eq!(count, piece, "only the end of the body may leave bytes");
+        if at == bytes.len() {
+            return Verdict::Incomplete;
+        }
+    }
+}
+
+fn verdict(reject: Reject) -> Verdict {
+    match reject {
+        Reject::Chunk => Verdict::Malformed,
+        Reject::BodyTooLarge => Verdict::TooLarge,
+        other => panic!("not about bodies: {other:?}"),
+    }
+}

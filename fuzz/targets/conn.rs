@@ -1,0 +1,58 @@
+//! A whole connection: however its stream comes in pieces, whoever is slow, whatever expires, it keeps to
+//! its bounds and ends, and what it has written are well-formed answers, the same as to the stream at once.
+
+#![no_main]
+
+#[path = "../../tests/oracle/replies.rs"]
+mod replies;
+mod session;
+
+use std::sync::{LazyLock, Mutex};
+
+use fibsrv::{app::App, http::head::Limits};
+use fibsrv_fuzz::Script;
+use replies::{Asked, Reply};
+use session::Session;
+
+const LARGE: Limits =
+    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 4096, pipelined: 32 };
+const SMALL: Limits =
+    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, pipelined: 32 };
+
+/// Made once: nothing that it remembers goes into an answer.
+static APP: LazyLock<Mutex<App>> = LazyLock::new(|| Mutex::new(session::app()));
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (mut script, stream) = Script::split(input);
+    let limits = if script.step().is_multiple_of(2) { LARGE } else { SMALL };
+    let mut app = APP.lock().unwrap();
+    let session = Session::run(&mut app, limits, stream, &mut script);
+    check(&session);
+    let whole = Session::run(&mut app, limits, stream, &mut Script::split(b"").0);
+    check(&whole);
+    if !session.has_expired {
+        assert!(session.output == whole.output, "it depends on how the stream was cut");
+    }
+});
+
+fn check(session: &Session) {
+    let mut output = &session.output[..];
+    let mut asked = session.asked.iter().copied();
+    let mut is_last = false;
+    while !output.is_empty() {
+        if let Some(rest) = output.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n") {
+            output = rest;
+            continue;
+        }
+        assert!(!is_last, "something follows the last answer");
+        // An answer to HEAD is the shorter one: had it content, what follows would not be an answer.
+        let answered = asked.next().unwrap_or(Asked::Content);
+        let Some(reply) = Reply::take(&mut output, answered) else {
+            assert!(session.has_expired, "malformed: {}", output.escape_ascii());
+            return;
+        };
+        assert!(matches!(reply.status, 200..=499 | 501 | 505), "{}", reply.status);
+        is_last = reply.is_last();
+    }
+    assert!(session.has_expired || asked.next().is_none(), "an answer is missing");
+}

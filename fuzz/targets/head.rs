@@ -1,0 +1,67 @@
+//! Request heads: the same whole as in two pieces and as a head like one before, within the limits, and
+//! what is accepted means the same to a naive reader.
+
+#![no_main]
+
+mod heads;
+
+use fibsrv::http::{
+    Reject,
+    head::{Limits, Parser, Request},
+    scan::Scan,
+    target::Target,
+};
+use fibsrv_fuzz::Script;
+use heads::Head;
+
+const LARGE: Limits =
+    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 0, pipelined: 32 };
+const SMALL: Limits =
+    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 0, pipelined: 32 };
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (mut script, bytes) = Script::split(input);
+    let limits = if script.step().is_multiple_of(2) { LARGE } else { SMALL };
+    let whole = Parser::new(limits).parse(bytes, &mut Scan::default());
+    assert_eq!(in_pieces(limits, bytes, &mut script), whole);
+
+    // The same fields behind another request line come first, which makes them familiar.
+    let line_end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
+    let before = [b"GET / HTTP/1.1", &bytes[line_end..]].concat();
+    let (mut parser, mut scan) = (Parser::new(limits), Scan::default());
+    let _outcome = parser.parse(&before, &mut scan);
+    for _ in 0..2 {
+        scan.restart();
+        assert_eq!(parser.parse(bytes, &mut scan), whole, "after a head like it");
+    }
+    if let Ok(Some(request)) = whole {
+        check(&request, bytes, limits);
+    }
+});
+
+fn in_pieces(
+    limits: Limits,
+    bytes: &[u8],
+    script: &mut Script<'_>,
+) -> Result<Option<Request>, Reject> {
+    let (mut parser, mut scan) = (Parser::new(limits), Scan::default());
+    let mut length = 0;
+    loop {
+        length += script.length(bytes.len() - length);
+        let outcome = parser.parse(&bytes[..length], &mut scan);
+        if outcome != Ok(None) || length == bytes.len() {
+            return outcome;
+        }
+    }
+}
+
+fn check(request: &Request, bytes: &[u8], limits: Limits) {
+    assert!(request.head_bytes <= bytes.len().min(limits.head_bytes));
+    assert_eq!(request.body_bytes, 0);
+    let head = &bytes[..request.head_bytes];
+    if let Target::Path(path) = request.target {
+        assert!(path.range().end <= head.len() && path.len() <= limits.target_bytes);
+    }
+    let naive = Head::read(head).expect("a naive reader can read it");
+    naive.compare(request, head);
+}

@@ -1,0 +1,115 @@
+//! A naive reader of request heads: splits at line ends, spaces and colons, as somebody might who stands
+//! between client and server. What the server accepts must mean the same to it, or the two could be played
+//! against each other.
+
+use fibsrv::http::{
+    body::Framing,
+    fields::{Condition, Expectation, Persistence, Version},
+    head::Request,
+    target::Target,
+};
+
+/// A head in its parts.
+#[derive(Debug)]
+pub(crate) struct Head<'h> {
+    method: &'h str,
+    target: &'h str,
+    version: &'h str,
+    fields: Vec<(&'h str, &'h [u8])>,
+}
+
+impl<'h> Head<'h> {
+    /// Reads a head, from its first byte to the empty line; none if that is not what it is.
+    pub(crate) fn read(head: &'h [u8]) -> Option<Self> {
+        let mut lines =
+            lines(head.strip_suffix(b"\r\n\r\n")?)?.into_iter().skip_while(|line| line.is_empty());
+        let line = std::str::from_utf8(lines.next()?).ok()?;
+        let [method, target, version] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let fields = lines
+            .map(|line| {
+                let colon = line.iter().position(|byte| *byte == b':')?;
+                let name = std::str::from_utf8(&line[..colon]).ok()?;
+                let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+                is_name.then(|| (name, line[colon + 1..].trim_ascii()))
+            })
+            .collect::<Option<_>>()?;
+        Some(Self { method, target, version, fields })
+    }
+
+    /// Stops if `request` says anything else than is written here.
+    pub(crate) fn compare(&self, request: &Request, head: &[u8]) {
+        assert_eq!(request.method.as_str(), self.method);
+        let is_10 = self.version == "HTTP/1.0";
+        assert!(is_10 || self.version.starts_with("HTTP/1.") && self.version.len() == 8);
+        assert_eq!(request.version == Version::Http10, is_10);
+        match request.target {
+            Target::Path(path) => assert_eq!(path.of(head), self.path().as_bytes()),
+            Target::Asterisk => assert_eq!((self.method, self.target), ("OPTIONS", "*")),
+            Target::Authority => assert!(self.method == "CONNECT" && self.target.contains(':')),
+        }
+        assert!(self.values("host").count() <= 1 && (is_10 || self.values("host").count() == 1));
+        assert_eq!(request.framing, self.framing());
+        let options: Vec<&[u8]> =
+            self.values("connection").flat_map(|value| value.split(|byte| *byte == b',')).collect();
+        let has = |option: &[u8]| {
+            options.iter().any(|found| found.trim_ascii().eq_ignore_ascii_case(option))
+        };
+        let keeps = !has(b"close") && (!is_10 || has(b"keep-alive"));
+        assert_eq!(request.persistence == Persistence::KeepAlive, keeps);
+        let expects = !is_10 && self.values("expect").count() > 0;
+        assert_eq!(request.expectation == Expectation::Continue, expects);
+        let conditions = self.values("if-none-match").count() + self.values("if-match").count();
+        assert_eq!(request.condition == Condition::Some, conditions > 0);
+    }
+
+    fn path(&self) -> &'h str {
+        let path = match self.target.split_once("://") {
+            Some((_, rest)) if !self.target.starts_with('/') => {
+                rest.find(['/', '?']).map_or("", |at| &rest[at..])
+            }
+            _ => self.target,
+        };
+        path.split('?').next().unwrap_or_default()
+    }
+
+    /// Stops at what is ambiguous: accepting that is the mistake looked for.
+    fn framing(&self) -> Framing {
+        let lengths: Vec<&[u8]> = self.values("content-length").collect();
+        let codings: Vec<&[u8]> = self.values("transfer-encoding").collect();
+        match (&lengths[..], &codings[..]) {
+            ([], []) => Framing::Empty,
+            ([], [coding]) => {
+                assert!(coding.eq_ignore_ascii_case(b"chunked") && self.version != "HTTP/1.0");
+                Framing::Chunked
+            }
+            ([length], []) => {
+                assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit));
+                let digits = std::str::from_utf8(length).unwrap().trim_start_matches('0');
+                match digits {
+                    "" => Framing::Empty,
+                    digits => Framing::Length(digits.parse().unwrap_or(u64::MAX)),
+                }
+            }
+            _ => panic!("two lengths: {lengths:?} {codings:?}"),
+        }
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| field.0.eq_ignore_ascii_case(name))
+            .map(|field| field.1)
+    }
+}
+
+/// The lines of a text, or none if there is a CR, an LF or a NUL that ends none.
+fn lines(text: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+        lines.push(&rest[..end]);
+        rest = rest[end..].strip_prefix(b"\r\n")?;
+    }
+    lines.push(rest);
+    Some(lines)
+}

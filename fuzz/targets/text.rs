@@ -1,0 +1,91 @@
+//! The small readers: numbers, lists, entity tags, dates and paths, each held against the obvious way.
+
+#![no_main]
+
+use fibsrv::{
+    http::{
+        Method, Span, date,
+        etag::{self, Comparison},
+        fields, target,
+    },
+    route::{Index, Route, route},
+};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let Some((kind, text)) = input.split_first() else { return };
+    match kind % 5 {
+        0 => decimal(text),
+        1 => tags(text),
+        2 => list(text),
+        3 => path(text),
+        _ => moment(text),
+    }
+});
+
+fn decimal(text: &[u8]) {
+    let digits: Vec<u8> = text.iter().map(|byte| b'0' + byte % 10).collect();
+    let significant = str::from_utf8(&digits).unwrap().trim_start_matches('0');
+    let expected = if significant.is_empty() { Some(0) } else { significant.parse().ok() };
+    assert_eq!(fields::decimal(&digits), expected);
+}
+
+/// Whoever is told 304 has named the tag, between quotes.
+fn tags(text: &[u8]) {
+    let is_named = etag::names([text].into_iter(), b"20", Comparison::Weak);
+    let is_there = text.windows(4).any(|window| window == b"\"20\"");
+    assert!(!is_named || is_there || text == b"*", "{}", text.escape_ascii());
+    let mut list = b"W/\"2,0\" ,, ".to_vec();
+    list.extend_from_slice(text);
+    assert_eq!(
+        etag::names([&list[..]].into_iter(), b"20", Comparison::Weak),
+        is_named && text != b"*"
+    );
+}
+
+fn list(text: &[u8]) {
+    let joined = fields::list(text).collect::<Vec<_>>().join(&b","[..]);
+    assert!(fields::list(&joined).eq(fields::list(text)));
+    assert!(fields::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
+}
+
+/// Escaping what need not be escaped changes nothing about where a path leads.
+fn path(text: &[u8]) {
+    let to = |text: &[u8]| {
+        target::parse(Method::Get, text, Span::new(0, text.len())).map(|target| route(target, text))
+    };
+    let found = to(text);
+    if text.contains(&b'%') || !text.starts_with(b"/") {
+        return;
+    }
+    let mut escaped = Vec::new();
+    let mut is_query = false;
+    for byte in text {
+        is_query |= *byte == b'?';
+        if byte.is_ascii_alphanumeric() && !is_query {
+            escaped.extend_from_slice(format!("%{byte:02x}").as_bytes());
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    assert_eq!(to(&escaped), found);
+    let path = text.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let digits = path.strip_prefix(b"/api/fibonacci/").filter(|digits| !digits.is_empty());
+    let is_number = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
+    let leads_to_number = matches!(found, Ok(Route::Fibonacci(Index::Number(_))));
+    assert!(is_number == leads_to_number || found.is_err());
+}
+
+/// The day of the week and the time of day go their own simple ways.
+fn moment(text: &[u8]) {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let bytes = text.first_chunk().copied().unwrap_or_default();
+    let seconds = u64::from_le_bytes(bytes) % YEAR_10000;
+    let date = date::imf_fixdate(seconds);
+    let text = str::from_utf8(&date).unwrap();
+    let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    assert!(text.starts_with(days[(seconds / 86_400 % 7) as usize]), "{text}");
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    assert!(text.ends_with(&format!(" {hour:02}:{minute:02}:{second:02} GMT")), "{text}");
+    let next = date::imf_fixdate((seconds + 86_400) % YEAR_10000);
+    assert!(next != date && next[17..] == date[17..], "{text}");
+}

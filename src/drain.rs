@@ -1,0 +1,166 @@
+//! Leaving in order, as a sequence of steps in time.
+//!
+//! ```text
+//! Serving ──told──▶ Announcing ──delay──▶ Draining ──grace──▶ Draining, idle ones closed ──▶ left
+//!                       └────────────── told again, nobody left, or out of time ──────────────▲
+//! ```
+//!
+//! First only readiness fails, so that whoever balances the load stops sending new clients. Then accepting
+//! stops and every answer is the last one of its connection. Who has not asked anything for a while is
+//! closed without an answer. What is to be done at each step is the business of the loop.
+
+/// How long each step takes, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// From being told to leave until accepting stops.
+    pub delay_ns: u64,
+    /// From then until idle connections are closed.
+    pub grace_ns: u64,
+    /// From then until everything is given up.
+    pub timeout_ns: u64,
+}
+
+/// Where in leaving a worker stands.
+#[derive(Debug)]
+pub struct Drain {
+    times: Times,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// Readiness fails; all else goes on.
+    Announcing {
+        until_ns: u64,
+    },
+    /// Nobody is let in any more; idle connections may still ask once.
+    Draining {
+        grace_until_ns: u64,
+        until_ns: u64,
+    },
+    /// Idle connections are closed; what is in flight is finished.
+    Finishing {
+        until_ns: u64,
+    },
+    Left,
+}
+
+/// What the loop has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Let readiness fail.
+    Announce,
+    /// Accept who waits, then nobody any more, and let every answer be a last one.
+    StopAccepting,
+    /// Close connections on which nothing is under way.
+    CloseIdle,
+    /// Give up what is left.
+    Leave,
+}
+
+impl Drain {
+    /// Not told to leave.
+    pub const fn new(times: Times) -> Self {
+        Self { times, stage: Stage::Serving }
+    }
+
+    /// Takes in that the worker was told to leave; the second time it leaves at once.
+    pub const fn tell(&mut self, now_ns: u64) -> Step {
+        if matches!(self.stage, Stage::Serving) {
+            self.stage = Stage::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
+            return Step::Announce;
+        }
+        self.stage = Stage::Left;
+        Step::Leave
+    }
+
+    /// The step whose time has come. To be asked until there is none.
+    pub fn step(&mut self, now_ns: u64) -> Option<Step> {
+        let (stage, step) = match self.stage {
+            Stage::Announcing { until_ns } if until_ns <= now_ns => {
+                let until_ns = now_ns.saturating_add(self.times.timeout_ns);
+                let grace_until_ns = now_ns.saturating_add(self.times.grace_ns);
+                (Stage::Draining { grace_until_ns, until_ns }, Step::StopAccepting)
+            }
+            Stage::Draining { until_ns, .. } | Stage::Finishing { until_ns }
+                if until_ns <= now_ns =>
+            {
+                (Stage::Left, Step::Leave)
+            }
+            Stage::Draining { grace_until_ns, until_ns } if grace_until_ns <= now_ns => {
+                (Stage::Finishing { until_ns }, Step::CloseIdle)
+            }
+            Stage::Serving
+            | Stage::Announcing { .. }
+            | Stage::Draining { .. }
+            | Stage::Finishing { .. }
+            | Stage::Left => return None,
+        };
+        self.stage = stage;
+        Some(step)
+    }
+
+    /// When the next step is due.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Serving | Stage::Left => None,
+            Stage::Announcing { until_ns } | Stage::Finishing { until_ns } => Some(until_ns),
+            Stage::Draining { grace_until_ns, until_ns } => Some(grace_until_ns.min(until_ns)),
+        }
+    }
+
+    /// Whether it is time to end, whatever is left.
+    pub const fn has_left(&self) -> bool {
+        matches!(self.stage, Stage::Left)
+    }
+
+    /// Whether nobody is let in any more, so that the worker may leave when its connections have.
+    pub const fn is_draining(&self) -> bool {
+        matches!(self.stage, Stage::Draining { .. } | Stage::Finishing { .. } | Stage::Left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times { delay_ns: 10, grace_ns: 5, timeout_ns: 20 };
+
+    fn steps(drain: &mut Drain, now_ns: u64) -> Vec<Step> {
+        std::iter::from_fn(|| drain.step(now_ns)).collect()
+    }
+
+    #[test]
+    fn the_steps_come_in_order_and_in_time() {
+        let mut drain = Drain::new(TIMES);
+        assert_eq!((drain.next_deadline_ns(), steps(&mut drain, 1_000)), (None, vec![]));
+        assert_eq!(drain.tell(1_000), Step::Announce);
+        assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_010), false));
+        assert_eq!(steps(&mut drain, 1_009), []);
+        assert_eq!(steps(&mut drain, 1_010), [Step::StopAccepting]);
+        assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_015), true));
+        assert_eq!(steps(&mut drain, 1_020), [Step::CloseIdle]);
+        assert_eq!(drain.next_deadline_ns(), Some(1_030));
+        assert_eq!(steps(&mut drain, 1_030), [Step::Leave]);
+        assert_eq!(steps(&mut drain, 9_999), []);
+    }
+
+    #[test]
+    fn without_delay_and_grace_it_is_one_step_after_the_other() {
+        let mut drain = Drain::new(Times { delay_ns: 0, grace_ns: 0, timeout_ns: 0 });
+        drain.tell(7);
+        assert_eq!(steps(&mut drain, 7), [Step::StopAccepting, Step::Leave]);
+    }
+
+    #[test]
+    fn told_twice_it_leaves_at_once() {
+        for at_ns in [1_001, 1_012, 1_016] {
+            let mut drain = Drain::new(TIMES);
+            drain.tell(1_000);
+            steps(&mut drain, at_ns);
+            assert_eq!(drain.tell(at_ns), Step::Leave);
+            assert_eq!(drain.next_deadline_ns(), None);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Leaving: what the loop does at each step of a drain.
+
+use log::{info, warn};
+
+use super::{Queue, Server};
+use crate::drain::Step;
+
+/// Connections accepted at most when accepting ends. A queue has room for so many; more have come meanwhile.
+const LAST_ACCEPTS_MAX: u32 = 4096;
+
+impl Server {
+    /// Takes in that the process was told to end.
+    pub(super) fn told_to_leave(&mut self) {
+        match self.drain.tell(self.service.clock.now_ns()) {
+            Step::Announce => {
+                info!("told to stop: finishing {} connections", self.peers.len());
+                self.service.app.set_unready();
+            }
+            Step::StopAccepting | Step::CloseIdle | Step::Leave => {
+                info!("told again: leaving at once");
+            }
+        }
+    }
+
+    /// Takes the steps whose time has come; says whether it is time to end.
+    pub(super) fn leave(&mut self) -> bool {
+        let now_ns = self.service.clock.now_ns();
+        while let Some(step) = self.drain.step(now_ns) {
+            match step {
+                Step::Announce => {}
+                Step::StopAccepting => self.stop_accepting(),
+                Step::CloseIdle => self.close_idle(),
+                Step::Leave => warn!("out of time: {} connections are cut off", self.peers.len()),
+            }
+        }
+        self.drain.has_left() || (self.drain.is_draining() && self.peers.is_empty())
+    }
+
+    /// Hands the listening sockets over to the other processes on the port. Where there are none, accepts
+    /// who waits already, then nobody any more. The sockets stay open until the process ends: closing one
+    /// resets whoever is still in its queue, and another process may share it, or come to share it yet.
+    fn stop_accepting(&mut self) {
+        self.doors.release();
+        for index in 0..self.doors.places() {
+            if let Some(door) = self.doors.get_mut(index) {
+                door.queue = Queue::Waiting;
+            }
+            let mut left = LAST_ACCEPTS_MAX;
+            while left > 0 && self.accept_from(index) {
+                left -= 1;
+            }
+            if let Some(door) = self.doors.get_mut(index) {
+                door.queue = Queue::Left;
+            }
+        }
+        for key in self.peers.keys() {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.make_next_answer_the_last();
+            }
+        }
+    }
+
+    /// Closes connections on which nothing is under way, in order: by the end of the stream first.
+    fn close_idle(&mut self) {
+        for key in self.peers.keys() {
+            if self.peers.get_mut(key).is_some_and(crate::peer::Peer::close_if_idle) {
+                self.give_turn(key);
+            }
+        }
+    }
+}

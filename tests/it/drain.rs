@@ -1,0 +1,100 @@
+//! Being told to stop: nothing under way is lost, nobody new is let in, and it ends.
+
+use crate::support::{Server, request};
+
+const LARGE: &str = "/api/fibonacci/10000000";
+
+/// Ends in order, within the patience of the tests; returns the log.
+fn ends_well(mut server: Server) -> String {
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    log
+}
+
+#[test]
+fn kept_connections_may_ask_once_more_and_are_told_that_it_is_the_last_time() {
+    let mut server = Server::start(&["--drain-grace", "20s"]);
+    let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/api/fibonacci/20").field("Connection"), None);
+    }
+    server.signal("TERM");
+    server.await_log("told to stop");
+    for client in &mut clients {
+        let reply = client.get("/api/fibonacci/20");
+        assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
+        assert!(client.is_closed());
+    }
+    ends_well(server);
+}
+
+#[test]
+fn what_is_in_flight_is_finished() {
+    let mut server = Server::start(&["--drain-grace", "0s"]);
+    let mut computing = server.connect();
+    computing.send(request("GET", LARGE).as_bytes());
+    let mut halfway = server.connect();
+    halfway.send(b"GET /api/fibonacci/20 HTTP/1.1\r\nHost:");
+    assert_eq!(server.get("/healthz").status, 200, "both have been read by now");
+    server.signal("TERM");
+    server.await_log("told to stop");
+    halfway.send(b" a\r\n\r\n");
+    assert_eq!(halfway.reply().body, "6765");
+    let reply = computing.reply();
+    assert_eq!((reply.body.len(), reply.field("Connection")), (2_089_877, Some("close")));
+    drop((halfway, computing));
+    ends_well(server);
+}
+
+#[test]
+fn readiness_fails_first_and_serving_goes_on_for_the_delay() {
+    let mut server = Server::start(&["--drain-delay", "20s"]);
+    server.signal("TERM");
+    server.await_log("told to stop");
+    let reply = server.get("/readyz");
+    assert_eq!((reply.status, &*reply.body), (503, "draining\n"));
+    let mut client = server.connect();
+    for _ in 0..2 {
+        assert_eq!(client.get("/api/fibonacci/20").field("Connection"), None, "as ever");
+    }
+    server.signal("TERM");
+    assert!(ends_well(server).contains("leaving at once"));
+}
+
+#[test]
+fn idle_connections_are_closed_without_a_reset_after_the_grace() {
+    let server = Server::start(&["--drain-grace", "50ms"]);
+    let (mut kept, mut silent) = (server.connect(), server.connect());
+    assert_eq!(kept.get("/healthz").status, 200);
+    server.signal("INT");
+    assert!(kept.is_closed() && silent.is_closed());
+    drop((kept, silent));
+    ends_well(server);
+}
+
+#[test]
+fn whoever_waits_to_be_accepted_is_served() {
+    let server = Server::start(&[]);
+    server.signal("STOP");
+    let mut waiting: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.send(request("GET", "/api/fibonacci/20").as_bytes());
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for client in &mut waiting {
+        assert_eq!(client.reply().body, "6765");
+    }
+    drop(waiting);
+    ends_well(server);
+}
+
+#[test]
+fn what_takes_too_long_is_cut_off() {
+    let server = Server::start(&["--drain-timeout", "100ms"]);
+    let mut client = server.connect();
+    client.send(b"GET /");
+    assert_eq!(server.get("/healthz").status, 200, "it has been read by now");
+    server.signal("TERM");
+    assert!(ends_well(server).contains("out of time: 1 connections are cut off"));
+}

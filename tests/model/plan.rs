@@ -1,0 +1,137 @@
+//! What a peer is going to send, and what it is to be answered.
+
+use fibsrv::http::fields::Expectation;
+
+use crate::{random::Random, replies::Asked};
+
+/// A stream of requests, each with an n of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) stream: Vec<u8>,
+    pub(crate) requests: Vec<Planned>,
+    /// The status that answers what comes behind the last request, if that is anything.
+    pub(crate) refusal: Option<u16>,
+}
+
+/// A request in the stream.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) n: u64,
+    pub(crate) asked: Asked,
+    /// Whether an interim answer is waited for.
+    pub(crate) expectation: Expectation,
+    pub(crate) head_end: usize,
+    pub(crate) end: usize,
+    /// Whether the connection closes with the answer.
+    pub(crate) closes: bool,
+    /// Bytes that the content of the answer takes.
+    pub(crate) answer_bytes: usize,
+}
+
+impl Plan {
+    /// A plan of up to some dozens of requests, whose answers have up to `answer_bytes_max` bytes of content.
+    pub(crate) fn random(random: &mut Random, answer_bytes_max: usize) -> Self {
+        let mut plan = Self::default();
+        let requests = random.pick(&[3, 12, 90]);
+        for _ in 0..random.below(requests) {
+            plan.add_request(random, answer_bytes_max);
+            if plan.requests.last().is_some_and(|request| request.closes) {
+                let junk = if random.below(40) == 0 { 400_000 } else { random.below(200) };
+                plan.stream.resize(plan.stream.len() + junk, b'j');
+                return plan;
+            }
+        }
+        match random.below(4) {
+            0 => {
+                let (status, bytes) = random.pick(DEFECTS);
+                plan.refusal = Some(status);
+                plan.stream.extend_from_slice(bytes);
+                plan.stream.resize(plan.stream.len() + random.below(20_000), b'j');
+            }
+            1 => plan.cut(random),
+            _ => {}
+        }
+        plan
+    }
+
+    /// Has the stream end early.
+    fn cut(&mut self, random: &mut Random) {
+        let length = random.below(self.stream.len() + 1);
+        self.stream.truncate(length);
+        self.requests.retain(|request| request.end <= length);
+        let is_clean = length == self.requests.last().map_or(0, |request| request.end);
+        self.refusal = (!is_clean).then_some(400);
+    }
+
+    fn add_request(&mut self, random: &mut Random, answer_bytes_max: usize) {
+        let n = self.requests.len() as u64 + 1_000;
+        let closes = random.below(60) == 0;
+        let (method, asked) = random.pick(&[
+            ("GET", Asked::Content),
+            ("GET", Asked::Content),
+            ("HEAD", Asked::Head),
+            ("POST", Asked::Content),
+        ]);
+        let (framing, body) = match random.below(8) {
+            0 => {
+                let length = random.pick(&[1, 20, 9_000]);
+                (format!("Content-Length: {length}\r\n"), vec![b'b'; length])
+            }
+            1 => ("Transfer-Encoding: chunked\r\n".to_owned(), chunks(random)),
+            _ => (String::new(), Vec::new()),
+        };
+        let expects = random.below(4) == 0;
+        let fields = [
+            (random.below(3) == 0).then(|| "Accept: text/plain\r\n".to_owned()),
+            (random.below(50) == 0).then(|| format!("Long: {}\r\n", "x".repeat(7_900))),
+            expects.then(|| "Expect: 100-continue\r\n".to_owned()),
+            closes.then(|| "Connection: close\r\n".to_owned()),
+        ];
+        let fields: String = fields.into_iter().flatten().collect();
+        let empty_lines = if random.below(10) == 0 { "\r\n\r\n" } else { "" };
+        let head =
+            format!("{empty_lines}{method} /{n} HTTP/1.1\r\nHost: a\r\n{framing}{fields}\r\n");
+        self.stream.extend_from_slice(head.as_bytes());
+        let head_end = self.stream.len();
+        self.stream.extend_from_slice(&body);
+        self.requests.push(Planned {
+            n,
+            asked,
+            expectation: if expects && !body.is_empty() {
+                Expectation::Continue
+            } else {
+                Expectation::None
+            },
+            head_end,
+            end: self.stream.len(),
+            closes,
+            answer_bytes: random.pick(&[4, 4, 300, answer_bytes_max]),
+        });
+    }
+}
+
+/// A chunked body whose content looks like requests.
+fn chunks(random: &mut Random) -> Vec<u8> {
+    let mut body = Vec::new();
+    for _ in 0..random.below(6) {
+        let content = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1 + random.below(9));
+        let extension = random.pick(&["", ";a=\"b\""]);
+        body.extend_from_slice(format!("{:x}{extension}\r\n", content.len()).as_bytes());
+        body.extend_from_slice(&content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(random.pick(&[&b"0\r\n\r\n"[..], b"0\r\nT: v\r\n\r\n"]));
+    body
+}
+
+/// What is no request, and the status that says so.
+const DEFECTS: &[(u16, &[u8])] = &[
+    (400, b"\0"),
+    (400, b"GET / HTTP/1.1\n"),
+    (400, b"GET / HTTP/1.1\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd"),
+    (413, b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"),
+    (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+];

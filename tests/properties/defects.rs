@@ -1,0 +1,186 @@
+//! Requests that are almost well-formed: one thing is wrong with each, and one status says so.
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use crate::{
+    random::Random,
+    requests::{Field, others, render},
+};
+
+/// What is wrong, and the status that answers it.
+#[derive(Clone, Copy, Debug)]
+enum Defect {
+    /// The request line is this one.
+    Line(u16, &'static str),
+    /// The target is this long.
+    TargetBytes(u16, usize),
+    /// This stands among the fields, as it is.
+    Raw(u16, &'static [u8]),
+    /// These fields are there as well.
+    Fields(u16, &'static [(&'static str, &'static str)]),
+    /// `Host` is missing.
+    NoHost(u16),
+    /// So many fields more.
+    Many(u16, usize),
+    /// A field this long.
+    Long(u16, usize),
+    /// The body is chunked and this.
+    Chunks(u16, &'static [u8]),
+    /// One of its line ends is LF alone.
+    BareLineFeed(u16),
+    /// The stream ends inside of it.
+    Cut(u16),
+}
+
+const LINE: &str = "GET /api/fibonacci/1 HTTP/1.1";
+
+const DEFECTS: &[Defect] = &[
+    Defect::Line(400, "GET  /api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1  HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1 HTTP/1.1 "),
+    Defect::Line(400, " GET /api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(400, "GET\t/api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1"),
+    Defect::Line(400, "GET /api/fibonacci/1 http/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1 HTTP/1.10"),
+    Defect::Line(400, "G(T /api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1\r HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/1#x HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/% HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/%zz HTTP/1.1"),
+    Defect::Line(400, "GET /api/fibonacci/\u{e9} HTTP/1.1"),
+    Defect::Line(400, "GET api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(400, "GET * HTTP/1.1"),
+    Defect::Line(400, "GET ftp://a/1 HTTP/1.1"),
+    Defect::Line(400, "GET http://u@a/1 HTTP/1.1"),
+    Defect::Line(400, "CONNECT / HTTP/1.1"),
+    Defect::Line(400, "CONNECT a HTTP/1.1"),
+    Defect::Line(501, "get /api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(501, "BREW /api/fibonacci/1 HTTP/1.1"),
+    Defect::Line(505, "GET /api/fibonacci/1 HTTP/2.0"),
+    Defect::Line(505, "GET /api/fibonacci/1 HTTP/0.9"),
+    Defect::TargetBytes(414, 4097),
+    Defect::TargetBytes(414, 9000),
+    Defect::Raw(400, b"A : b"),
+    Defect::Raw(400, b": b"),
+    Defect::Raw(400, b"A"),
+    Defect::Raw(400, b" A: b"),
+    Defect::Raw(400, b"\tb"),
+    Defect::Raw(400, b"A(B: c"),
+    Defect::Raw(400, b"A\xe9: b"),
+    Defect::Raw(400, b"A: b\0c"),
+    Defect::Raw(400, b"A: b\rc"),
+    Defect::Raw(400, b"A: b\x7f"),
+    Defect::Raw(400, b"Content-Length: 3, 3"),
+    Defect::Raw(400, b"Content-Length: +3"),
+    Defect::Raw(400, b"Content-Length: 0x3"),
+    Defect::Raw(400, b"Content-Length:"),
+    Defect::Raw(413, b"Content-Length: 1048577"),
+    Defect::Raw(413, b"Content-Length: 99999999999999999999999"),
+    Defect::Raw(400, b"Transfer-Encoding: gzip, chunked"),
+    Defect::Raw(400, b"Transfer-Encoding: identity"),
+    Defect::Raw(400, b"Transfer-Encoding: chunked, chunked"),
+    Defect::Raw(400, b"Transfer-Encoding:\x0bchunked"),
+    Defect::Raw(417, b"Expect: 200-ok"),
+    Defect::Fields(400, &[("Host", "a")]),
+    Defect::Fields(400, &[("Content-Length", "3"), ("Content-Length", "3")]),
+    Defect::Fields(400, &[("Content-Length", "3"), ("Content-Length", "4")]),
+    Defect::Fields(400, &[("Content-Length", "3"), ("Transfer-Encoding", "chunked")]),
+    Defect::Fields(400, &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")]),
+    Defect::NoHost(400),
+    Defect::Many(431, 64),
+    Defect::Many(431, 200),
+    Defect::Long(431, 8192),
+    Defect::Long(431, 20_000),
+    Defect::Chunks(400, b"x\r\n"),
+    Defect::Chunks(400, b"\r\n"),
+    Defect::Chunks(400, b"3 \r\nabc\r\n0\r\n\r\n"),
+    Defect::Chunks(400, b"3\nabc\r\n0\r\n\r\n"),
+    Defect::Chunks(400, b"3\r\nabcd\r\n0\r\n\r\n"),
+    Defect::Chunks(400, b"3\r\nabc\n0\r\n\r\n"),
+    Defect::Chunks(400, b"3;\0\r\nabc\r\n0\r\n\r\n"),
+    Defect::Chunks(400, b"0\r\nA\r\n\r\n"),
+    Defect::Chunks(400, b"0\r\nA: b\n\r\n"),
+    Defect::Chunks(400, b"0\r\n\r\r\n"),
+    Defect::Chunks(400, b"00000000000000001ffffffffffffffff\r\n"),
+    Defect::Chunks(413, b"100001\r\n"),
+    Defect::Chunks(413, b"1\r\na\r\n100000\r\n"),
+    Defect::BareLineFeed(400),
+    Defect::BareLineFeed(400),
+    Defect::Cut(400),
+    Defect::Cut(400),
+];
+
+/// A request with a defect, with what its peer has sent behind it, and the status that refuses it.
+pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
+    let appearance = (vec(others(), 0..5), any::<u64>());
+    (select(DEFECTS), appearance, any::<bool>()).prop_map(
+        |(defect, (fields, chance), is_followed)| {
+            let mut random = Random(chance);
+            let (mut bytes, status) = spoil(defect, fields, &mut random);
+            if is_followed && !matches!(defect, Defect::Cut(_)) {
+                bytes.extend_from_slice(b"GET /api/fibonacci/7 HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+            (bytes, status)
+        },
+    )
+}
+
+fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Random) -> (Vec<u8>, u16) {
+    let mut add = |name: &str, value: &str| fields.push((name.to_owned(), value.into()));
+    if !matches!(defect, Defect::NoHost(_)) {
+        add("Host", "a");
+    }
+    match defect {
+        Defect::Line(status, line) => (render("", line, fields, random), status),
+        Defect::TargetBytes(status, length) => {
+            let line = format!("GET /{} HTTP/1.1", "x".repeat(length - 1));
+            (render("", &line, fields, random), status)
+        }
+        Defect::Raw(status, line) => {
+            let head = render("", LINE, fields, random);
+            let ends: Vec<usize> = line_ends(&head).collect();
+            let at = random.pick(&ends[..ends.len() - 1]) + 1;
+            ([&head[..at], line, b"\r\n", &head[at..]].concat(), status)
+        }
+        Defect::Fields(status, more) => {
+            for (name, value) in more {
+                add(name, value);
+            }
+            (render("", LINE, fields, random), status)
+        }
+        Defect::NoHost(status) => (render("", LINE, fields, random), status),
+        Defect::Many(status, count) => {
+            for _ in 0..count {
+                add("A", "b");
+            }
+            (render("", LINE, fields, random), status)
+        }
+        Defect::Long(status, length) => {
+            add("A", &"b".repeat(length));
+            (render("", LINE, fields, random), status)
+        }
+        Defect::Chunks(status, body) => {
+            add("Transfer-Encoding", "chunked");
+            ([&render("", LINE, fields, random), body].concat(), status)
+        }
+        Defect::BareLineFeed(status) => {
+            let mut head = render("", LINE, fields, random);
+            let ends: Vec<usize> = line_ends(&head).collect();
+            head.remove(random.pick(&ends) - 1);
+            (head, status)
+        }
+        Defect::Cut(status) => {
+            add("Content-Length", "5");
+            let mut bytes = render("\r\n", LINE, fields, random);
+            bytes.extend_from_slice(b"abcde");
+            bytes.truncate(1 + random.below(bytes.len() - 1));
+            (bytes, status)
+        }
+    }
+}
+
+/// Where each line feed stands.
+fn line_ends(head: &[u8]) -> impl Iterator<Item = usize> {
+    head.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at)
+}

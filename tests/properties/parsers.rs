@@ -1,0 +1,155 @@
+//! The small parsers and renderers, each against the obvious way.
+
+use fibsrv::{
+    http::{
+        Method, Span, Status,
+        body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+        date,
+        etag::{self, Comparison},
+        fields,
+        response::{self, Body, Connection, Content, Fields, Response},
+        target,
+    },
+    route::route,
+};
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use crate::{
+    chunked::{self, Verdict},
+    config, pieces,
+    replies::{Asked, Reply},
+    requests,
+};
+
+const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+const CONTENT_MAX: u64 = 100;
+
+/// What the server makes of a chunked body in pieces.
+fn skip(pieces: &[&[u8]]) -> Verdict {
+    let mut skipper = Skipper::new(Framing::Chunked, CONTENT_MAX).unwrap();
+    let mut length = 0;
+    for piece in pieces {
+        match skipper.skip(piece) {
+            Ok(count) => length += count,
+            Err(reject) if reject.status() == Status::ContentTooLarge => return Verdict::TooLarge,
+            Err(_) => return Verdict::Malformed,
+        }
+    }
+    if skipper.is_done() { Verdict::Complete(length) } else { Verdict::Incomplete }
+}
+
+/// The date by counting years and months.
+fn date_by_counting(seconds: u64) -> String {
+    let mut days = seconds / 86_400;
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let months = [
+        ("Jan", 31),
+        ("Feb", february),
+        ("Mar", 31),
+        ("Apr", 30),
+        ("May", 31),
+        ("Jun", 30),
+        ("Jul", 31),
+        ("Aug", 31),
+        ("Sep", 30),
+        ("Oct", 31),
+        ("Nov", 30),
+        ("Dec", 31),
+    ];
+    let mut month = 0;
+    while days >= months[month].1 {
+        days -= months[month].1;
+        month += 1;
+    }
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let (day, month) = (days + 1, months[month].0);
+    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn dates(seconds in 0..253_402_300_800_u64) {
+        let found = date::imf_fixdate(seconds);
+        prop_assert_eq!(str::from_utf8(&found).unwrap(), date_by_counting(seconds));
+    }
+
+    #[test]
+    fn decimals(digits in "0{0,3}[0-9]{0,22}") {
+        let expected = format!("0{digits}").parse::<u128>().unwrap().try_into().ok();
+        prop_assert_eq!(fields::decimal(digits.as_bytes()), expected);
+    }
+
+    #[test]
+    fn rendered_numbers(n in any::<u64>(), shift in 0..64, body in vec(any::<u8>(), 0..2000)) {
+        let n = n >> shift;
+        let response = Response { status: Status::Ok, fields: Fields::Number(n), body: Body::Bytes(&body) };
+        let mut output = Vec::new();
+        response::render(&mut output, &response, Content::Send, Connection::Close, DATE);
+        let mut rest = &output[..];
+        let reply = Reply::take(&mut rest, Asked::Content).unwrap();
+        prop_assert!(rest.is_empty());
+        prop_assert_eq!(reply.body, &body[..]);
+        prop_assert_eq!(reply.field("etag"), Some(&*format!("\"{n}\"")));
+    }
+
+    #[test]
+    fn a_chunked_body_is_skipped_whole_and_no_further(
+        (content, body) in requests::chunked(),
+        behind in vec(any::<u8>(), 0..20),
+        cuts in vec(any::<Index>(), 0..8),
+    ) {
+        let stream = [&body[..], &behind].concat();
+        let expected = if content.len() as u64 > CONTENT_MAX {
+            Verdict::TooLarge
+        } else {
+            Verdict::Complete(body.len())
+        };
+        prop_assert_eq!(skip(&pieces(&stream, &cuts)), expected);
+    }
+
+    #[test]
+    fn a_chunked_body_with_a_wrong_byte_is_read_as_by_recursive_descent(
+        (_, mut body) in requests::chunked(),
+        at in any::<Index>(),
+        byte in prop_oneof![any::<u8>(), proptest::sample::select(&b"\r\n;0fF :"[..])],
+        cuts in vec(any::<Index>(), 0..8),
+    ) {
+        let at = at.index(body.len());
+        body[at] = byte;
+        let expected = chunked::read(&body, CONTENT_MAX, CHUNK_OVERHEAD_MAX);
+        prop_assert_eq!(skip(&pieces(&body, &cuts)), expected);
+    }
+
+    #[test]
+    fn entity_tags((list, tags) in requests::tag_lists(), n in 0..requests::LAST) {
+        let tag = n.to_string();
+        let is_named = etag::names([list.as_bytes()].into_iter(), tag.as_bytes(), Comparison::Weak);
+        prop_assert_eq!(is_named, tags.contains(&tag), "{}", list);
+        for tag in &tags {
+            prop_assert!(etag::names([list.as_bytes()].into_iter(), tag.as_bytes(), Comparison::Weak), "{}", list);
+        }
+    }
+
+    #[test]
+    fn an_escape_that_was_not_needed_changes_nothing(
+        path in "/(api/fibonacci/)?[-a-z0-9A-Z._~!$&'()*+,;=:@/]{0,12}|/(metrics|readyz|healthz)/?",
+        bits in any::<u64>(),
+    ) {
+        let to = |path: &str| {
+            let span = Span::new(0, path.len());
+            let target = target::parse(Method::Get, path.as_bytes(), span).unwrap();
+            route(target, path.as_bytes())
+        };
+        prop_assert_eq!(to(&requests::escape(&path, bits)), to(&path));
+    }
+}
