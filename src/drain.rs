@@ -20,6 +20,13 @@ pub struct Times {
     pub timeout_ns: u64,
 }
 
+impl Times {
+    /// From being told to leave until everything is given up.
+    pub const fn longest_ns(&self) -> u64 {
+        self.delay_ns.saturating_add(self.timeout_ns)
+    }
+}
+
 /// Where in leaving a worker stands.
 #[derive(Debug)]
 pub struct Drain {

@@ -35,5 +35,7 @@ pub mod process;
 pub mod route;
 pub mod server;
 pub mod signals;
+pub mod supervisor;
+pub mod sys;
 pub mod timers;
 pub mod worker;

@@ -67,6 +67,17 @@ pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListen
     outcome.map_err(|source| ListenError::new(address, source))
 }
 
+/// Takes over a listening socket that somebody else has opened, with the options of [`listen`].
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? {
+        return Err(io::Error::other("the descriptor taken over is no listening socket"));
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
 fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

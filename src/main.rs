@@ -20,7 +20,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    match logging::start(config.log_level).and_then(|()| worker::run(config)) {
+    let outcome = logging::start(config.log_level).and_then(|()| match config.workers {
+        None => worker::run(config),
+        Some(workers) => worker::run_several(config, workers),
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&*error, ExitCode::FAILURE),
     }

@@ -51,17 +51,17 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 
 /// What only one file may name, and which.
 const ONLY_IN: &[(&str, &str)] = &[
+    ("unsafe ", "sys.rs"),
     ("Instant::now", "clock.rs"),
     ("SystemTime::now", "clock.rs"),
     ("args_os()", "main.rs"),
     ("simple_logger", "logging.rs"),
     ("httparse::", "http/head.rs"),
-    ("clap::", "config.rs"),
+    ("clap::", "config/"),
 ];
 
 /// What no file may name: globals, and what would block or hide.
-const NOWHERE: &[&str] =
-    &["unsafe ", "static mut", "thread_local!", "OnceLock", "LazyLock", "todo!"];
+const NOWHERE: &[&str] = &["static mut", "thread_local!", "OnceLock", "LazyLock", "todo!"];
 
 /// Each source file, as its path below `src` and its code without comments and unit tests.
 fn sources() -> Vec<(String, String)> {
@@ -144,7 +144,7 @@ fn complaints(sources: &[(String, String)]) -> Vec<String> {
             }
         }
         for (word, place) in
-            ONLY_IN.iter().filter(|(word, place)| code.contains(word) && name != place)
+            ONLY_IN.iter().filter(|(word, place)| code.contains(word) && !is_in(place))
         {
             found.push(format!("{name} names {word}, which is for {place}"));
         }

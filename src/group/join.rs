@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    mem,
+    io, mem,
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
@@ -75,6 +75,16 @@ impl Group {
         // Not before all have been told: the next one must not take the same.
         drop(lock);
         Ok(Joined { group, region: given })
+    }
+
+    /// A group of one, with a listener that somebody else looks after when this process leaves or dies.
+    pub fn of_one(listener: TcpListener) -> io::Result<Self> {
+        let mut group = Self::new(listener.local_addr()?, None);
+        group.stage = Stage::Joined;
+        let id = ListenerId(listener::cookie(&listener)?);
+        group.hold(id, listener);
+        group.apply(Event::Claim(id));
+        Ok(group)
     }
 
     /// Gets in touch with the others, and learns what they have. The next may join when the lock is dropped.

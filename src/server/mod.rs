@@ -116,6 +116,11 @@ impl Server {
         }
     }
 
+    /// Counts that this worker is here because the one before it has died.
+    pub fn count_restart(&self) {
+        self.service.app.counters().worker_restarts.add(1);
+    }
+
     /// How long there is nothing to do unless an event comes.
     fn time_to_wait(&self) -> Option<Duration> {
         let now_ns = self.service.clock.now_ns();

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -43,6 +44,13 @@ impl Server {
     pub(crate) fn start_on(address: &str, flags: &[&str]) -> Self {
         let mut server = command();
         server.args(["--listen", address]).args(flags);
+        Self::spawn(server)
+    }
+
+    /// Starts another copy of the program.
+    pub(crate) fn start_program(program: &Path, flags: &[&str]) -> Self {
+        let mut server = Command::new(program);
+        server.env_clear().args(["--listen", "127.0.0.1:0"]).args(flags);
         Self::spawn(server)
     }
 

@@ -2,20 +2,20 @@
 //!
 //! Every flag has an environment variable; a flag given wins. Nothing else in the program reads either.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    net::{Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+mod flags;
+
+use std::{env, ffi::OsString, fmt, net::SocketAddr, os::fd::RawFd, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use clap::{Parser, error::ErrorKind};
+use clap::{Parser as _, error::ErrorKind};
 use log::LevelFilter;
+
+use flags::Flags;
+use nix::unistd::Pid;
 
 use crate::{
     app, drain,
-    fibonacci::{self, Store},
+    fibonacci::Store,
     http::head,
     timers::{CLASSES, Class},
 };
@@ -35,17 +35,46 @@ pub struct Config {
     pub connections: usize,
     /// Time limits in nanoseconds, in the order of [`Class::ALL`].
     pub time_limits_ns: [u64; CLASSES],
+    /// How many workers a supervisor has; none if there is no supervisor.
+    pub workers: Option<usize>,
+    /// How this program was started.
+    pub invocation: Invocation,
+    /// What the version of this program before it has left to it.
+    pub inherited: Option<Inherited>,
     /// How to leave.
     pub drain: drain::Times,
     /// The least grave events that are logged.
     pub log_level: LevelFilter,
 }
 
+/// How this program was started, so that it can be started again.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// Where the program is on disk.
+    pub program: PathBuf,
+    /// The arguments, without the program's name.
+    pub arguments: Vec<OsString>,
+}
+
+/// What a supervisor leaves to the program that it executes in its place.
+#[derive(Clone, Debug)]
+pub struct Inherited {
+    /// The numbers of the listening sockets.
+    pub sockets: Vec<RawFd>,
+    /// The workers that still run.
+    pub workers: Vec<Pid>,
+}
+
+/// The variable with the numbers of the sockets that are inherited.
+pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
+/// The variable with the process ids of the workers that are inherited.
+pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
+
 /// What was asked for.
 #[derive(Debug)]
 pub enum Command {
     /// Serve.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Print this text and end well.
     Print(String),
 }
@@ -64,13 +93,37 @@ impl std::error::Error for UsageError {}
 
 /// Reads flags (the first argument being the program's name) and the environment.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let flags = match Flags::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let flags = match Flags::try_parse_from(&arguments) {
         Ok(flags) => flags,
         Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
         Err(error) => return Err(UsageError(one_line(&error))),
     };
-    let config = flags.check()?;
-    Ok(if flags.check { Command::Print(config.to_string()) } else { Command::Serve(config) })
+    let program = env::current_exe().map_err(|error| UsageError(error.to_string()))?;
+    let arguments = arguments.into_iter().skip(1).collect();
+    let config = flags.check(Invocation { program, arguments }, inherited()?)?;
+    Ok(if flags.check {
+        Command::Print(config.to_string())
+    } else {
+        Command::Serve(Box::new(config))
+    })
+}
+
+/// What the environment says about sockets and workers of the version before.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn inherited() -> Result<Option<Inherited>, UsageError> {
+    let (Ok(sockets), Ok(workers)) = (env::var(INHERITED_SOCKETS), env::var(INHERITED_WORKERS))
+    else {
+        return Ok(None);
+    };
+    let numbers = |text: &str| -> Result<Vec<i32>, UsageError> {
+        let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
+        numbers
+            .collect::<Result<_, _>>()
+            .map_err(|_| UsageError(format!("{text} is no list of numbers")))
+    };
+    let workers = numbers(&workers)?.into_iter().map(Pid::from_raw).collect();
+    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers }))
 }
 
 /// clap's message is a paragraph with hints; its first line says what is wrong.
@@ -81,104 +134,6 @@ fn one_line(error: &clap::Error) -> String {
     let missing = matches!(error.kind(), ErrorKind::MissingRequiredArgument);
     debug_assert!(!missing, "no flag is required");
     format!("{message} (see --help)")
-}
-
-/// What can be typed.
-#[derive(Debug, Parser)]
-#[command(
-    name = "fibsrv",
-    version,
-    long_version = concat!(
-        env!("CARGO_PKG_VERSION"), " (", env!("FIBSRV_REVISION"), ", ", env!("FIBSRV_RUSTC"), ")"
-    ),
-    about = "Answers GET /api/fibonacci/:n with the nth Fibonacci number.",
-    max_term_width = 100,
-)]
-struct Flags {
-    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too
-    #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
-    #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
-    listen: Vec<SocketAddr>,
-
-    /// The last n whose answer is kept in the table, which is made at start
-    #[arg(long, env = "FIBSRV_TABLE", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
-    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
-    table: u32,
-
-    /// The largest n that is answered; beyond it 422
-    #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::MAX_N)]
-    #[arg(value_parser = clap::value_parser!(u64).range(..=fibonacci::MAX_N))]
-    max_n: u64,
-
-    /// Most numbers being computed at a time, or waiting for it; beyond it 503
-    #[arg(long, env = "FIBSRV_COMPUTE_QUEUE", value_name = "COUNT", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
-    compute_queue: u32,
-
-    /// Memory for computed numbers; when those being sent take all of it, 503
-    #[arg(long, env = "FIBSRV_CACHE", value_name = "SIZE", default_value = "64MiB")]
-    cache: ByteSize,
-
-    /// Longest request head, from its first byte to the empty line; beyond it 431
-    #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]
-    max_head: ByteSize,
-
-    /// Longest request target; beyond it 414
-    #[arg(long, env = "FIBSRV_MAX_TARGET", value_name = "SIZE", default_value = "4KiB")]
-    max_target: ByteSize,
-
-    /// Most header fields of a request; beyond it 431
-    #[arg(long, env = "FIBSRV_MAX_FIELDS", value_name = "COUNT", default_value_t = 64)]
-    max_fields: usize,
-
-    /// Longest request body, which is skipped; beyond it 413
-    #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
-    max_body: ByteSize,
-
-    /// Most pipelined requests of a connection that are answered before others have their turn
-    #[arg(long, env = "FIBSRV_MAX_PIPELINED", value_name = "COUNT", default_value_t = 32)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
-    max_pipelined: u32,
-
-    /// Most connections at a time; a new one takes the place of an idle one, or waits
-    #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
-    max_connections: usize,
-
-    /// Time for a whole request head; beyond it 408
-    #[arg(long, env = "FIBSRV_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s")]
-    head_timeout: humantime::Duration,
-
-    /// Time for a whole request body; beyond it 408
-    #[arg(long, env = "FIBSRV_BODY_TIMEOUT", value_name = "TIME", default_value = "10s")]
-    body_timeout: humantime::Duration,
-
-    /// Time that a kept connection may be idle; beyond it closed
-    #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s")]
-    idle_timeout: humantime::Duration,
-
-    /// Time in which a client that reads its answers slowly has to take the next part; beyond it reset
-    #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "10s")]
-    write_timeout: humantime::Duration,
-
-    /// When told to stop: time in which only readiness fails, before accepting stops
-    #[arg(long, env = "FIBSRV_DRAIN_DELAY", value_name = "TIME", default_value = "0s")]
-    drain_delay: humantime::Duration,
-
-    /// From then on: time for kept connections to ask once more, before they are closed
-    #[arg(long, env = "FIBSRV_DRAIN_GRACE", value_name = "TIME", default_value = "5s")]
-    drain_grace: humantime::Duration,
-
-    /// From then on: time for everything to be finished, before what is left is cut off
-    #[arg(long, env = "FIBSRV_DRAIN_TIMEOUT", value_name = "TIME", default_value = "25s")]
-    drain_timeout: humantime::Duration,
-
-    /// Least grave events that are logged: off, error, warn, info, debug or trace
-    #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    log_level: LevelFilter,
-
-    /// Check the flags and the environment, print what they come to, and end
-    #[arg(long)]
-    check: bool,
 }
 
 /// How long a connection lingers after its last answer. No flag: nobody wants another value.
@@ -201,7 +156,11 @@ impl Config {
 
 impl Flags {
     /// Makes a configuration of the flags, if they go together.
-    fn check(&self) -> Result<Config, UsageError> {
+    fn check(
+        &self,
+        invocation: Invocation,
+        inherited: Option<Inherited>,
+    ) -> Result<Config, UsageError> {
         let head_bytes = within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?;
         let target_bytes = within("--max-target", self.max_target, 1, self.max_head.as_u64())?;
         if !(1..=head::FIELDS_MAX).contains(&self.max_fields) {
@@ -241,6 +200,9 @@ impl Flags {
             },
             connections: self.max_connections,
             time_limits_ns,
+            workers: self.workers.map(|workers| workers.0.get()),
+            invocation,
+            inherited,
             drain: drain::Times {
                 delay_ns: nanoseconds_or_none("--drain-delay", self.drain_delay.into())?,
                 grace_ns: nanoseconds_or_none("--drain-grace", self.drain_grace.into())?,
@@ -285,6 +247,9 @@ impl fmt::Display for Config {
         for address in &self.listen {
             writeln!(f, "--listen {address}")?;
         }
+        if let Some(workers) = self.workers {
+            writeln!(f, "--workers {workers}")?;
+        }
         writeln!(f, "--table {}", self.table_last)?;
         writeln!(f, "--max-n {}", self.numbers.max_n)?;
         writeln!(f, "--compute-queue {}", self.numbers.under_way)?;
@@ -313,87 +278,4 @@ impl fmt::Display for Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_flags(flags: &[&str]) -> Result<Command, UsageError> {
-        let arguments = std::iter::once("fibsrv").chain(flags.iter().copied());
-        parse(arguments.map(OsString::from))
-    }
-
-    fn effective(flags: &[&str]) -> String {
-        let mut flags = flags.to_vec();
-        flags.push("--check");
-        match parse_flags(&flags) {
-            Ok(Command::Print(text)) => text,
-            other => panic!("{flags:?}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn defaults() {
-        assert_eq!(
-            effective(&[]),
-            "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
-             --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
-             --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-             --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--drain-delay 0s\n\
-             --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n"
-        );
-    }
-
-    #[test]
-    fn what_is_printed_can_be_typed() {
-        let once = effective(&["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"]);
-        let again: Vec<&str> = once.split_whitespace().collect();
-        assert_eq!(effective(&again), once);
-    }
-
-    #[test]
-    fn bad_flags_are_told_in_one_line() {
-        for flags in [
-            &["--nonsense"][..],
-            &["extra"],
-            &["--listen", "here"],
-            &["--listen", "127.0.0.1"],
-            &["--table", "-1"],
-            &["--table", "100001"],
-            &["--max-n", "10000001"],
-            &["--compute-queue", "0"],
-            &["--cache", "2MB"],
-            &["--max-head", "511B"],
-            &["--max-head", "2MiB"],
-            &["--max-head", "lots"],
-            &["--max-target", "9KiB"],
-            &["--max-target", "0"],
-            &["--max-fields", "0"],
-            &["--max-fields", "129"],
-            &["--max-pipelined", "0"],
-            &["--max-pipelined", "1025"],
-            &["--max-connections", "0"],
-            &["--head-timeout", "0s"],
-            &["--head-timeout", "2days"],
-            &["--head-timeout", "soon"],
-            &["--drain-timeout", "2days"],
-            &["--log-level", "loud"],
-        ] {
-            let error = parse_flags(flags).expect_err(flags[0]).to_string();
-            assert_eq!(error.lines().count(), 1, "{error}");
-            assert!(error.contains(flags[flags.len() - 1]) || error.contains(flags[0]), "{error}");
-        }
-    }
-
-    #[test]
-    fn help_and_version_are_texts() {
-        for flag in ["--help", "-h", "--version", "-V"] {
-            assert!(matches!(parse_flags(&[flag]), Ok(Command::Print(_))), "{flag}");
-        }
-        let Ok(Command::Print(help)) = parse_flags(&["--help"]) else { panic!("no help") };
-        for line in effective(&[]).lines() {
-            let flag = line.split(' ').next().unwrap();
-            assert!(help.contains(flag), "{flag}");
-            let variable = flag.replace("--", "FIBSRV_").replace('-', "_").to_uppercase();
-            assert!(help.contains(&variable), "{variable}");
-        }
-    }
-}
+mod tests;

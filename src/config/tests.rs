@@ -1,0 +1,94 @@
+//! Flags in, configuration or one line out.
+
+use super::*;
+
+fn parse_flags(flags: &[&str]) -> Result<Command, UsageError> {
+    let arguments = std::iter::once("fibsrv").chain(flags.iter().copied());
+    parse(arguments.map(OsString::from))
+}
+
+fn effective(flags: &[&str]) -> String {
+    let mut flags = flags.to_vec();
+    flags.push("--check");
+    match parse_flags(&flags) {
+        Ok(Command::Print(text)) => text,
+        other => panic!("{flags:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults() {
+    assert_eq!(
+        effective(&[]),
+        "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
+         --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
+         --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
+         --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--drain-delay 0s\n\
+         --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n"
+    );
+}
+
+#[test]
+fn what_is_printed_can_be_typed() {
+    let once = effective(&["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"]);
+    let again: Vec<&str> = once.split_whitespace().collect();
+    assert_eq!(effective(&again), once);
+}
+
+#[test]
+fn bad_flags_are_told_in_one_line() {
+    for flags in [
+        &["--nonsense"][..],
+        &["extra"],
+        &["--listen", "here"],
+        &["--listen", "127.0.0.1"],
+        &["--workers", "0"],
+        &["--workers", "65"],
+        &["--workers", "some"],
+        &["--table", "-1"],
+        &["--table", "100001"],
+        &["--max-n", "10000001"],
+        &["--compute-queue", "0"],
+        &["--cache", "2MB"],
+        &["--max-head", "511B"],
+        &["--max-head", "2MiB"],
+        &["--max-head", "lots"],
+        &["--max-target", "9KiB"],
+        &["--max-target", "0"],
+        &["--max-fields", "0"],
+        &["--max-fields", "129"],
+        &["--max-pipelined", "0"],
+        &["--max-pipelined", "1025"],
+        &["--max-connections", "0"],
+        &["--head-timeout", "0s"],
+        &["--head-timeout", "2days"],
+        &["--head-timeout", "soon"],
+        &["--drain-timeout", "2days"],
+        &["--log-level", "loud"],
+    ] {
+        let error = parse_flags(flags).expect_err(flags[0]).to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(flags[flags.len() - 1]) || error.contains(flags[0]), "{error}");
+    }
+}
+
+#[test]
+fn help_and_version_are_texts() {
+    for flag in ["--help", "-h", "--version", "-V"] {
+        assert!(matches!(parse_flags(&[flag]), Ok(Command::Print(_))), "{flag}");
+    }
+    let Ok(Command::Print(help)) = parse_flags(&["--help"]) else { panic!("no help") };
+    for line in effective(&[]).lines() {
+        let flag = line.split(' ').next().unwrap();
+        assert!(help.contains(flag), "{flag}");
+        let variable = flag.replace("--", "FIBSRV_").replace('-', "_").to_uppercase();
+        assert!(help.contains(&variable), "{variable}");
+    }
+}
+
+#[test]
+fn workers_are_counted_or_found_out() {
+    assert!(!effective(&[]).contains("--workers"));
+    assert!(effective(&["--workers", "3"]).contains("--workers 3\n"));
+    assert!(effective(&["--workers", "auto"]).contains("--workers "));
+}

@@ -1,0 +1,360 @@
+//! The parent of several workers: it serves nothing, and sees to it that they do.
+//!
+//! It owns the listening sockets, one for each worker and address, for all its life, so that whoever waits in a
+//! queue is served by the next worker if the one that had it dies. Workers are forked before there is any
+//! thread, and share the pages of the table. A dead one is replaced at once on the same sockets. Signals are
+//! read from a descriptor: nothing here runs in a handler.
+
+mod child;
+mod upgrade;
+
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use log::{error, info, warn};
+use mio::net::TcpListener;
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, getpid, getppid},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Inherited},
+    listener::{adopt, listen},
+    sys::{self, Fork},
+};
+use child::{Child, State};
+
+/// How much longer than its workers may take to leave the supervisor waits before it ends them.
+const PATIENCE_NS: u64 = 5_000_000_000;
+
+/// Who has returned from [`run`].
+#[derive(Debug)]
+pub enum Outcome {
+    /// The supervisor, whose workers have ended.
+    Ended,
+    /// A new worker, in a process of its own, which is to serve.
+    Worker(Birth),
+}
+
+/// What a worker is born with.
+#[derive(Debug)]
+pub struct Birth {
+    /// What it accepts from.
+    pub listeners: Vec<TcpListener>,
+    /// To be written to when it serves.
+    pub ready: OwnedFd,
+    /// Whether the worker before it has died.
+    pub is_replacement: bool,
+}
+
+struct Supervisor<'c> {
+    config: &'c Config,
+    clock: Clock,
+    signals: SignalFd,
+    /// The sockets of all workers: those of an address follow each other.
+    sockets: Vec<TcpListener>,
+    children: Vec<Child>,
+    /// Where each worker tells that it serves, until it has.
+    ready: Vec<Option<OwnedFd>>,
+    /// Workers of the program before an upgrade, which leave when those of this one serve.
+    old: Vec<Pid>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Not all workers have served yet.
+    Starting,
+    Serving,
+    /// Workers have been told to end, and are ended the hard way at this time.
+    Stopping {
+        until_ns: u64,
+    },
+}
+
+/// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
+pub fn run(config: &Config, workers: usize) -> Result<Outcome, Box<dyn Error>> {
+    // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
+    let signals: SigSet = signals.into_iter().collect();
+    signals.thread_block()?;
+    let inherited = config.inherited.as_ref();
+    let sockets = open_sockets(config, workers, inherited)?;
+    let mut supervisor = Supervisor {
+        config,
+        clock: Clock::new(),
+        signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+        sockets,
+        children: (0..workers).map(|_| Child::new()).collect(),
+        ready: (0..workers).map(|_| None).collect(),
+        old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
+        stage: Stage::Starting,
+    };
+    loop {
+        supervisor.clock.tick();
+        if let Some(birth) = supervisor.start_children() {
+            return Ok(Outcome::Worker(birth));
+        }
+        if supervisor.has_ended() {
+            return Ok(Outcome::Ended);
+        }
+        supervisor.wait()?;
+        supervisor.clock.tick();
+        supervisor.hear_workers();
+        while let Some(signal) = supervisor.signals.read_signal()? {
+            match u8::try_from(signal.ssi_signo).map(i32::from).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGCHLD)) => supervisor.reap(),
+                Ok(Ok(Signal::SIGHUP)) => supervisor.upgrade(),
+                _ => supervisor.stop(),
+            }
+        }
+        supervisor.enforce();
+    }
+}
+
+/// One socket for each worker and address, those inherited first. Sockets are never closed, even if there
+/// are more than workers: somebody may wait in their queues.
+fn open_sockets(
+    config: &Config,
+    workers: usize,
+    inherited: Option<&Inherited>,
+) -> Result<Vec<TcpListener>, Box<dyn Error>> {
+    let mut sockets = Vec::new();
+    for descriptor in inherited.map_or(&[][..], |inherited| &inherited.sockets) {
+        sockets.push(adopt(sys::adopt(*descriptor)?)?);
+    }
+    for address in &config.listen {
+        let is_of =
+            |socket: &&TcpListener| socket.local_addr().is_ok_and(|found| is_same(found, *address));
+        let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
+        // With port 0 the first socket decides, and the others share its port.
+        let mut address = found.first().map_or(Ok(*address), |socket| socket.local_addr())?;
+        for _ in found.len()..workers {
+            let socket = listen(address, config.write_timeout())?;
+            address = socket.local_addr()?;
+            sockets.push(socket);
+        }
+    }
+    Ok(sockets)
+}
+
+fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
+    found.ip() == wanted.ip() && (found.port() == wanted.port() || wanted.port() == 0)
+}
+
+impl Supervisor<'_> {
+    /// Starts the workers that are due. Returns what one is born with, in its process.
+    fn start_children(&mut self) -> Option<Birth> {
+        let now_ns = self.clock.now_ns();
+        for place in 0..self.children.len() {
+            let is_due = self.children.get(place).is_some_and(
+                |child| matches!(child.state, State::Due { at_ns } if at_ns <= now_ns),
+            );
+            if !is_due || matches!(self.stage, Stage::Stopping { .. }) {
+                continue;
+            }
+            match self.start(place) {
+                Ok(None) => {}
+                Ok(birth) => return birth,
+                Err(error) => {
+                    error!("cannot start worker {place}: {error}");
+                    if let Some(child) = self.children.get_mut(place) {
+                        child.died(now_ns);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, place: usize) -> io::Result<Option<Birth>> {
+        let listeners = self.sockets_of(place)?;
+        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let parent = getpid();
+        match sys::fork()? {
+            Fork::Parent(pid) => {
+                let now_ns = self.clock.now_ns();
+                if let Some(child) = self.children.get_mut(place) {
+                    child.born(pid, now_ns);
+                    info!("worker {place} is process {pid}");
+                }
+                if let Some(ready) = self.ready.get_mut(place) {
+                    *ready = Some(reading);
+                }
+                Ok(None)
+            }
+            Fork::Child => {
+                // Ends with its parent, however that ends; if it has ended already, nobody will tell.
+                prctl::set_pdeathsig(Signal::SIGTERM)?;
+                if getppid() != parent {
+                    return Err(io::Error::other("the supervisor is gone"));
+                }
+                // Not SIGHUP: a terminal that goes away means the supervisor, and an upgrade is its own.
+                let heard = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD];
+                heard.into_iter().collect::<SigSet>().thread_unblock()?;
+                let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
+                Ok(Some(Birth { listeners, ready: writing, is_replacement }))
+            }
+        }
+    }
+
+    /// Duplicates of the sockets that a worker accepts from: every so-manieth.
+    fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
+        let sockets = self.sockets.iter().skip(place).step_by(self.children.len());
+        sockets.map(|socket| adopt(socket.as_fd().try_clone_to_owned()?)).collect()
+    }
+
+    /// Waits for a signal, for a worker that serves, or for something to be due.
+    fn wait(&self) -> io::Result<()> {
+        let now_ns = self.clock.now_ns();
+        let due = self.children.iter().filter_map(|child| match child.state {
+            State::Due { at_ns } => Some(at_ns),
+            State::Alive { .. } | State::Gone => None,
+        });
+        let due_ns = match self.stage {
+            Stage::Stopping { until_ns } => Some(until_ns),
+            Stage::Starting | Stage::Serving => due.min(),
+        };
+        let timeout = due_ns.map(|due_ns| {
+            let ns = due_ns.saturating_sub(now_ns).cast_signed();
+            Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
+        });
+        let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        files.extend(self.ready.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)));
+        match poll(&mut files, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes in which workers serve by now.
+    fn hear_workers(&mut self) {
+        for ready in &mut self.ready {
+            let outcome = ready.as_ref().map(|pipe| rustix::io::read(pipe, &mut [0; 1]));
+            // A byte: it serves. The end of the stream: it has died, which is told by a signal as well.
+            if matches!(outcome, Some(Ok(_))) {
+                *ready = None;
+            }
+        }
+        let all_alive = self.children.iter().all(|child| child.pid().is_some());
+        if self.stage == Stage::Starting && all_alive && self.ready.iter().all(Option::is_none) {
+            self.stage = Stage::Serving;
+            tell(&self.old, Signal::SIGTERM);
+            for socket in self.sockets.iter().step_by(self.children.len()) {
+                if let Ok(address) = socket.local_addr() {
+                    info!("{} workers, listening on {address}", self.children.len());
+                }
+            }
+        }
+    }
+
+    /// Takes in who has died.
+    fn reap(&mut self) {
+        loop {
+            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, format!("ended with status {status}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("was ended by {signal}")),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) => continue,
+                Err(error) => return warn!("cannot ask for dead workers: {error}"),
+            };
+            if let Some(place) = self.old.iter().position(|old| *old == pid) {
+                self.old.swap_remove(place);
+                info!("process {pid} of the version before {how}");
+                continue;
+            }
+            let now_ns = self.clock.now_ns();
+            let is_stopping = matches!(self.stage, Stage::Stopping { .. });
+            for (place, child) in self.children.iter_mut().enumerate() {
+                if child.pid() != Some(pid) {
+                    continue;
+                }
+                if is_stopping {
+                    child.state = State::Gone;
+                    info!("worker {place}, process {pid}, {how}");
+                } else {
+                    child.died(now_ns);
+                    warn!("worker {place}, process {pid}, {how}: it is replaced");
+                }
+            }
+        }
+    }
+
+    /// Passes on that it is time to end; the second time workers leave at once.
+    fn stop(&mut self) {
+        if self.stage == Stage::Starting || self.stage == Stage::Serving {
+            info!("told to stop: so are the workers");
+            let longest_ns = self.config.drain.longest_ns();
+            let until_ns =
+                self.clock.now_ns().saturating_add(longest_ns).saturating_add(PATIENCE_NS);
+            self.stage = Stage::Stopping { until_ns };
+            for child in &mut self.children {
+                if child.pid().is_none() {
+                    child.state = State::Gone;
+                }
+            }
+        }
+        tell(&self.alive(), Signal::SIGTERM);
+    }
+
+    /// Ends workers that should have left long ago.
+    fn enforce(&mut self) {
+        let Stage::Stopping { until_ns } = self.stage else { return };
+        if until_ns <= self.clock.now_ns() {
+            let left = self.alive();
+            error!("{} workers do not leave and are killed", left.len());
+            tell(&left, Signal::SIGKILL);
+            self.stage = Stage::Stopping { until_ns: u64::MAX };
+        }
+    }
+
+    /// Becomes the program that is on disk now, if that starts.
+    fn upgrade(&mut self) {
+        if matches!(self.stage, Stage::Stopping { .. }) {
+            return;
+        }
+        let program = self.config.invocation.program.display();
+        info!("told to become the version in {program}");
+        let error = match upgrade::try_out(&self.config.invocation) {
+            Ok(()) => upgrade::execute(&self.config.invocation, &self.sockets, &self.alive()),
+            Err(error) => error,
+        };
+        error!("{program} does not start, and this version goes on: {error}");
+    }
+
+    /// The processes of all workers, those of the version before included.
+    fn alive(&self) -> Vec<Pid> {
+        self.children.iter().filter_map(Child::pid).chain(self.old.iter().copied()).collect()
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Stopping { .. }) && self.alive().is_empty()
+    }
+}
+
+fn tell(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        // One that has died meanwhile is not there to be told.
+        if let Err(error) = kill(*pid, signal)
+            && error != Errno::ESRCH
+        {
+            warn!("cannot send {signal} to {pid}: {error}");
+        }
+    }
+}

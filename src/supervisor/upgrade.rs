@@ -1,0 +1,84 @@
+//! Becoming another version: the program on disk is executed in this process, with the listening sockets open
+//! and the workers running.
+//!
+//! Process id, sockets and children are the same afterwards. What the new program has to know about them it
+//! reads from the environment.
+
+use std::{
+    fmt::Write as _,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::process::CommandExt as _,
+    },
+    process::{Command, Stdio},
+};
+
+use nix::unistd::Pid;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid as ProcessId, PidfdFlags, pidfd_open},
+};
+
+use crate::config::{self, Invocation};
+
+/// How long the program on disk may take to check its configuration.
+const TRIAL_S: i64 = 10;
+
+/// Whether the program on disk starts: it has to check the flags and the environment, and to end well.
+pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
+    let mut trial = Command::new(&invocation.program)
+        .args(&invocation.arguments)
+        .arg("--check")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let id = i32::try_from(trial.id()).ok().and_then(ProcessId::from_raw);
+    let id = id.ok_or_else(|| io::Error::other("no process id"))?;
+    let process = pidfd_open(id, PidfdFlags::empty())?;
+    let mut files = [PollFd::new(&process, PollFlags::IN)];
+    if poll(&mut files, Some(&Timespec { tv_sec: TRIAL_S, tv_nsec: 0 }))? == 0 {
+        trial.kill()?;
+    }
+    let status = trial.wait()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("--check ended with {status}")))
+    }
+}
+
+/// Executes the program on disk in this process. Returns only if that failed.
+pub(super) fn execute<S: AsFd>(
+    invocation: &Invocation,
+    sockets: &[S],
+    workers: &[Pid],
+) -> io::Error {
+    match prepare(sockets) {
+        Ok(numbers) => Command::new(&invocation.program)
+            .args(&invocation.arguments)
+            .env(config::INHERITED_SOCKETS, numbers)
+            .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
+            .exec(),
+        Err(error) => error,
+    }
+}
+
+/// Has descriptors stay open when another program is executed; returns their numbers.
+fn prepare<S: AsFd>(sockets: &[S]) -> io::Result<String> {
+    for socket in sockets {
+        fcntl_setfd(socket.as_fd(), FdFlags::empty())?;
+    }
+    Ok(joined(sockets.iter().map(|socket| socket.as_fd().as_raw_fd())))
+}
+
+fn joined(numbers: impl Iterator<Item = i32>) -> String {
+    let mut text = String::new();
+    for number in numbers {
+        let separator = if text.is_empty() { "" } else { "," };
+        // Writing to a string does not fail.
+        let _infallible = write!(text, "{separator}{number}");
+    }
+    text
+}

@@ -1,0 +1,136 @@
+//! Several workers under a supervisor: replaced when they die, told to stop together, upgraded in place.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::support::{Server, eventually, request};
+
+/// The processes of the workers of a supervisor.
+fn workers(server: &Server) -> Vec<u32> {
+    let id = server.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+fn check(server: &Server, times: usize) {
+    for _ in 0..times {
+        assert_eq!(server.get("/api/fibonacci/20").body, "6765");
+    }
+}
+
+#[test]
+fn workers_share_the_port_and_end_together() {
+    let mut server = Server::start(&["--workers", "3"]);
+    let workers = workers(&server);
+    assert_eq!(workers.len(), 3);
+    check(&server, 50);
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(workers.into_iter().all(|worker| !is_alive(worker)), "{log}");
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_and_its_queue_is_served() {
+    let server = Server::start(&["--workers", "1"]);
+    for _ in 0..3 {
+        let [worker] = workers(&server)[..] else { panic!("one worker") };
+        // It cannot accept any more, and then it dies: whoever waits is served by the next one.
+        signal(worker, "STOP");
+        let mut waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        for client in &mut waiting {
+            client.send(request("GET", "/api/fibonacci/20").as_bytes());
+        }
+        signal(worker, "KILL");
+        for client in &mut waiting {
+            assert_eq!(client.reply().body, "6765");
+        }
+        assert!(server.get("/metrics").body.contains("\nfibsrv_worker_restarts_total "));
+    }
+}
+
+#[test]
+fn workers_end_when_their_supervisor_vanishes() {
+    let mut server = Server::start(&["--workers", "2", "--drain-grace", "0s"]);
+    let workers = workers(&server);
+    server.signal("KILL");
+    server.wait();
+    eventually("the workers have ended", || !workers.iter().any(|worker| is_alive(*worker)));
+}
+
+/// A copy of the program, which can be replaced while it runs.
+struct Program(PathBuf);
+
+impl Program {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("fibsrv");
+        fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &path).unwrap();
+        Self(path)
+    }
+
+    /// Puts another program in its place, as an installation does: by a rename.
+    fn replace(&self, other: &str) {
+        let new = self.0.with_extension("new");
+        fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &new).unwrap(); // for its permissions
+        if !other.is_empty() {
+            fs::write(&new, other).unwrap();
+        }
+        fs::rename(new, &self.0).unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(self.0.parent().unwrap()));
+    }
+}
+
+#[test]
+fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
+    let program = Program::new("upgrade");
+    let mut server = Server::start_program(&program.0, &["--workers", "2"]);
+    let mut kept = server.connect();
+    for _ in 0..3 {
+        let before = workers(&server);
+        assert_eq!(kept.get("/api/fibonacci/20").body, "6765");
+        program.replace("");
+        server.signal("HUP");
+        server.await_log("2 workers, listening on");
+        check(&server, 20);
+        let reply = kept.get("/api/fibonacci/20");
+        assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
+        kept = server.connect();
+        eventually("the old workers leave", || {
+            let now = workers(&server);
+            now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
+        });
+    }
+    server.signal("TERM");
+    drop(kept);
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_version_that_does_not_start_changes_nothing() {
+    let program = Program::new("broken");
+    let mut server = Server::start_program(&program.0, &["--workers", "2"]);
+    let before = workers(&server);
+    for broken in ["#!/bin/sh\nexit 3\n", "no program"] {
+        program.replace(broken);
+        server.signal("HUP");
+        server.await_log("does not start, and this version goes on");
+        check(&server, 10);
+        assert_eq!(workers(&server), before);
+    }
+}
