@@ -10,27 +10,39 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// pair, and the files that a scrape opens, with some to spare.
 const RESERVED: usize = 16;
 
-/// The most connections, `wanted` or fewer, beside so many listening sockets. Raises the soft limit of
-/// open files to the hard one first.
-pub fn connections_max(wanted: usize, listeners: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!("cannot raise the limit of open files: {error}");
-    }
-    let files = getrlimit(Resource::Nofile).current;
-    affordable(wanted, listeners, files)
+/// Room for connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    wanted: usize,
+    files: Option<u64>,
 }
 
-/// At least one, whatever the limit: then `accept` has to find out.
-fn affordable(wanted: usize, listeners: usize, files: Option<u64>) -> usize {
-    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    wanted.min(files.saturating_sub(RESERVED).saturating_sub(listeners)).max(1)
+impl Room {
+    /// Room for `wanted` connections or fewer. Raises the soft limit of open files to the hard one first.
+    pub fn new(wanted: usize) -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!("cannot raise the limit of open files: {error}");
+        }
+        Self { wanted, files: getrlimit(Resource::Nofile).current }
+    }
+
+    /// The most connections beside so many other descriptors, as they come and go with the processes that
+    /// share a port. At least one, whatever the limit: then `accept` has to find out.
+    pub fn connections(self, others: usize) -> usize {
+        let files = self.files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+        self.wanted.min(files.saturating_sub(RESERVED).saturating_sub(others)).max(1)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn affordable(wanted: usize, others: usize, files: Option<u64>) -> usize {
+        Room { wanted, files }.connections(others)
+    }
 
     #[test]
     fn the_smaller_of_what_is_wanted_and_what_is_left() {

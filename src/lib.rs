@@ -4,8 +4,9 @@
 //!
 //! 1. [`config`]: what the program is told to do. [`logging`] starts the logger, [`worker`] makes the parts
 //!    and runs them.
-//! 2. [`server`]: the event loop. [`listener`], [`signals`] and [`clock`] are its senses, [`peers`] and
-//!    [`timers`] its memory, [`descriptors`] its bounds, [`drain`] how it ends.
+//! 2. [`server`]: the event loop. [`doors`], [`signals`] and [`clock`] are its senses, [`peers`] and
+//!    [`timers`] its memory, [`descriptors`] its bounds, [`drain`] how it ends. [`group`] has the
+//!    [`listener`]s of all processes on a port, and says from which of them to accept.
 //! 3. [`peer`]: one socket, and one turn of it.
 //! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
 //! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
@@ -20,8 +21,10 @@ pub mod compute;
 pub mod config;
 pub mod conn;
 pub mod descriptors;
+pub mod doors;
 pub mod drain;
 pub mod fibonacci;
+pub mod group;
 pub mod http;
 pub mod listener;
 pub mod logging;

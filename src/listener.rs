@@ -8,7 +8,7 @@ use std::{
 };
 
 use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by
 /// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
@@ -31,6 +31,13 @@ const SEGMENT_BYTES_MAX: u32 = 8 * 1024;
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
+}
+
+impl ListenError {
+    /// For this address, for this reason.
+    pub const fn new(address: SocketAddr, source: io::Error) -> Self {
+        Self { address, source }
+    }
 }
 
 impl fmt::Display for ListenError {
@@ -57,7 +64,7 @@ pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListen
         }
         outcome => outcome,
     };
-    outcome.map_err(|source| ListenError { address, source })
+    outcome.map_err(|source| ListenError::new(address, source))
 }
 
 /// Takes over a listening socket that somebody else has opened, with the options of [`listen`].
@@ -76,6 +83,24 @@ fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    set_inherited(&socket, unacknowledged)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Gives a listening socket that another process has opened the options this one would have given it.
+pub fn renew(listener: &TcpListener, unacknowledged: Duration) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    set_inherited(&socket, unacknowledged)?;
+    socket.listen(BACKLOG)
+}
+
+/// The options of accepted sockets.
+fn set_inherited(socket: &Socket, unacknowledged: Duration) -> io::Result<()> {
     // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
     // must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
@@ -87,13 +112,59 @@ fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener
     socket.set_tcp_mss(SEGMENT_BYTES_MAX)?;
     // Inherited as well: a connection that was closed in order while its peer still had to take something,
     // and does not, is ended by the kernel after this time.
-    socket.set_tcp_user_timeout(Some(unacknowledged))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+    socket.set_tcp_user_timeout(Some(unacknowledged))
+}
+
+/// What tells a socket from all others of the machine, in whichever process and under whichever descriptor.
+pub fn cookie(listener: &TcpListener) -> io::Result<u64> {
+    SockRef::from(listener).cookie()
+}
+
+/// Takes a descriptor from another process, if it is what [`listen`] would have opened for `address`.
+pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Unfit> {
+    let socket = SockRef::from(&descriptor);
+    let fits = socket.r#type()? == Type::STREAM
+        && socket.protocol()? == Some(Protocol::TCP)
+        && socket.is_listener()?
+        && socket.reuse_port()?
+        && socket.local_addr()?.as_socket().is_some_and(|bound| stands_for(bound, address));
+    if !fits {
+        return Err(Unfit::Other);
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    // Shared by all who hold it, as it belongs to the open file: one careless process would block us all.
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(descriptor.into()))
+}
+
+/// Whether a socket bound to this address is what [`listen`] opens for that one.
+fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
+    let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
+    let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    bound == address || (is_wildcard && bound == fallback)
+}
+
+/// Why a descriptor is not taken.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It is something else.
+    Other,
+    /// It cannot be examined.
+    Unknown(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other => f.write_str("a descriptor that does not listen there"),
+            Self::Unknown(error) => write!(f, "a descriptor that is no socket: {error}"),
+        }
+    }
 }
 
 /// Whether the host has no IPv6 at all, or none that it may use.
@@ -116,6 +187,41 @@ mod tests {
         let address = first.local_addr().unwrap();
         let second = listen(address).unwrap();
         assert_eq!(second.local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn only_what_listens_there_is_admitted() {
+        let ours = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ours.local_addr().unwrap();
+        let copy = |socket: &TcpListener| SockRef::from(socket).try_clone().unwrap().into();
+        let admitted = admit(copy(&ours), address).unwrap();
+        assert_eq!(cookie(&admitted).unwrap(), cookie(&ours).unwrap());
+        assert_ne!(cookie(&listen(address).unwrap()).unwrap(), cookie(&ours).unwrap());
+        renew(&admitted, Duration::from_secs(3)).unwrap();
+        let timeout = SockRef::from(&ours).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(3)), "one socket, two descriptors");
+
+        let refuse = |descriptor: OwnedFd| assert!(admit(descriptor, address).is_err());
+        refuse(copy(&listen("127.0.0.1:0".parse().unwrap()).unwrap()));
+        refuse(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into());
+        refuse(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into());
+        refuse(std::net::TcpStream::connect(address).unwrap().into());
+        refuse(std::os::unix::net::UnixStream::pair().unwrap().0.into());
+        refuse(std::fs::File::open("/dev/null").unwrap().into());
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        bound.set_reuse_port(true).unwrap();
+        bound.bind(&address.into()).unwrap();
+        refuse(bound.into());
+    }
+
+    #[test]
+    fn the_fallback_stands_for_the_wildcard() {
+        let check = |bound: &str, address: &str| {
+            stands_for(bound.parse().unwrap(), address.parse().unwrap())
+        };
+        assert!(check("[::]:1", "[::]:1") && check("0.0.0.0:1", "[::]:1"));
+        assert!(!check("0.0.0.0:2", "[::]:1") && !check("[::]:1", "0.0.0.0:1"));
+        assert!(!check("127.0.0.1:1", "[::]:1") && !check("0.0.0.0:1", "[::1]:1"));
     }
 
     #[test]

@@ -3,18 +3,17 @@
 use std::{error::Error, fs::File, io::Write as _};
 
 use log::{info, warn};
-use mio::net::TcpListener;
 
 use crate::{
     app::App,
     clock::Clock,
     config::Config,
     conn::Buffers,
-    descriptors,
+    descriptors::Room,
     drain::Drain,
     fibonacci::Table,
+    group::Group,
     http::head::Parser,
-    listener::listen,
     metrics::{
         Build, Counters,
         shared::{Region, RegionError, Scope},
@@ -36,14 +35,9 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(listen(*address, config.write_timeout())?);
-    }
-    let addresses: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
-    let addresses = addresses?;
-    let region = keep(Region::in_memory());
-    let mut server = prepare(config, table, listeners, claim(region.as_ref(), Scope::Own))?;
+    let (groups, region) = join_groups(config)?;
+    let addresses: Vec<_> = groups.iter().map(Group::address).collect();
+    let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");
@@ -64,8 +58,10 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     match supervisor::run(config, workers, region.as_ref().map(Region::fd))? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(birth) => {
-            let counters = claim(region.as_ref(), Scope::Port);
-            let mut server = prepare(config, table, birth.listeners, counters)?;
+            let counters = claim(region.as_ref());
+            // The supervisor holds them for all workers.
+            let groups: Result<_, _> = birth.listeners.into_iter().map(Group::of_one).collect();
+            let mut server = prepare(config, table, groups?, counters)?;
             if birth.is_replacement {
                 server.count_restart();
             }
@@ -80,7 +76,7 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
 fn prepare(
     config: &Config,
     table: Table,
-    listeners: Vec<TcpListener>,
+    groups: Vec<Group>,
     counters: Counters,
 ) -> Result<Server, Box<dyn Error>> {
     let probe = Probe::new();
@@ -96,8 +92,8 @@ fn prepare(
         input: Box::new([0; READ_BYTES]),
     };
     let peers = Peers::new(config.time_limits_ns);
-    let connections_max = descriptors::connections_max(config.connections, listeners.len());
-    Ok(Server::new(listeners, peers, service, connections_max, Drain::new(config.drain))?)
+    let room = Room::new(config.connections);
+    Ok(Server::new(groups, peers, service, room, Drain::new(config.drain))?)
 }
 
 /// The memory to count in, if it could be had.
@@ -105,9 +101,24 @@ fn keep(region: Result<Region, RegionError>) -> Option<Region> {
     region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
 }
 
+/// Joins the group of each address. The memory to count in is that of the others, where there are any.
+fn join_groups(config: &Config) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
+    let mut region = keep(Region::in_memory());
+    let mut groups = Vec::new();
+    for address in &config.listen {
+        let own = region.as_ref().map(|region| region.fd().try_clone_to_owned()).transpose()?;
+        let joined = Group::join(*address, config.write_timeout(), own)?;
+        if let (Some(theirs), true) = (joined.region, groups.is_empty()) {
+            region = keep(Region::from_fd(theirs));
+        }
+        groups.push(joined.group);
+    }
+    Ok((groups, region))
+}
+
 /// What to count in: a slot of the region, or else something that nobody else adds up.
-fn claim(region: Option<&Region>, scope: Scope) -> Counters {
-    let claimed = region.map(|region| region.claim(scope));
+fn claim(region: Option<&Region>) -> Counters {
+    let claimed = region.map(|region| region.claim(Scope::Port));
     match claimed {
         Some(Ok(counters)) => counters,
         Some(Err(error)) => {

@@ -49,6 +49,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("server/", &["http", "conn", "route", "app", "fibonacci", "metrics"]),
     ("peers.rs", &["http", "route", "app", "fibonacci", "metrics"]),
     ("peer.rs", &["route", "fibonacci", "metrics"]),
+    ("group/", &["http", "conn", "route", "app", "peer", "peers", "server", "metrics"]),
+    ("doors.rs", &["http", "conn", "route", "app", "peer", "peers", "server", "metrics"]),
     ("", &["worker"]), // the top; main.rs alone reaches for it, by another path
 ];
 

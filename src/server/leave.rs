@@ -36,10 +36,12 @@ impl Server {
         self.drain.has_left() || (self.drain.is_draining() && self.peers.is_empty())
     }
 
-    /// Accepts who waits already, then nobody any more. The listening sockets stay open until the process
-    /// ends: closing one resets whoever is still in its queue, and another process may share it.
+    /// Hands the listening sockets over to the other processes on the port. Where there are none, accepts
+    /// who waits already, then nobody any more. The sockets stay open until the process ends: closing one
+    /// resets whoever is still in its queue, and another process may share it, or come to share it yet.
     fn stop_accepting(&mut self) {
-        for index in 0..self.doors.len() {
+        self.doors.release();
+        for index in 0..self.doors.places() {
             if let Some(door) = self.doors.get_mut(index) {
                 door.queue = Queue::Waiting;
             }
@@ -49,9 +51,6 @@ impl Server {
             }
             if let Some(door) = self.doors.get_mut(index) {
                 door.queue = Queue::Left;
-                if let Err(error) = self.poll.registry().deregister(&mut door.listener) {
-                    warn!("a listening socket is still watched: {error}");
-                }
             }
         }
         for key in self.peers.keys() {

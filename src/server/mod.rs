@@ -9,17 +9,16 @@ mod leave;
 use std::{io, time::Duration};
 
 use log::error;
-use mio::{
-    Events, Interest, Poll, Token, Waker,
-    event::Event,
-    net::{TcpListener, TcpStream},
-};
+use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
 
 use complaints::Complaints;
 
 use crate::{
     compute::Compute,
+    descriptors::Room,
+    doors::{Doors, FIRST_DOOR, Queue, queue_after},
     drain::Drain,
+    group::Group,
     peer::{Peer, Service, Turn},
     peers::{PeerId, Peers},
     signals::{Request, Signals},
@@ -29,74 +28,44 @@ use crate::{
 const EVENTS_MAX: usize = 1024;
 /// Connections accepted before the other peers have a turn.
 const ACCEPTS_PER_TURN: u32 = 64;
-/// How long accepting rests when the process or the system is out of descriptors or memory.
-const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 /// How long a kept connection must have been idle before it may be closed in favour of a new one. The busy
 /// are idle as well, for moments.
 const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
-/// Tokens count down from here for all that is not a peer, whose tokens are their keys from zero up.
+/// Tokens of what is neither a peer, whose tokens are their keys from zero up, nor a door.
 const SIGNALS: Token = Token(usize::MAX - 1);
 const COMPUTED: Token = Token(usize::MAX - 2);
-const FIRST_LISTENER: usize = usize::MAX - 3;
 
 /// A worker.
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    doors: Vec<Door>,
+    doors: Doors,
     peers: Peers,
     service: Service,
     compute: Compute,
     /// Peers that have used their share of the turn and may have more to do.
     again: Vec<usize>,
-    connections_max: usize,
+    room: Room,
     complaints: Complaints,
     drain: Drain,
 }
 
-/// A listening socket, and what is known about its queue.
-#[derive(Debug)]
-struct Door {
-    listener: TcpListener,
-    queue: Queue,
-}
-
-/// What is known about the queue of a listening socket. As readiness is told once only, it must not be
-/// forgotten that there is more to accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    /// Empty as far as we know; the poll will tell.
-    Empty,
-    /// Somebody may be waiting.
-    Waiting,
-    /// Somebody may be waiting, and all places are taken.
-    Shut,
-    /// Somebody may be waiting, but it is of no use to try before this time.
-    Resting { until_ns: u64 },
-    /// Whoever waits is not our business any more.
-    Left,
-}
-
 impl Server {
-    /// A worker that accepts from `listeners` and serves with `service`.
+    /// A worker that accepts from the listeners of `groups` and serves with `service`.
     pub fn new(
-        listeners: Vec<TcpListener>,
+        groups: Vec<Group>,
         peers: Peers,
         service: Service,
-        connections_max: usize,
+        room: Room,
         drain: Drain,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         // First of all: a process that is told to stop while it starts must not miss it.
         let signals = Signals::install(poll.registry(), SIGNALS)?;
         let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
-        let mut doors = Vec::new();
-        for (mut listener, token) in listeners.into_iter().zip((0..=FIRST_LISTENER).rev()) {
-            poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;
-            doors.push(Door { listener, queue: Queue::Waiting });
-        }
+        let doors = Doors::new(poll.registry(), groups)?;
         Ok(Self {
             poll,
             signals,
@@ -105,7 +74,7 @@ impl Server {
             service,
             compute,
             again: Vec::new(),
-            connections_max,
+            room,
             complaints: Complaints::default(),
             drain,
         })
@@ -132,13 +101,7 @@ impl Server {
                         }
                     }
                     COMPUTED => self.hand_out_computed(),
-                    Token(key) if key > FIRST_LISTENER - self.doors.len() => {
-                        if let Some(door) = self.doors.get_mut(FIRST_LISTENER - key)
-                            && door.queue == Queue::Empty
-                        {
-                            door.queue = Queue::Waiting;
-                        }
-                    }
+                    token if token >= FIRST_DOOR => self.doors.ready(token),
                     Token(key) => self.wake(key, event),
                 }
             }
@@ -268,8 +231,12 @@ impl Server {
         }
     }
 
+    fn connections_max(&self) -> usize {
+        self.room.connections(self.doors.descriptors())
+    }
+
     fn is_full(&self) -> bool {
-        self.peers.len() >= self.connections_max
+        self.peers.len() >= self.connections_max()
     }
 
     /// When one more connection can be taken, at worst in the place of an idle one; never, as far as we
@@ -295,7 +262,7 @@ impl Server {
 
     /// Accepts from every listening socket where somebody may be waiting.
     fn accept(&mut self) {
-        for index in 0..self.doors.len() {
+        for index in 0..self.doors.places() {
             for _ in 0..ACCEPTS_PER_TURN {
                 if !self.accept_from(index) {
                     break;
@@ -308,6 +275,7 @@ impl Server {
     fn accept_from(&mut self, index: usize) -> bool {
         let now_ns = self.service.clock.now_ns();
         let has_room = self.next_room_ns(now_ns) == Some(now_ns);
+        let most = self.connections_max();
         let Some(door) = self.doors.get_mut(index) else { return false };
         let may_have_more = match door.queue {
             Queue::Empty | Queue::Left => false,
@@ -321,7 +289,6 @@ impl Server {
         if !has_room {
             if std::mem::replace(&mut door.queue, Queue::Shut) != Queue::Shut {
                 pauses.full.add(1);
-                let most = self.connections_max;
                 self.complaints.tell(now_ns, || format!("{most} connections: others wait"));
             }
             return false;
@@ -379,18 +346,5 @@ impl Server {
         let Some(peer) = self.peers.get_mut(key) else { return Ok(()) };
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(peer.socket_mut(), Token(key), interest)
-    }
-}
-
-/// What a failed attempt to accept tells about the queue.
-fn queue_after(error: &io::Error, now_ns: u64) -> Queue {
-    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
-    if error.kind() == WouldBlock {
-        Queue::Empty
-    } else if matches!(error.kind(), ConnectionAborted | Interrupted) {
-        // That one went away while it waited; the next may not have.
-        Queue::Waiting
-    } else {
-        Queue::Resting { until_ns: now_ns.saturating_add(ACCEPT_PAUSE_NS) }
     }
 }

@@ -16,6 +16,7 @@ mod api; // what each route answers
 mod closing; // how connections end: no answer is lost to a reset
 mod drain; // being told to stop
 mod greedy; // clients that take more than their share, or less than they asked for
+mod group; // several processes on a port: what one leaves, another takes
 mod limits; // what happens when connections, descriptors or time run out
 mod logs; // a log that cannot be written
 mod metrics; // what /metrics tells, read by a parser that is not ours

@@ -61,7 +61,7 @@ fn each_request_is_counted_once_and_at_once() {
         ("fibsrv_response_size_bytes_count{}", 6.0),
         ("fibsrv_connections_accepted_total{}", 3.0),
         ("fibsrv_workers{}", 1.0),
-        ("fibsrv_metrics_shared{}", 0.0),
+        ("fibsrv_metrics_shared{}", 1.0),
     ] {
         assert_eq!(samples.get(key), Some(&expected), "{key}");
     }

@@ -6,7 +6,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use crate::support::{Server, command};
+use crate::support::{Server, command, eventually};
 
 fn run(flags: &[&str]) -> Output {
     command().args(flags).stdin(Stdio::null()).output().unwrap()
@@ -80,6 +80,8 @@ fn several_processes_share_a_port() {
     let first = Server::start(&[]);
     let second = Server::start_on(&first.address().to_string(), &[]);
     assert_eq!(first.address(), second.address());
+    // Each has a link to the other, and its listener. The first takes them when its loop comes to it.
+    eventually("they have met", || open_sockets(&first) == open_sockets(&second));
     let before = [open_sockets(&first), open_sockets(&second)];
     let mut clients: Vec<_> = (0..40).map(|_| first.connect()).collect();
     for client in &mut clients {

@@ -30,6 +30,8 @@ pub(crate) struct Server {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
     address: SocketAddr,
+    /// What it said before it said where it listens.
+    preface: String,
 }
 
 impl Server {
@@ -64,21 +66,26 @@ impl Server {
     fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut line = String::new();
+        let mut preface = String::new();
         let address = loop {
-            line.clear();
-            stdout.read_line(&mut line).expect("a log line");
-            match line.trim().rsplit_once("listening on ") {
-                Some((_, address)) => break address,
-                None => assert!(line.contains(" is process "), "where does it listen? {line:?}"),
+            let mut line = String::new();
+            let length = stdout.read_line(&mut line).expect("a log line");
+            if let Some((_, address)) = line.trim().rsplit_once("listening on ") {
+                break address.parse().expect("an address");
             }
+            preface.push_str(&line);
+            assert!(length > 0, "the server did not say where it listens: {preface:?}");
         };
-        let address = address.parse().expect("an address");
-        Self { child, stdout: Some(stdout), address }
+        Self { child, stdout: Some(stdout), address, preface }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The lines it logged before the one that says where it listens.
+    pub(crate) fn preface(&self) -> &str {
+        &self.preface
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -1,0 +1,198 @@
+//! The connection to another process of the group: messages, and descriptors with them.
+//!
+//! It never waits. What comes from the other side is measured and decoded before anybody sees it.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+};
+
+use super::message::{LENGTH, Message, Violation};
+
+/// A connected socket that keeps the boundaries of messages.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: OwnedFd,
+}
+
+/// What there was to read.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A message, and its descriptor if it has one.
+    Message(Message, Option<OwnedFd>),
+    /// Nothing for now; the poll will tell.
+    Nothing,
+    /// The other process is gone, and what it has said has been read.
+    HungUp,
+    /// What makes no sense.
+    Violation(Violation),
+}
+
+impl Link {
+    /// A link over a connected, non-blocking socket.
+    pub(super) const fn new(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// The socket, to be watched.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The socket's number, to be watched.
+    pub(super) fn raw(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Sends a message, with a descriptor if it has one. An error means that the other process is gone, or
+    /// does not read what it is told: a queue in the kernel is all there is between us.
+    pub(super) fn send(
+        &self,
+        message: Message,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let bytes = message.encode();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.as_slice();
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags)?;
+        Ok(())
+    }
+
+    /// The next message.
+    pub(super) fn receive(&self) -> Received {
+        match self.receive_once() {
+            // Told once when the other process is gone and had not read everything. What it has said
+            // before is still there.
+            Err(Errno::CONNRESET | Errno::INTR) => self.receive_once(),
+            outcome => outcome,
+        }
+        .unwrap_or_else(|error| match error {
+            Errno::AGAIN | Errno::INTR => Received::Nothing,
+            _ => Received::HungUp,
+        })
+    }
+
+    fn receive_once(&self) -> Result<Received, Errno> {
+        // A byte more, to see that there is one too many.
+        let mut bytes = [0; LENGTH + 1];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let received = recvmsg(&self.socket, &mut parts, &mut control, flags)?;
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
+        }
+        if received.bytes == 0 {
+            return Ok(Received::HungUp);
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            // The kernel has thrown away those for which there was no room.
+            return Ok(Received::Violation(Violation::Descriptors(descriptors.len())));
+        }
+        let bytes = bytes.get(..received.bytes).unwrap_or_default();
+        Ok(match Message::decode(bytes, descriptors.len()) {
+            Ok(message) => Received::Message(message, descriptors.pop()),
+            Err(violation) => Received::Violation(violation),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt as _};
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, send, socketpair};
+
+    use super::*;
+
+    fn pair() -> (Link, Link) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        (Link::new(pair.0), Link::new(pair.1))
+    }
+
+    fn send_raw(link: &Link, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        let parts = [IoSlice::new(bytes)];
+        sendmsg(&link.socket, &parts, &mut control, SendFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn messages_and_descriptors_arrive_in_order() {
+        let (a, b) = pair();
+        let file = fs::File::open("/dev/null").unwrap();
+        a.send(Message::Mine, Some(file.as_fd())).unwrap();
+        a.send(Message::End, None).unwrap();
+        let Received::Message(Message::Mine, Some(copy)) = b.receive() else { panic!() };
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        let inode = |file: &fs::File| file.metadata().unwrap().ino();
+        assert_eq!(inode(&copy.into()), inode(&file));
+        assert!(matches!(b.receive(), Received::Message(Message::End, None)));
+        assert!(matches!(b.receive(), Received::Nothing));
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_is_heard() {
+        let (a, b) = pair();
+        b.send(Message::Hello, None).unwrap(); // never read: the end will be a reset
+        a.send(Message::Released, None).unwrap();
+        a.send(Message::End, None).unwrap();
+        drop(a);
+        b.send(Message::Hello, None).unwrap_err();
+        assert!(matches!(b.receive(), Received::Message(Message::Released, None)));
+        assert!(matches!(b.receive(), Received::Message(Message::End, None)));
+        assert!(matches!(b.receive(), Received::HungUp));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_and_leaves_no_descriptor() {
+        let (a, b) = pair();
+        let file = fs::File::open("/dev/null").unwrap();
+        let descriptors = [file.as_fd(); 200];
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let check = |bytes: &[u8], count: usize| {
+            send_raw(&a, bytes, &descriptors[..count]);
+            let received = b.receive();
+            assert!(matches!(received, Received::Violation(_)), "{bytes:?} {count}: {received:?}");
+        };
+        let before = open();
+        check(b"garbage", 0);
+        check(&vec![0; 70_000], 1);
+        check(&Message::Mine.encode(), 0);
+        for count in [2, 3, 4, 200] {
+            check(&Message::Mine.encode(), count);
+        }
+        check(&Message::End.encode(), 1);
+        // Other tests of this process open and close files as well: few.
+        assert!(open() < before + 100, "descriptors are left");
+        send(&a.socket, &[], SendFlags::empty()).unwrap();
+        assert!(matches!(b.receive(), Received::HungUp), "an empty message looks like the end");
+    }
+
+    #[test]
+    fn who_does_not_read_does_not_make_us_wait() {
+        let (a, _b) = pair();
+        let told = (0..100_000).take_while(|_| a.send(Message::Hello, None).is_ok()).count();
+        assert!((64..100_000).contains(&told), "{told}");
+    }
+}
