@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 files=$(mktemp -d)
+: >"$files/log" # which is read before the server may have opened it
 bin/fibsrv --listen 127.0.0.1:0 >"$files/log" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$files"' EXIT
