@@ -6,7 +6,7 @@ use fibsrv::{
     conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
     fibonacci::Table,
     http::{
-        Method, Status,
+        Method, Reject, Status,
         head::{Limits, Parser, Request},
         response::{Fields, Response},
     },
@@ -65,9 +65,7 @@ impl Session {
                 return session;
             }
             if script.step() == 255 {
-                conn.expire();
-                session.has_expired = true;
-                session.owed = None;
+                session.expire(&mut conn, &mut parser, app);
             }
         }
         panic!("it does not end");
@@ -132,6 +130,20 @@ impl Session {
                     return true;
                 }
             }
+        }
+    }
+
+    /// Has the time run out, which is told or ends it.
+    fn expire(&mut self, conn: &mut Conn, parser: &mut Parser, app: &mut App) {
+        conn.expire();
+        self.has_expired = true;
+        self.owed = None;
+        match conn.next(parser) {
+            Next::Refuse(Reject::Timeout) => {
+                self.asked.push(Asked::Content);
+                conn.respond(&app.refuse(Reject::Timeout), DATE);
+            }
+            next => assert_eq!(next, Next::Close),
         }
     }
 
