@@ -6,12 +6,11 @@ use fibsrv::{
     conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
     fibonacci::Table,
     http::{
-        Method, Status,
+        Method, Reject, Status,
         head::{Limits, Parser, Request},
         response::{Body, Fields, Response},
     },
     metrics::Build,
-    peer::READ_BYTES,
 };
 
 use fibsrv_fuzz::Script;
@@ -66,9 +65,7 @@ impl Session {
                 return session;
             }
             if script.step() == 255 {
-                conn.expire();
-                session.has_expired = true;
-                session.owed = None;
+                session.expire(&mut conn, &mut parser, app);
             }
         }
         panic!("it does not end");
@@ -82,11 +79,13 @@ impl Session {
         app: &mut App,
         (stream, script): (&mut &[u8], &mut Script<'_>),
     ) -> bool {
+        // As much as a head, so that small limits make small bounds, which a short stream can reach.
+        let read_bytes = parser.limits().head_bytes;
         let mut may_read = true;
         loop {
             let next = conn.next(parser);
             let (received, outgoing) = conn.buffered();
-            assert!(received <= parser.limits().head_bytes + READ_BYTES, "{received} received");
+            assert!(received <= parser.limits().head_bytes + read_bytes, "{received} received");
             assert!(outgoing <= BATCH_BYTES_HIGH + ANSWER_BYTES_MAX, "{outgoing} to be sent");
             match next {
                 Next::Answer(request) if script.step() & 7 == 7 => self.owed = Some(request),
@@ -113,7 +112,7 @@ impl Session {
                     if !std::mem::take(&mut may_read) {
                         return false;
                     }
-                    let length = script.length(stream.len()).min(stream.len()).min(READ_BYTES);
+                    let length = script.length(stream.len()).min(stream.len()).min(read_bytes);
                     let (piece, rest) = stream.split_at(length);
                     *stream = rest;
                     if piece.is_empty() {
@@ -136,6 +135,20 @@ impl Session {
                     return true;
                 }
             }
+        }
+    }
+
+    /// Has the time run out, which is told or ends it.
+    fn expire(&mut self, conn: &mut Conn, parser: &mut Parser, app: &mut App) {
+        conn.expire();
+        self.has_expired = true;
+        self.owed = None;
+        match conn.next(parser) {
+            Next::Refuse(Reject::Timeout) => {
+                self.asked.push(Asked::Content);
+                conn.respond(&app.refuse(Reject::Timeout), DATE);
+            }
+            next => assert_eq!(next, Next::Close),
         }
     }
 

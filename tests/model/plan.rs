@@ -32,7 +32,7 @@ impl Plan {
     /// A plan of up to some dozens of requests, whose answers have up to `answer_bytes_max` bytes of content.
     pub(crate) fn random(random: &mut Random, answer_bytes_max: usize) -> Self {
         let mut plan = Self::default();
-        let requests = random.pick(&[3, 12, 90]);
+        let requests = random.pick(&[3, 12, 90, 90, 300]);
         for _ in 0..random.below(requests) {
             plan.add_request(random, answer_bytes_max);
             if plan.requests.last().is_some_and(|request| request.closes) {

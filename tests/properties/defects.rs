@@ -20,7 +20,7 @@ enum Defect {
     Fields(u16, &'static [(&'static str, &'static str)]),
     /// `Host` is missing.
     NoHost(u16),
-    /// So many fields more.
+    /// So many fields in all.
     Many(u16, usize),
     /// A field this long.
     Long(u16, usize),
@@ -88,7 +88,7 @@ const DEFECTS: &[Defect] = &[
     Defect::Fields(400, &[("Content-Length", "3"), ("Transfer-Encoding", "chunked")]),
     Defect::Fields(400, &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")]),
     Defect::NoHost(400),
-    Defect::Many(431, 64),
+    Defect::Many(431, 65),
     Defect::Many(431, 200),
     Defect::Long(431, 8192),
     Defect::Long(431, 20_000),
@@ -110,6 +110,9 @@ const DEFECTS: &[Defect] = &[
     Defect::Cut(400),
     Defect::Cut(400),
 ];
+
+/// What would be a body to whoever overlooks a defect of the fields, and have an answer.
+const BODY: &[u8] = b"0\r\n\r\n";
 
 /// A request with a defect, with what its peer has sent behind it, and the status that refuses it.
 pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
@@ -141,19 +144,17 @@ fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Random) -> (Vec<u8
             let head = render("", LINE, fields, random);
             let ends: Vec<usize> = line_ends(&head).collect();
             let at = random.pick(&ends[..ends.len() - 1]) + 1;
-            ([&head[..at], line, b"\r\n", &head[at..]].concat(), status)
+            ([&head[..at], line, b"\r\n", &head[at..], BODY].concat(), status)
         }
         Defect::Fields(status, more) => {
             for (name, value) in more {
                 add(name, value);
             }
-            (render("", LINE, fields, random), status)
+            ([&render("", LINE, fields, random), BODY].concat(), status)
         }
         Defect::NoHost(status) => (render("", LINE, fields, random), status),
         Defect::Many(status, count) => {
-            for _ in 0..count {
-                add("A", "b");
-            }
+            fields.resize(count, ("A".to_owned(), b"b".to_vec()));
             (render("", LINE, fields, random), status)
         }
         Defect::Long(status, length) => {

@@ -138,7 +138,10 @@ fn target(method: &str, of: Resource, (authority, query): (&str, &str), escapes:
     match method {
         "CONNECT" => "a:1".to_owned(),
         "OPTIONS" if escapes.is_multiple_of(4) => "*".to_owned(),
-        _ => format!("{authority}{}{query}", escape(&path(of), escapes)),
+        _ => match path(of) {
+            path if path.is_empty() && authority.is_empty() => format!("/{query}"),
+            path => format!("{authority}{}{query}", escape(&path, escapes)),
+        },
     }
 }
 
@@ -176,7 +179,9 @@ fn resources() -> impl Strategy<Value = Resource> {
             .prop_map(Resource::NoNumber),
         1 => select(&[("/healthz", "ok"), ("/readyz", "ready")][..])
             .prop_map(|(path, text)| Resource::Probe(path, text)),
-        1 => select(&["/", "/api", "/api/fibonacci", "/api/fibonacci/1/", "//healthz", "/Healthz"][..])
+        1 => select(&["", "/", "/api", "/api/fibonacci", "/api/fibonacci/1/"][..])
+            .prop_map(Resource::Nothing),
+        1 => select(&["//healthz", "/Healthz", "/healthz/", "/metrics/x"][..])
             .prop_map(Resource::Nothing),
     ]
 }
