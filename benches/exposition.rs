@@ -4,9 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
     http::{Method, Status},
     metrics::{
-        Build, Format, Handler, Slot, Snapshot, exposition,
-        requests::SERIES,
-        shared::{Region, Scope},
+        Build, Format, Handler, Slot, Snapshot, exposition, requests::SERIES, shared::Region,
     },
     process::Probe,
 };
@@ -57,7 +55,7 @@ fn scraping(criterion: &mut Criterion) {
     let region = Region::in_memory().ok();
     let shared: Vec<_> = region
         .iter()
-        .flat_map(|region| (0..64).map_while(|_| region.claim(Scope::Port).ok()))
+        .flat_map(|region| (0..64).map_while(|_| region.claim().ok()))
         .inspect(|counters| count_a_lot(counters))
         .collect();
     let mut group = criterion.benchmark_group("scrape");

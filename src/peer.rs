@@ -217,7 +217,9 @@ impl Peer {
     }
 
     fn drive(&mut self, service: &mut Service) -> Turn {
-        if let Some(late) = self.late.take_if(|late| late.stage == Stage::Settled) {
+        if let Some(late) = self.late.take_if(|late| late.stage == Stage::Settled)
+            && self.conn.is_owing()
+        {
             self.answer_late(&late, service);
         }
         let mut queue = Queue::Unknown;

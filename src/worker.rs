@@ -16,7 +16,7 @@ use crate::{
     http::head::Parser,
     metrics::{
         Build, Counters,
-        shared::{Region, RegionError, Scope},
+        shared::{Region, RegionError},
     },
     peer::{READ_BYTES, Service},
     peers::Peers,
@@ -118,7 +118,7 @@ fn join_groups(config: &Config) -> Result<(Vec<Group>, Option<Region>), Box<dyn 
 
 /// What to count in: a slot of the region, or else something that nobody else adds up.
 fn claim(region: Option<&Region>) -> Counters {
-    let claimed = region.map(|region| region.claim(Scope::Port));
+    let claimed = region.map(Region::claim);
     match claimed {
         Some(Ok(counters)) => counters,
         Some(Err(error)) => {

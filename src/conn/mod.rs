@@ -143,6 +143,11 @@ impl Conn {
         Span::new(self.start, self.start + request.head_bytes).of(&self.inbox)
     }
 
+    /// Whether an answer is owed: not any more, if time ran out meanwhile.
+    pub const fn is_owing(&self) -> bool {
+        matches!(self.phase, Phase::Owing(_))
+    }
+
     /// Puts the answer that is owed into the outbox; returns its length in bytes.
     pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> usize {
         let Phase::Owing(owed) = self.phase else {

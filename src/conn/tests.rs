@@ -296,3 +296,15 @@ fn only_who_has_asked_nothing_is_closed_as_idle() {
         assert_eq!(run(&mut conn).join(" "), expected);
     }
 }
+
+#[test]
+fn what_is_owed_is_owed_until_time_runs_out() {
+    let mut conn = Conn::new();
+    conn.receive(get("/1").as_bytes());
+    assert!(!conn.is_owing());
+    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert!(conn.is_owing());
+    conn.expire();
+    assert!(!conn.is_owing());
+    assert_eq!(run(&mut conn), ["close"]);
+}

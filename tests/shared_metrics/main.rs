@@ -26,7 +26,7 @@ use std::{
 
 use fibsrv::metrics::{
     Counters, Snapshot,
-    shared::{Region, RegionError, Scope},
+    shared::{Region, RegionError},
 };
 use worker::{CONNECTIONS, CPU_NS, DIRECTORY, Directory, MEMORY_BYTES, ROLE, Worker, command};
 
@@ -138,7 +138,7 @@ fn point_4_a_full_stop_is_one_reset_and_less_is_none() {
 fn point_6_a_lock_is_not_inherited() {
     let _alone = alone();
     let region = Region::in_memory().unwrap();
-    let own = region.claim(Scope::Port).unwrap();
+    let own = region.claim().unwrap();
     let first = Worker::start(&region);
     assert_eq!((own.snapshot().workers, region.slots_used()), (2, 2));
     // The child was started while we had the slot, and has our descriptor of the region.

@@ -12,7 +12,7 @@ use fibsrv::{
     http::{Method, Status},
     metrics::{
         Counters, Handler, Process,
-        shared::{Region, RegionError, Scope},
+        shared::{Region, RegionError},
     },
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -33,11 +33,11 @@ pub(crate) fn act() {
     match role.as_str() {
         "worker" => {
             let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
-            count(Region::from_fd(fd).unwrap().claim(Scope::Port).unwrap());
+            count(Region::from_fd(fd).unwrap().claim().unwrap());
         }
         "neighbour" => {
             let region = Region::in_directory(&directory, 3000).unwrap();
-            count(region.claim(Scope::Port).unwrap());
+            count(region.claim().unwrap());
         }
         "visitor" => visit(&directory),
         "limited" => {
@@ -75,7 +75,7 @@ fn count(mut counters: Counters) {
 fn visit(directory: &Path) {
     for _ in 0..VISITS {
         let region = Region::in_directory(directory, 3000).unwrap();
-        let counters = region.claim(Scope::Port).unwrap();
+        let counters = region.claim().unwrap();
         drop(region);
         counters.connections_accepted.add(1);
         assert!(counters.snapshot().connections_accepted >= 1);

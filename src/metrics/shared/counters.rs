@@ -9,7 +9,7 @@ use std::{ops::Deref, ptr::NonNull, sync::Arc};
 
 use super::{
     super::{Process, Slot, Snapshot},
-    Holder, Scope,
+    Holder,
     layout::Mapping,
     sum,
 };
@@ -29,7 +29,7 @@ pub struct Counters {
 #[derive(Debug)]
 enum Place {
     Private(Arc<Slot>),
-    Shared { mapping: Arc<Mapping>, holder: Holder, index: usize, scope: Scope },
+    Shared { mapping: Arc<Mapping>, holder: Holder, index: usize },
 }
 
 impl Counters {
@@ -41,14 +41,9 @@ impl Counters {
     }
 
     /// Counters in a slot that has been claimed, by a lock that `holder` has.
-    pub(super) fn shared(
-        mapping: Arc<Mapping>,
-        holder: Holder,
-        index: usize,
-        scope: Scope,
-    ) -> Option<Self> {
+    pub(super) fn shared(mapping: Arc<Mapping>, holder: Holder, index: usize) -> Option<Self> {
         let slot = NonNull::from(mapping.layout().slot(index)?);
-        let place = Place::Shared { mapping, holder, index, scope };
+        let place = Place::Shared { mapping, holder, index };
         Some(Self { slot, place, cpu_told_ns: 0 })
     }
 
@@ -56,9 +51,7 @@ impl Counters {
     pub fn snapshot(&self) -> Snapshot {
         match &self.place {
             Place::Private(slot) => Snapshot::of(std::iter::once(&**slot)),
-            Place::Shared { mapping, holder, index, scope } => {
-                sum(mapping, &holder.file, Some(*index), *scope)
-            }
+            Place::Shared { mapping, holder, index } => sum(mapping, &holder.file, Some(*index)),
         }
     }
 

@@ -34,15 +34,6 @@ use directory::Home;
 use layout::{Mapping, SLOTS};
 use locks::{Claimed, Life};
 
-/// Whose counters are in a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of this process and its kin: others on the same port count elsewhere.
-    Own,
-    /// Those of every process on the port.
-    Port,
-}
-
 /// Memory with the slots of several processes. It lives as long as somebody holds it or a slot of it.
 #[derive(Debug)]
 pub struct Region {
@@ -91,7 +82,7 @@ impl Region {
 
     /// Takes the lowest slot that nobody owns. To be called after a fork, in the process that will count: the
     /// slot would have two owners otherwise, as a lock is shared by those who share its description.
-    pub fn claim(&self, scope: Scope) -> Result<Counters, RegionError> {
+    pub fn claim(&self) -> Result<Counters, RegionError> {
         let file = reopen(&self.holder.file)?;
         let layout = self.mapping.layout();
         for index in 0..SLOTS {
@@ -104,7 +95,7 @@ impl Region {
                 locks::finish_claim(&file, index)?;
                 let holder = Holder { file, home: self.holder.home.clone() };
                 let mapping = Arc::clone(&self.mapping);
-                return Counters::shared(mapping, holder, index, scope).ok_or(RegionError::Full);
+                return Counters::shared(mapping, holder, index).ok_or(RegionError::Full);
             }
             locks::release(&file, index)?;
         }
@@ -113,7 +104,7 @@ impl Region {
 
     /// The sum over all slots.
     pub fn snapshot(&self) -> Snapshot {
-        sum(&self.mapping, &self.holder.file, None, Scope::Port)
+        sum(&self.mapping, &self.holder.file, None)
     }
 
     /// How many slots have been used in this life of the region: as many as ever had an owner at once.
@@ -124,7 +115,7 @@ impl Region {
 
 /// The sum over all slots of a region: the counters of all, the gauges of those whose owner lives. `own` is
 /// the slot whose lock belongs to `file`, which the kernel does not report to its holder.
-fn sum(mapping: &Mapping, file: &File, own: Option<usize>, scope: Scope) -> Snapshot {
+fn sum(mapping: &Mapping, file: &File, own: Option<usize>) -> Snapshot {
     let mut snapshot = Snapshot::empty();
     for (index, slot) in mapping.layout().used().enumerate() {
         snapshot.add_counters(slot);
@@ -135,7 +126,7 @@ fn sum(mapping: &Mapping, file: &File, own: Option<usize>, scope: Scope) -> Snap
             snapshot.add_gauges(slot);
         }
     }
-    snapshot.is_shared = scope == Scope::Port;
+    snapshot.is_shared = true;
     snapshot
 }
 

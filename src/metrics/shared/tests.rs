@@ -29,8 +29,8 @@ fn accepted(region: &Region) -> u64 {
 #[test]
 fn counters_stay_and_gauges_go() {
     let region = Region::in_memory().unwrap();
-    let (first, second) = (region.claim(Scope::Port).unwrap(), other(&region));
-    let second = second.claim(Scope::Port).unwrap();
+    let (first, second) = (region.claim().unwrap(), other(&region));
+    let second = second.claim().unwrap();
     for counters in [&first, &second] {
         counters.connections_accepted.add(10);
         counters.connections.add(3);
@@ -42,11 +42,11 @@ fn counters_stay_and_gauges_go() {
     drop(first);
     let snapshot = second.snapshot();
     assert_eq!((snapshot.connections_accepted, snapshot.connections, snapshot.workers), (20, 3, 1));
-    let third = region.claim(Scope::Own).unwrap();
+    let third = region.claim().unwrap();
     third.connections_accepted.add(1);
     let snapshot = third.snapshot();
     assert_eq!((snapshot.connections_accepted, snapshot.connections, snapshot.workers), (21, 3, 2));
-    assert_eq!((region.slots_used(), snapshot.is_shared), (2, false));
+    assert_eq!((region.slots_used(), snapshot.is_shared), (2, true));
 }
 
 #[test]
@@ -67,23 +67,23 @@ fn private_counters_are_those_of_one() {
 #[test]
 fn there_are_64_slots_and_the_lowest_free_one_is_taken() {
     let region = Region::in_memory().unwrap();
-    let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim(Scope::Port).unwrap()).collect();
-    assert!(matches!(region.claim(Scope::Port), Err(RegionError::Full)));
+    let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim().unwrap()).collect();
+    assert!(matches!(region.claim(), Err(RegionError::Full)));
     for counters in &owners {
         counters.connections_accepted.add(1);
     }
     assert_eq!((accepted(&region), region.snapshot().workers), (64, 64));
     drop(owners.remove(7));
-    let again = region.claim(Scope::Port).unwrap();
+    let again = region.claim().unwrap();
     assert_eq!(again.connections_accepted.get(), 1, "where the last owner stopped");
-    assert!(matches!(other(&region).claim(Scope::Port), Err(RegionError::Full)));
+    assert!(matches!(other(&region).claim(), Err(RegionError::Full)));
     assert_eq!(region.slots_used(), SLOTS);
 }
 
 #[test]
 fn an_owner_is_seen_when_its_gauges_are_its_own() {
     let region = Region::in_memory().unwrap();
-    let dead = region.claim(Scope::Port).unwrap();
+    let dead = region.claim().unwrap();
     dead.connections.add(9);
     drop(dead);
     let claiming = reopen(&region.holder.file).unwrap();
@@ -100,13 +100,13 @@ fn an_owner_is_seen_when_its_gauges_are_its_own() {
 #[test]
 fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
     let region = Region::in_memory().unwrap();
-    let newer = region.claim(Scope::Port).unwrap();
+    let newer = region.claim().unwrap();
     newer.connections_accepted.add(5);
     let before = region.snapshot();
     layout::extend(&region.holder.file, 0, u64::MAX);
     assert_eq!(region.snapshot(), before);
     drop(newer);
-    let older = region.claim(Scope::Port).unwrap();
+    let older = region.claim().unwrap();
     older.connections_accepted.add(2);
     assert_eq!((region.slots_used(), older.connections_accepted.get()), (2, 2));
     assert_eq!((accepted(&region), older.snapshot().workers), (7, 1));
@@ -116,7 +116,7 @@ fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
 fn a_full_stop_is_one_reset() {
     let region = Region::in_memory().unwrap();
     let fd = spare(&region);
-    let counters = region.claim(Scope::Port).unwrap();
+    let counters = region.claim().unwrap();
     counters.connections_accepted.add(5);
     layout::extend(&region.holder.file, 1, 77);
     drop(region);
@@ -128,7 +128,7 @@ fn a_full_stop_is_one_reset() {
     drop((region, still));
     let region = Region::from_fd(fd).unwrap();
     assert_eq!((region.snapshot(), region.slots_used()), (with_sharing(Snapshot::empty()), 0));
-    let counters = [region.claim(Scope::Port).unwrap(), region.claim(Scope::Port).unwrap()];
+    let counters = [region.claim().unwrap(), region.claim().unwrap()];
     assert_eq!((counters[1].snapshot().workers, region.slots_used()), (2, 2));
 }
 
@@ -190,10 +190,7 @@ fn any_numbers_are_numbers() {
     // Somebody lives there, so that nothing is reset.
     locks::hold(&file).unwrap();
     let region = Region::from_fd(file.try_clone().unwrap().into()).unwrap();
-    assert!(
-        matches!(region.claim(Scope::Port), Err(RegionError::Full)),
-        "all are of a newer version"
-    );
+    assert!(matches!(region.claim(), Err(RegionError::Full)), "all are of a newer version");
     for index in 0..SLOTS {
         locks::begin_claim(&file, index).unwrap();
         locks::finish_claim(&file, index).unwrap();
@@ -235,7 +232,7 @@ impl Drop for Directory {
 fn in_a_directory_the_last_to_leave_removes_the_file() {
     let directory = Directory::new("last");
     let first = directory.join().unwrap();
-    let counters = first.claim(Scope::Port).unwrap();
+    let counters = first.claim().unwrap();
     counters.connections_accepted.add(4);
     drop(first);
     let second = directory.join().unwrap();
