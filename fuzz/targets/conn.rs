@@ -7,7 +7,7 @@
 mod replies;
 mod session;
 
-use std::sync::{LazyLock, Mutex};
+use std::cell::RefCell;
 
 use fibsrv::{app::App, http::head::Limits};
 use fibsrv_fuzz::Script;
@@ -19,16 +19,20 @@ const LARGE: Limits =
 const SMALL: Limits =
     Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, pipelined: 32 };
 
-/// Made once: nothing that it remembers goes into an answer.
-static APP: LazyLock<Mutex<App>> = LazyLock::new(|| Mutex::new(session::app()));
+thread_local! {
+    /// Made once: nothing that it remembers goes into an answer.
+    static APP: RefCell<App> = RefCell::new(session::app());
+}
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (mut script, stream) = Script::split(input);
     let limits = if script.step().is_multiple_of(2) { LARGE } else { SMALL };
-    let mut app = APP.lock().unwrap();
-    let session = Session::run(&mut app, limits, stream, &mut script);
+    let run = |script: &mut Script<'_>| {
+        APP.with_borrow_mut(|app| Session::run(app, limits, stream, script))
+    };
+    let session = run(&mut script);
     check(&session);
-    let whole = Session::run(&mut app, limits, stream, &mut Script::split(b"").0);
+    let whole = run(&mut Script::split(b"").0);
     check(&whole);
     if !session.has_expired {
         assert!(session.output == whole.output, "it depends on how the stream was cut");

@@ -91,10 +91,7 @@ impl Session {
                 Next::Answer(request) if script.step() & 7 == 7 => self.owed = Some(request),
                 Next::Answer(request) => self.respond(conn, app, &request),
                 Next::Refuse(reject) => {
-                    conn.respond(&app.refuse(reject), DATE);
-                    // What cannot become a request may have asked with HEAD all the same.
-                    let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
-                    self.asked.push(if is_head { Asked::Head } else { Asked::Content });
+                    self.refuse(conn, app, reject);
                 }
                 Next::Write => {
                     let outgoing = conn.outgoing().concat();
@@ -144,12 +141,20 @@ impl Session {
         self.has_expired = true;
         self.owed = None;
         match conn.next(parser) {
-            Next::Refuse(Reject::Timeout) => {
-                self.asked.push(Asked::Content);
-                conn.respond(&app.refuse(Reject::Timeout), DATE);
+            Next::Refuse(reject) => {
+                assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout), "{reject:?}");
+                self.refuse(conn, app, reject);
             }
+            Next::Shutdown => self.shutdowns += 1, // an idle one is shut before it is closed
             next => assert_eq!(next, Next::Close),
         }
+    }
+
+    fn refuse(&mut self, conn: &mut Conn, app: &mut App, reject: Reject) {
+        conn.respond(&app.refuse(reject), DATE);
+        // What cannot become a request may have asked with HEAD all the same.
+        let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
+        self.asked.push(if is_head { Asked::Head } else { Asked::Content });
     }
 
     fn respond(&mut self, conn: &mut Conn, app: &mut App, request: &Request) {
