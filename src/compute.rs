@@ -5,7 +5,7 @@
 //! computed once. How many numbers may be asked for at a time is the caller's business.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io, mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -89,12 +89,15 @@ impl Compute {
         if !self.is_started {
             self.start()?;
         }
-        let peers = self.waiting.entry(n).or_default();
-        peers.push(peer);
-        if peers.len() == 1 {
-            let due_ns = now_ns.saturating_add(n.saturating_mul(PATIENCE_NS_PER_N));
-            self.desk.lock().asked.push(Asked { n, due_ns });
-            self.desk.work.notify_one();
+        match self.waiting.entry(n) {
+            // Also if nobody waits any more for one that is being computed.
+            Entry::Occupied(mut waiting) => waiting.get_mut().push(peer),
+            Entry::Vacant(place) => {
+                place.insert(vec![peer]);
+                let due_ns = now_ns.saturating_add(n.saturating_mul(PATIENCE_NS_PER_N));
+                self.desk.lock().asked.push(Asked { n, due_ns });
+                self.desk.work.notify_one();
+            }
         }
         Ok(())
     }
@@ -253,6 +256,20 @@ mod tests {
         compute.start().unwrap();
         let done = collect(&mut poll, &mut compute, 1);
         assert_eq!((done[0].n, &done[0].peers[..]), (60_000, &[peer(2)][..]));
+    }
+
+    #[test]
+    fn a_number_under_way_is_not_asked_for_again_when_its_only_peer_leaves() {
+        let (mut poll, mut compute) = compute();
+        compute.is_started = true; // by this test, later
+        compute.ask(50_000, peer(0), 0).unwrap();
+        let asked = mem::take(&mut compute.desk.lock().asked); // as the thread does that begins
+        assert!(!compute.forget(50_000, peer(0)));
+        compute.ask(50_000, peer(1), 0).unwrap();
+        assert!(compute.desk.lock().asked.is_empty());
+        compute.desk.lock().asked = asked;
+        compute.start().unwrap();
+        assert_eq!(collect(&mut poll, &mut compute, 1)[0].peers, [peer(1)]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, Seek as _, Write as _},
     os::{fd::AsFd as _, unix::fs::FileExt as _},
+    process,
     sync::{Mutex, PoisonError},
 };
 
@@ -27,13 +28,11 @@ const LINE_BYTES_MAX: usize = 4096;
 
 /// Has stdout told what is logged from now on, at this level or graver.
 pub fn start(level: LevelFilter) -> Result<(), Box<dyn Error>> {
-    let sheet = Sheet {
-        memory: memfd_create("fibsrv log", MemfdFlags::CLOEXEC)?.into(),
-        stdout: io::stdout().as_fd().try_clone_to_owned()?.into(),
-    };
+    let sheet =
+        Sheet { memory: blank()?, stdout: io::stdout().as_fd().try_clone_to_owned()?.into() };
     log::set_boxed_logger(Box::new(Logger {
         printer: SimpleLogger::new().with_level(level).with_utc_timestamps(),
-        state: Mutex::new(State { sheet, dropped: 0 }),
+        state: Mutex::new(State { sheet, process: process::id(), dropped: 0 }),
     }))?;
     log::set_max_level(level);
     Ok(())
@@ -46,8 +45,22 @@ struct Logger {
 
 struct State {
     sheet: Sheet,
+    /// Whose sheet that is: a forked process needs one of its own.
+    process: u32,
     /// Lines that stdout has not taken, and has not been told of.
     dropped: u64,
+}
+
+impl State {
+    fn renew(&mut self) -> io::Result<()> {
+        self.sheet.memory = blank()?;
+        self.process = process::id();
+        Ok(())
+    }
+}
+
+fn blank() -> io::Result<File> {
+    Ok(memfd_create("fibsrv log", MemfdFlags::CLOEXEC)?.into())
 }
 
 impl Log for Logger {
@@ -60,7 +73,10 @@ impl Log for Logger {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { sheet, dropped } = &mut *state;
+        if state.process != process::id() && state.renew().is_err() {
+            return; // and nobody is left to tell why
+        }
+        let State { sheet, dropped, .. } = &mut *state;
         if *dropped > 0 {
             let mut notice = Record::builder();
             // The level of the line that follows, so that this one is not filtered out before it.

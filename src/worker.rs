@@ -58,6 +58,7 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     match supervisor::run(config, workers, region.as_ref().map(Region::fd))? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(birth) => {
+            birth.leave_home()?;
             let counters = claim(region.as_ref());
             // The supervisor holds them for all workers.
             let groups: Result<_, _> = birth.listeners.into_iter().map(Group::of_one).collect();

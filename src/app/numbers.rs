@@ -142,7 +142,8 @@ impl Numbers {
     }
 
     fn begin(&mut self, n: u64, counters: &Computations) -> Result<(), Refusal> {
-        let outcome = self.store.begin(n);
+        let outcome =
+            if n <= AT_ONCE_MAX_N { self.store.begin_at_once(n) } else { self.store.begin(n) };
         self.tell(counters);
         outcome
     }

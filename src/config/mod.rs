@@ -63,6 +63,8 @@ pub struct Inherited {
     pub sockets: Vec<RawFd>,
     /// The workers that still run.
     pub workers: Vec<Pid>,
+    /// Those of them that have been told to leave already.
+    pub leaving: Vec<Pid>,
     /// The number of the memory that they count in.
     pub region: Option<RawFd>,
 }
@@ -71,6 +73,8 @@ pub struct Inherited {
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
 /// The variable with the process ids of the workers that are inherited.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
+/// The variable with the process ids of workers that have been told to leave.
+pub const INHERITED_LEAVING: &str = "FIBSRV_INHERITED_LEAVING";
 /// The variable with the number of the memory for metrics that is inherited, or nothing.
 pub const INHERITED_REGION: &str = "FIBSRV_INHERITED_REGION";
 
@@ -126,9 +130,13 @@ fn inherited() -> Result<Option<Inherited>, UsageError> {
             .collect::<Result<_, _>>()
             .map_err(|_| UsageError(format!("{text} is no list of numbers")))
     };
-    let workers = numbers(&workers)?.into_iter().map(Pid::from_raw).collect();
+    let pids = |text: &str| -> Result<Vec<Pid>, UsageError> {
+        Ok(numbers(text)?.into_iter().map(Pid::from_raw).collect())
+    };
+    let workers = pids(&workers)?;
+    let leaving = pids(&env::var(INHERITED_LEAVING).unwrap_or_default())?;
     let region = numbers(&env::var(INHERITED_REGION).unwrap_or_default())?.first().copied();
-    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers, region }))
+    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers, leaving, region }))
 }
 
 /// clap's message is a paragraph with hints; its first line says what is wrong.

@@ -251,8 +251,10 @@ impl Conn {
 
     /// Begins to close if nothing has been asked that is not answered; says whether it did.
     pub fn close_if_idle(&mut self) -> bool {
-        let is_idle =
-            matches!(self.phase, Phase::Head) && !self.has_input() && !self.has_outgoing();
+        let is_idle = matches!(self.phase, Phase::Head)
+            && !self.has_input()
+            && self.incoming != Incoming::Unread
+            && !self.has_outgoing();
         if is_idle {
             self.phase = Phase::Closing(Ending::Lingering);
         }

@@ -69,6 +69,11 @@ impl Store {
         if self.under_way.len() >= self.under_way_max {
             return Err(Refusal::Queue);
         }
+        self.begin_at_once(n)
+    }
+
+    /// The same for a number that is there at once, and takes no place in a queue.
+    pub fn begin_at_once(&mut self, n: u64) -> Result<(), Refusal> {
         let cost = Self::cost(n);
         if !self.make_room(cost) {
             return Err(Refusal::Memory);
@@ -198,8 +203,10 @@ mod tests {
         store.begin(1000).unwrap();
         store.begin(1001).unwrap();
         assert_eq!(store.begin(1002), Err(Refusal::Queue));
+        assert_eq!(store.begin_at_once(1003), Ok(()));
+        store.finish(1003, digits(1003));
         store.abandon(1000);
-        assert_eq!(store.bytes(), Store::cost(1001));
+        assert_eq!(store.bytes(), Store::cost(1001) + Store::cost(1003));
         store.begin(1002).unwrap();
         let mut small = Store::new(Store::cost(1000), 2);
         small.begin(1000).unwrap();

@@ -192,7 +192,9 @@ impl Server {
             error!("cannot compute: {error}");
             self.service.app.counters().computations.refused_thread.add(1);
             self.service.app.abandon(n);
-            self.settle(id);
+            if self.settle(id) {
+                self.again.push(key);
+            }
         }
     }
 
@@ -204,21 +206,22 @@ impl Server {
                 error!("F({}) was wrong at first, {mismatch:?}: computed again", done.n);
             }
             self.service.app.finish(done.n, &done.computed, done.duration_ns);
-            for id in done.peers {
-                self.settle(id);
+            // At once, while the number is held here: before the next turn it might be dropped again.
+            for id in &done.peers {
+                if self.settle(*id) {
+                    self.give_turn(id.key);
+                }
             }
         }
     }
 
-    /// Lets a peer go on that has waited for a number, if it is still there.
-    fn settle(&mut self, id: PeerId) {
-        if !self.peers.contains(id) {
-            return;
-        }
-        if let Some(peer) = self.peers.get_mut(id.key) {
+    /// Lets a peer that has waited for a number go on in its next turn; says whether it is still there.
+    fn settle(&mut self, id: PeerId) -> bool {
+        let is_there = self.peers.contains(id);
+        if let (true, Some(peer)) = (is_there, self.peers.get_mut(id.key)) {
             peer.settle();
-            self.again.push(id.key);
         }
+        is_there
     }
 
     /// Lets those peers know whose time is up.
@@ -322,14 +325,18 @@ impl Server {
             peer.make_next_answer_the_last();
         }
         let turn = peer.turn(&mut self.service);
-        if turn == Turn::Over {
+        let wanted = peer.take_wanted();
+        if turn == Turn::Over && wanted.is_none() {
             self.service.app.counters().connections.sub(1);
             return;
         }
-        let wanted = peer.take_wanted();
         let key = self.peers.insert(peer);
         if let Some(n) = wanted {
             self.ask(key, n);
+        }
+        if turn == Turn::Over {
+            // Gone already: whatever was set aside for its number is given back.
+            return self.dismiss(key);
         }
         self.peers.set_deadline(key, self.service.clock.now_ns());
         if turn == Turn::Yielded {

@@ -5,6 +5,7 @@
 //! thread, and share the pages of the table. A dead one is replaced at once on the same sockets. Signals are
 //! read from a descriptor: nothing here runs in a handler.
 
+mod birth;
 mod child;
 mod upgrade;
 
@@ -20,12 +21,11 @@ use mio::net::TcpListener;
 use nix::{
     errno::Errno,
     sys::{
-        prctl,
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, getpid, getppid},
+    unistd::{Pid, getpid},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -38,6 +38,8 @@ use crate::{
     listener::{adopt, listen},
     sys::{self, Fork},
 };
+pub use birth::Birth;
+
 use child::{Child, State};
 
 /// How much longer than its workers may take to leave the supervisor waits before it ends them.
@@ -52,17 +54,6 @@ pub enum Outcome {
     Worker(Birth),
 }
 
-/// What a worker is born with.
-#[derive(Debug)]
-pub struct Birth {
-    /// What it accepts from.
-    pub listeners: Vec<TcpListener>,
-    /// To be written to when it serves.
-    pub ready: OwnedFd,
-    /// Whether the worker before it has died.
-    pub is_replacement: bool,
-}
-
 struct Supervisor<'c> {
     config: &'c Config,
     clock: Clock,
@@ -72,10 +63,14 @@ struct Supervisor<'c> {
     children: Vec<Child>,
     /// Where each worker tells that it serves, until it has.
     ready: Vec<Option<OwnedFd>>,
+    /// Which workers have told so.
+    serves: Vec<bool>,
     /// The memory that the workers count in, to be handed on.
     region: Option<BorrowedFd<'c>>,
     /// Workers of the program before an upgrade, which leave when those of this one serve.
     old: Vec<Pid>,
+    /// Those that have been told to: told twice, a worker leaves at once.
+    leaving: Vec<Pid>,
     stage: Stage,
 }
 
@@ -111,8 +106,10 @@ pub fn run(
         sockets,
         children: (0..workers).map(|_| Child::new()).collect(),
         ready: (0..workers).map(|_| None).collect(),
+        serves: vec![false; workers],
         region,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
+        leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         stage: Stage::Starting,
     };
     loop {
@@ -164,7 +161,10 @@ fn open_sockets(
 }
 
 fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
-    found.ip() == wanted.ip() && (found.port() == wanted.port() || wanted.port() == 0)
+    // On a host without IPv6 the wildcard was replaced by that of IPv4.
+    let is_wildcard = found.ip().is_unspecified() && wanted.ip().is_unspecified();
+    (found.ip() == wanted.ip() || is_wildcard)
+        && (found.port() == wanted.port() || wanted.port() == 0)
 }
 
 impl Supervisor<'_> {
@@ -206,19 +206,14 @@ impl Supervisor<'_> {
                 if let Some(ready) = self.ready.get_mut(place) {
                     *ready = Some(reading);
                 }
+                if let Some(serves) = self.serves.get_mut(place) {
+                    *serves = false;
+                }
                 Ok(None)
             }
             Fork::Child => {
-                // Ends with its parent, however that ends; if it has ended already, nobody will tell.
-                prctl::set_pdeathsig(Signal::SIGTERM)?;
-                if getppid() != parent {
-                    return Err(io::Error::other("the supervisor is gone"));
-                }
-                // Not SIGHUP: a terminal that goes away means the supervisor, and an upgrade is its own.
-                let heard = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD];
-                heard.into_iter().collect::<SigSet>().thread_unblock()?;
                 let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
-                Ok(Some(Birth { listeners, ready: writing, is_replacement }))
+                Ok(Some(Birth { listeners, ready: writing, is_replacement, parent }))
             }
         }
     }
@@ -241,7 +236,7 @@ impl Supervisor<'_> {
             Stage::Starting | Stage::Serving => due.min(),
         };
         let timeout = due_ns.map(|due_ns| {
-            let ns = due_ns.saturating_sub(now_ns).cast_signed();
+            let ns = i64::try_from(due_ns.saturating_sub(now_ns)).unwrap_or(i64::MAX);
             Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
         });
         let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
@@ -254,17 +249,20 @@ impl Supervisor<'_> {
 
     /// Takes in which workers serve by now.
     fn hear_workers(&mut self) {
-        for ready in &mut self.ready {
-            let outcome = ready.as_ref().map(|pipe| rustix::io::read(pipe, &mut [0; 1]));
-            // A byte: it serves. The end of the stream: it has died, which is told by a signal as well.
-            if matches!(outcome, Some(Ok(_))) {
-                *ready = None;
-            }
+        for (ready, serves) in self.ready.iter_mut().zip(&mut self.serves) {
+            let Some(Ok(count)) = ready.as_ref().map(|pipe| rustix::io::read(pipe, &mut [0; 1]))
+            else {
+                continue;
+            };
+            // A byte: it serves. The end of the stream: it has died without, which a signal tells as well.
+            *serves = count > 0;
+            *ready = None;
         }
         let all_alive = self.children.iter().all(|child| child.pid().is_some());
-        if self.stage == Stage::Starting && all_alive && self.ready.iter().all(Option::is_none) {
+        if self.stage == Stage::Starting && all_alive && self.serves.iter().all(|serves| *serves) {
             self.stage = Stage::Serving;
             tell(&self.old, Signal::SIGTERM);
+            self.leaving.append(&mut self.old);
             for socket in self.sockets.iter().step_by(self.children.len()) {
                 if let Ok(address) = socket.local_addr() {
                     info!("{} workers, listening on {address}", self.children.len());
@@ -283,8 +281,9 @@ impl Supervisor<'_> {
                 Ok(_) => continue,
                 Err(error) => return warn!("cannot ask for dead workers: {error}"),
             };
-            if let Some(place) = self.old.iter().position(|old| *old == pid) {
-                self.old.swap_remove(place);
+            if self.old.contains(&pid) || self.leaving.contains(&pid) {
+                self.old.retain(|old| *old != pid);
+                self.leaving.retain(|leaving| *leaving != pid);
                 info!("process {pid} of the version before {how}");
                 continue;
             }
@@ -307,8 +306,10 @@ impl Supervisor<'_> {
 
     /// Passes on that it is time to end; the second time workers leave at once.
     fn stop(&mut self) {
+        let mut whom = self.alive();
         if self.stage == Stage::Starting || self.stage == Stage::Serving {
             info!("told to stop: so are the workers");
+            whom = self.untold();
             let longest_ns = self.config.drain.longest_ns();
             let until_ns =
                 self.clock.now_ns().saturating_add(longest_ns).saturating_add(PATIENCE_NS);
@@ -319,7 +320,7 @@ impl Supervisor<'_> {
                 }
             }
         }
-        tell(&self.alive(), Signal::SIGTERM);
+        tell(&whom, Signal::SIGTERM);
     }
 
     /// Ends workers that should have left long ago.
@@ -343,7 +344,8 @@ impl Supervisor<'_> {
         let error = match upgrade::try_out(&self.config.invocation) {
             Ok(()) => {
                 let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
-                upgrade::execute(&self.config.invocation, &sockets, &self.alive(), self.region)
+                let workers = (&self.untold()[..], &self.leaving[..]);
+                upgrade::execute(&self.config.invocation, &sockets, workers, self.region)
             }
             Err(error) => error,
         };
@@ -352,6 +354,11 @@ impl Supervisor<'_> {
 
     /// The processes of all workers, those of the version before included.
     fn alive(&self) -> Vec<Pid> {
+        self.untold().into_iter().chain(self.leaving.iter().copied()).collect()
+    }
+
+    /// Those that have not been told to leave.
+    fn untold(&self) -> Vec<Pid> {
         self.children.iter().filter_map(Child::pid).chain(self.old.iter().copied()).collect()
     }
 

@@ -53,7 +53,7 @@ pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
 pub(super) fn execute(
     invocation: &Invocation,
     sockets: &[BorrowedFd<'_>],
-    workers: &[Pid],
+    (workers, leaving): (&[Pid], &[Pid]),
     region: Option<BorrowedFd<'_>>,
 ) -> io::Error {
     let numbers = (hand_on(sockets), hand_on(region.as_slice()));
@@ -64,6 +64,7 @@ pub(super) fn execute(
         .args(&invocation.arguments)
         .env(config::INHERITED_SOCKETS, sockets)
         .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
+        .env(config::INHERITED_LEAVING, joined(leaving.iter().map(|pid| pid.as_raw())))
         .env(config::INHERITED_REGION, region)
         .exec()
 }
