@@ -58,6 +58,17 @@ pub enum Queue {
     Left,
 }
 
+impl Queue {
+    /// Whether somebody may be waiting whom it is of use to try to accept now.
+    pub const fn is_worth_a_try(self, now_ns: u64) -> bool {
+        match self {
+            Self::Empty | Self::Left => false,
+            Self::Waiting | Self::Shut => true,
+            Self::Resting { until_ns } => until_ns <= now_ns,
+        }
+    }
+}
+
 impl Doors {
     /// The doors that these groups begin with, and all that they open later.
     pub fn new(registry: &Registry, groups: Vec<Group>) -> io::Result<Self> {

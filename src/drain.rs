@@ -53,11 +53,18 @@ enum Stage {
     Left,
 }
 
+/// What it means to be told to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Let readiness fail, and take the steps when their time comes.
+    First,
+    /// Leave at once.
+    Again,
+}
+
 /// What the loop has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Let readiness fail.
-    Announce,
     /// Accept who waits, then nobody any more, and let every answer be a last one.
     StopAccepting,
     /// Close connections on which nothing is under way.
@@ -73,13 +80,13 @@ impl Drain {
     }
 
     /// Takes in that the worker was told to leave; the second time it leaves at once.
-    pub const fn tell(&mut self, now_ns: u64) -> Step {
+    pub const fn tell(&mut self, now_ns: u64) -> Told {
         if matches!(self.stage, Stage::Serving) {
             self.stage = Stage::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
-            return Step::Announce;
+            return Told::First;
         }
         self.stage = Stage::Left;
-        Step::Leave
+        Told::Again
     }
 
     /// The step whose time has come. To be asked until there is none.
@@ -142,7 +149,7 @@ mod tests {
     fn the_steps_come_in_order_and_in_time() {
         let mut drain = Drain::new(TIMES);
         assert_eq!((drain.next_deadline_ns(), steps(&mut drain, 1_000)), (None, vec![]));
-        assert_eq!(drain.tell(1_000), Step::Announce);
+        assert_eq!(drain.tell(1_000), Told::First);
         assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_010), false));
         assert_eq!(steps(&mut drain, 1_009), []);
         assert_eq!(steps(&mut drain, 1_010), [Step::StopAccepting]);
@@ -166,7 +173,7 @@ mod tests {
             let mut drain = Drain::new(TIMES);
             drain.tell(1_000);
             steps(&mut drain, at_ns);
-            assert_eq!(drain.tell(at_ns), Step::Leave);
+            assert_eq!(drain.tell(at_ns), Told::Again);
             assert_eq!(drain.next_deadline_ns(), None);
         }
     }

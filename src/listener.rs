@@ -137,7 +137,7 @@ pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Un
 }
 
 /// Whether a socket bound to this address is what [`listen`] opens for that one.
-fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
+pub fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
     let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
     let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     bound == address || (is_wildcard && bound == fallback)

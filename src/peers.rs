@@ -74,9 +74,9 @@ impl Peers {
         self.slab.get(key).map(|peer| PeerId { key, generation: peer.generation() })
     }
 
-    /// Whether that very peer is still there.
-    pub fn contains(&self, id: PeerId) -> bool {
-        self.id_of(id.key) == Some(id)
+    /// That very peer, if it is still there.
+    pub fn get_same_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slab.get_mut(id.key).filter(|peer| peer.generation() == id.generation)
     }
 
     /// Lets a peer go, and its deadline with it.

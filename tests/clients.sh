@@ -2,20 +2,7 @@
 # The built server and the clients that people have: curl, wrk, hey, Python's, and the bytes of browsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-files=$(mktemp -d)
-: >"$files/log" # which is read before the server may have opened it
-bin/fibsrv --listen 127.0.0.1:0 >"$files/log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -rf "$files"' EXIT
-
-for _ in $(seq 200); do
-    address=$(sed -n 's/.*listening on //p' "$files/log")
-    [ -n "$address" ] && break
-    kill -0 "$server"
-    sleep 0.05
-done
-url="http://$address"
+source tests/served.sh
 
 # check WHAT SEEN EXPECTED
 check() { [ "$2" = "$3" ] || { echo "clients: $1: '$2', not '$3'" >&2; exit 1; }; }

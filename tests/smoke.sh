@@ -2,19 +2,7 @@
 # The built server as its users meet it: curl, promtool, wrk, and a look at what it costs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-log=$(mktemp)
-bin/fibsrv --listen 127.0.0.1:0 >"$log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
-
-for _ in $(seq 200); do
-    address=$(sed -n 's/.*listening on //p' "$log")
-    [ -n "$address" ] && break
-    kill -0 "$server"
-    sleep 0.05
-done
-url="http://$address"
+source tests/served.sh
 
 fail() { echo "smoke: $*" >&2; exit 1; }
 

@@ -98,8 +98,7 @@ impl App {
             (Route::Unknown, _) => (Status::NotFound, Fields::Text, Body::Bytes(NOT_FOUND)),
             (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), Body::Bytes(b"")),
             (Route::Metrics, Method::Get | Method::Head) => {
-                self.tally.count_request(request);
-                self.tally.count_answer(Handler::Metrics, Some(request.method), Status::Ok);
+                self.tally.count(request, Handler::Metrics, Status::Ok);
                 return Answer::Scrape(Format::negotiate(fields::values(head, "accept")));
             }
             (Route::Healthz, Method::Get | Method::Head) => {
@@ -113,8 +112,7 @@ impl App {
             },
             _ => (Status::MethodNotAllowed, Fields::Allow(ALLOWED), Body::Bytes(NOT_ALLOWED)),
         };
-        self.tally.count_request(request);
-        self.tally.count_answer(handler_of(route), Some(request.method), status);
+        self.tally.count(request, handler_of(route), status);
         Answer::Ready(Response { status, fields, body })
     }
 
@@ -128,9 +126,8 @@ impl App {
 
     /// Answers a request that had to wait for F(n): with it, or with 503 if it could not be computed.
     pub fn answer_computed(&mut self, request: &Request, n: u64) -> Response<'_> {
-        let (status, fields, body) = self.numbers.kept(n);
-        self.tally.count_request(request);
-        self.tally.count_answer(Handler::Fibonacci, Some(request.method), status);
+        let (status, fields, body) = self.numbers.beyond.kept(n);
+        self.tally.count(request, Handler::Fibonacci, status);
         Response { status, fields, body }
     }
 
@@ -139,12 +136,12 @@ impl App {
         let computations = &self.tally.counters.computations;
         computations.by_thread.add(1);
         computations.durations.observe(duration_ns, 1);
-        self.numbers.finish(n, computed, computations);
+        self.numbers.beyond.finish(n, computed, computations);
     }
 
     /// Takes in that F(n) will not be computed after all, because nobody waits for it any more.
     pub fn abandon(&mut self, n: u64) {
-        self.numbers.abandon(n, &self.tally.counters.computations);
+        self.numbers.beyond.abandon(n, &self.tally.counters.computations);
     }
 
     /// Takes in what the operating system counts for this process, for whoever is asked for the metrics.

@@ -43,27 +43,24 @@ pub struct Bounds {
 /// Status, fields and content.
 pub(super) type Parts<'a> = (Status, Fields, Body<'a>);
 
-/// The numbers.
+/// The numbers: those of the table, and those beyond it.
 #[derive(Debug)]
 pub(super) struct Numbers {
     table: Table,
-    store: Store,
-    /// Computes what is computed at once.
-    calculator: Calculator,
+    pub(super) beyond: Beyond,
     max_n: u64,
     /// The answer to an n beyond the largest, which names it.
-    beyond: String,
+    too_large: String,
 }
 
 impl Numbers {
     pub(super) fn new(table: Table, bounds: Bounds) -> Self {
-        let beyond = format!("n must be at most {}\n", bounds.max_n);
+        let store = Store::new(bounds.bytes, bounds.under_way);
         Self {
             table,
-            store: Store::new(bounds.bytes, bounds.under_way),
-            calculator: Calculator::default(),
+            beyond: Beyond { store, calculator: Calculator::default() },
             max_n: bounds.max_n,
-            beyond,
+            too_large: format!("n must be at most {}\n", bounds.max_n),
         }
     }
 
@@ -79,7 +76,7 @@ impl Numbers {
             return Ok((Status::BadRequest, Fields::Text, Body::Bytes(NOT_A_NUMBER)));
         };
         if n > self.max_n {
-            let text = Body::Bytes(self.beyond.as_bytes());
+            let text = Body::Bytes(self.too_large.as_bytes());
             return Ok((Status::UnprocessableContent, Fields::Text, text));
         }
         if request.condition == Condition::Some
@@ -87,15 +84,23 @@ impl Numbers {
         {
             return Ok(parts);
         }
-        if self.table.get(n).is_none() {
-            // Cold from here on, compared with the table.
-            return self.answer_beyond_table(n, request.method, counters);
+        match self.table.get(n) {
+            Some(digits) => Ok((Status::Ok, Fields::Number(n), Body::Bytes(digits))),
+            None => self.beyond.answer(n, request.method, counters),
         }
-        let digits = self.table.get(n).unwrap_or_default();
-        Ok((Status::Ok, Fields::Number(n), Body::Bytes(digits)))
     }
+}
 
-    fn answer_beyond_table(
+/// The numbers beyond the table. Cold, compared with it.
+#[derive(Debug)]
+pub(super) struct Beyond {
+    store: Store,
+    /// Computes what is computed at once.
+    calculator: Calculator,
+}
+
+impl Beyond {
+    fn answer(
         &mut self,
         n: u64,
         method: Method,

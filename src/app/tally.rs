@@ -28,11 +28,14 @@ impl Tally {
         Self { counters, batch: Batch::default() }
     }
 
-    pub(super) const fn count_request(&mut self, request: &Request) {
+    /// Counts a request and the status of its answer.
+    pub(super) fn count(&mut self, request: &Request, handler: Handler, status: Status) {
         self.batch.requests += 1;
         self.batch.request_bytes += request.head_bytes as u64 + request.body_bytes;
+        self.count_answer(handler, Some(request.method), status);
     }
 
+    /// Counts an answer, also to what is no request and has no method.
     pub(super) fn count_answer(
         &mut self,
         handler: Handler,

@@ -3,7 +3,7 @@
 use log::{info, warn};
 
 use super::{Queue, Server};
-use crate::drain::Step;
+use crate::drain::{Step, Told};
 
 /// Connections accepted at most when accepting ends. A queue has room for so many; more have come meanwhile.
 const LAST_ACCEPTS_MAX: u32 = 4096;
@@ -12,13 +12,11 @@ impl Server {
     /// Takes in that the process was told to end.
     pub(super) fn told_to_leave(&mut self) {
         match self.drain.tell(self.service.clock.now_ns()) {
-            Step::Announce => {
+            Told::First => {
                 info!("told to stop: finishing {} connections", self.peers.len());
                 self.service.app.set_unready();
             }
-            Step::StopAccepting | Step::CloseIdle | Step::Leave => {
-                info!("told again: leaving at once");
-            }
+            Told::Again => info!("told again: leaving at once"),
         }
     }
 
@@ -27,7 +25,6 @@ impl Server {
         let now_ns = self.service.clock.now_ns();
         while let Some(step) = self.drain.step(now_ns) {
             match step {
-                Step::Announce => {}
                 Step::StopAccepting => self.stop_accepting(),
                 Step::CloseIdle => self.close_idle(),
                 Step::Leave => warn!("out of time: {} connections are cut off", self.peers.len()),

@@ -154,22 +154,24 @@ impl Server {
     fn give_turn(&mut self, key: usize) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let turn = peer.turn(&mut self.service);
-        if let Some(n) = peer.take_wanted() {
+        let wanted = peer.take_wanted();
+        self.go_on(key, turn, wanted);
+    }
+
+    /// Does what a peer's turn has come to.
+    fn go_on(&mut self, key: usize, turn: Turn, wanted: Option<u64>) {
+        if let Some(n) = wanted {
             self.ask(key, n);
         }
         match turn {
             Turn::Blocked => self.peers.set_deadline(key, self.service.clock.now_ns()),
             Turn::Yielded => {
                 self.peers.set_deadline(key, self.service.clock.now_ns());
-                self.come_back_to(key);
+                self.service.app.counters().turns_yielded.add(1);
+                self.again.push(key);
             }
             Turn::Over => self.dismiss(key),
         }
-    }
-
-    fn come_back_to(&mut self, key: usize) {
-        self.service.app.counters().turns_yielded.add(1);
-        self.again.push(key);
     }
 
     fn dismiss(&mut self, key: usize) {
@@ -217,11 +219,7 @@ impl Server {
 
     /// Lets a peer that has waited for a number go on in its next turn; says whether it is still there.
     fn settle(&mut self, id: PeerId) -> bool {
-        let is_there = self.peers.contains(id);
-        if let (true, Some(peer)) = (is_there, self.peers.get_mut(id.key)) {
-            peer.settle();
-        }
-        is_there
+        self.peers.get_same_mut(id).map(Peer::settle).is_some()
     }
 
     /// Lets those peers know whose time is up.
@@ -277,17 +275,12 @@ impl Server {
     /// Accepts once, if that may succeed; says whether it may be tried again.
     fn accept_from(&mut self, index: usize) -> bool {
         let now_ns = self.service.clock.now_ns();
+        if !self.doors.get_mut(index).is_some_and(|door| door.queue.is_worth_a_try(now_ns)) {
+            return false;
+        }
         let has_room = self.next_room_ns(now_ns) == Some(now_ns);
         let most = self.connections_max();
         let Some(door) = self.doors.get_mut(index) else { return false };
-        let may_have_more = match door.queue {
-            Queue::Empty | Queue::Left => false,
-            Queue::Waiting | Queue::Shut => true,
-            Queue::Resting { until_ns } => until_ns <= now_ns,
-        };
-        if !may_have_more {
-            return false;
-        }
         let pauses = &self.service.app.counters().accept_pauses;
         if !has_room {
             if std::mem::replace(&mut door.queue, Queue::Shut) != Queue::Shut {
@@ -331,17 +324,7 @@ impl Server {
             return;
         }
         let key = self.peers.insert(peer);
-        if let Some(n) = wanted {
-            self.ask(key, n);
-        }
-        if turn == Turn::Over {
-            // Gone already: whatever was set aside for its number is given back.
-            return self.dismiss(key);
-        }
-        self.peers.set_deadline(key, self.service.clock.now_ns());
-        if turn == Turn::Yielded {
-            self.come_back_to(key);
-        }
+        self.go_on(key, turn, wanted);
         if let Err(error) = self.register(key) {
             error!("cannot watch a connection: {error}");
             self.dismiss(key);

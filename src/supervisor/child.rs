@@ -1,5 +1,7 @@
 //! When a worker is to be started again: at once, unless it keeps dying.
 
+use std::os::fd::OwnedFd;
+
 use nix::unistd::Pid;
 
 /// A worker that lived shorter than this has died early.
@@ -15,9 +17,21 @@ const PAUSE_NS_MAX: u64 = 10_000_000_000;
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) state: State,
+    pub(super) service: Service,
     early_deaths: u32,
     /// How many workers had this place before.
     pub(super) deaths: u32,
+}
+
+/// Whether a worker serves.
+#[derive(Debug)]
+pub(super) enum Service {
+    /// Not, as far as is known.
+    None,
+    /// Not yet: it will tell here.
+    Awaited(OwnedFd),
+    /// It has told so.
+    Begun,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +46,7 @@ pub(super) enum State {
 
 impl Child {
     pub(super) const fn new() -> Self {
-        Self { state: State::Due { at_ns: 0 }, early_deaths: 0, deaths: 0 }
+        Self { state: State::Due { at_ns: 0 }, service: Service::None, early_deaths: 0, deaths: 0 }
     }
 
     /// The process that has this place.
@@ -41,6 +55,19 @@ impl Child {
             State::Alive { pid, .. } => Some(pid),
             State::Due { .. } | State::Gone => None,
         }
+    }
+
+    /// Where it tells that it serves, until it has.
+    pub(super) const fn awaited(&self) -> Option<&OwnedFd> {
+        match &self.service {
+            Service::Awaited(pipe) => Some(pipe),
+            Service::None | Service::Begun => None,
+        }
+    }
+
+    /// Whether it serves.
+    pub(super) const fn serves(&self) -> bool {
+        matches!(self.service, Service::Begun)
     }
 
     /// Takes in that it was started.
@@ -54,6 +81,7 @@ impl Child {
             State::Alive { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
             State::Due { .. } | State::Gone => true,
         };
+        self.service = Service::None;
         self.deaths += 1;
         self.early_deaths = if is_early { self.early_deaths.saturating_add(1) } else { 0 };
         let pause_ns = match self.early_deaths.checked_sub(EARLY_DEATHS_FREE + 1) {

@@ -13,7 +13,7 @@ use std::{
     error::Error,
     io,
     net::SocketAddr,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use log::{error, info, warn};
@@ -35,12 +35,12 @@ use rustix::{
 use crate::{
     clock::Clock,
     config::{Config, Inherited},
-    listener::{adopt, listen},
+    listener::{adopt, listen, stands_for},
     sys::{self, Fork},
 };
 pub use birth::Birth;
 
-use child::{Child, State};
+use child::{Child, Service, State};
 
 /// How much longer than its workers may take to leave the supervisor waits before it ends them.
 const PATIENCE_NS: u64 = 5_000_000_000;
@@ -61,10 +61,6 @@ struct Supervisor<'c> {
     /// The sockets of all workers: those of an address follow each other.
     sockets: Vec<TcpListener>,
     children: Vec<Child>,
-    /// Where each worker tells that it serves, until it has.
-    ready: Vec<Option<OwnedFd>>,
-    /// Which workers have told so.
-    serves: Vec<bool>,
     /// The memory that the workers count in, to be handed on.
     region: Option<BorrowedFd<'c>>,
     /// Workers of the program before an upgrade, which leave when those of this one serve.
@@ -105,8 +101,6 @@ pub fn run(
         signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
         sockets,
         children: (0..workers).map(|_| Child::new()).collect(),
-        ready: (0..workers).map(|_| None).collect(),
-        serves: vec![false; workers],
         region,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
@@ -161,10 +155,8 @@ fn open_sockets(
 }
 
 fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
-    // On a host without IPv6 the wildcard was replaced by that of IPv4.
-    let is_wildcard = found.ip().is_unspecified() && wanted.ip().is_unspecified();
-    (found.ip() == wanted.ip() || is_wildcard)
-        && (found.port() == wanted.port() || wanted.port() == 0)
+    let port = if wanted.port() == 0 { found.port() } else { wanted.port() };
+    stands_for(found, SocketAddr::new(wanted.ip(), port))
 }
 
 impl Supervisor<'_> {
@@ -201,13 +193,8 @@ impl Supervisor<'_> {
                 let now_ns = self.clock.now_ns();
                 if let Some(child) = self.children.get_mut(place) {
                     child.born(pid, now_ns);
+                    child.service = Service::Awaited(reading);
                     info!("worker {place} is process {pid}");
-                }
-                if let Some(ready) = self.ready.get_mut(place) {
-                    *ready = Some(reading);
-                }
-                if let Some(serves) = self.serves.get_mut(place) {
-                    *serves = false;
                 }
                 Ok(None)
             }
@@ -218,7 +205,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Duplicates of the sockets that a worker accepts from: every so-manieth.
+    /// Duplicates of the sockets that a worker accepts from: one of each address, if there are as many sockets as
+    /// workers.
     fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
         let sockets = self.sockets.iter().skip(place).step_by(self.children.len());
         sockets.map(|socket| adopt(socket.as_fd().try_clone_to_owned()?)).collect()
@@ -240,7 +228,8 @@ impl Supervisor<'_> {
             Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
         });
         let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        files.extend(self.ready.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)));
+        let awaited = self.children.iter().filter_map(Child::awaited);
+        files.extend(awaited.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         match poll(&mut files, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -249,17 +238,16 @@ impl Supervisor<'_> {
 
     /// Takes in which workers serve by now.
     fn hear_workers(&mut self) {
-        for (ready, serves) in self.ready.iter_mut().zip(&mut self.serves) {
-            let Some(Ok(count)) = ready.as_ref().map(|pipe| rustix::io::read(pipe, &mut [0; 1]))
-            else {
-                continue;
-            };
-            // A byte: it serves. The end of the stream: it has died without, which a signal tells as well.
-            *serves = count > 0;
-            *ready = None;
+        for child in &mut self.children {
+            let Some(pipe) = child.awaited() else { continue };
+            match rustix::io::read(pipe, &mut [0; 1]) {
+                Ok(1..) => child.service = Service::Begun,
+                // It has died without, which a signal tells as well.
+                Ok(0) => child.service = Service::None,
+                Err(_) => {} // nothing yet
+            }
         }
-        let all_alive = self.children.iter().all(|child| child.pid().is_some());
-        if self.stage == Stage::Starting && all_alive && self.serves.iter().all(|serves| *serves) {
+        if self.stage == Stage::Starting && self.children.iter().all(Child::serves) {
             self.stage = Stage::Serving;
             tell(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);

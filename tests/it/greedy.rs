@@ -3,12 +3,12 @@
 use std::thread;
 
 use crate::{
-    support::{Client, Server, eventually, request},
+    support::{ANSWERED, Client, Server, counted, eventually, request},
     watch::Watch,
 };
 
 /// Requests of one connection answered in a turn: the default of `--max-pipelined`.
-const PIPELINED: u64 = 32;
+const PIPELINED: u32 = 32;
 
 const CROWD: usize = 50;
 
@@ -87,7 +87,7 @@ fn answers_that_nobody_reads_do_not_stay_in_the_kernel() {
 #[test]
 fn deep_pipelines_have_a_turn_each_before_a_single_request_is_answered() {
     const DEPTH: usize = 1000;
-    const TURNS_MAX: u64 = 4;
+    const TURNS_MAX: u32 = 4;
     let server = Server::start(&[]);
     let mut greedy: Vec<_> = (0..5).map(|_| server.connect()).collect();
     let mut honest = server.connect();
@@ -103,9 +103,9 @@ fn deep_pipelines_have_a_turn_each_before_a_single_request_is_answered() {
     let mut newcomer = server.connect();
     newcomer.send(request("GET", "/metrics").as_bytes());
     server.signal("CONT");
-    let most = greedy.len() as u64 * PIPELINED * TURNS_MAX;
+    let most = f64::from(u32::try_from(greedy.len()).unwrap() * PIPELINED * TURNS_MAX);
     for client in [&mut honest, &mut newcomer] {
-        let before_it = answered(&client.reply().body);
+        let before_it = counted(&client.reply().body)[ANSWERED];
         assert!(before_it <= most, "{before_it} answers to others came first, more than {most}");
     }
     for client in &mut greedy {
@@ -113,10 +113,4 @@ fn deep_pipelines_have_a_turn_each_before_a_single_request_is_answered() {
             assert_eq!(client.reply().body, "1");
         }
     }
-}
-
-/// How many numbers had been asked for at the time of this scrape.
-fn answered(metrics: &str) -> u64 {
-    let name = r#"fibsrv_requests_total{handler="fibonacci",method="GET",code="200"} "#;
-    metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
 }

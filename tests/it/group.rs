@@ -18,7 +18,7 @@ use rustix::{
     process::{Pid, WaitOptions, waitpid},
 };
 
-use crate::support::{Client, PATIENCE, Server, eventually, request};
+use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, request};
 
 /// So many processes on one port.
 fn together(count: usize) -> Vec<Server> {
@@ -301,14 +301,6 @@ fn a_rolling_restart_loses_no_new_connection() {
     assert!(listeners(address) <= 3);
 }
 
-/// What a server tells of the numbers that all have answered.
-fn answered(server: &Server) -> f64 {
-    const KEY: &str = "fibsrv_requests_total{handler=\"fibonacci\",method=\"GET\",code=\"200\"} ";
-    let text = server.get("/metrics").body;
-    let line = text.lines().find_map(|line| line.strip_prefix(KEY)).expect("such a metric");
-    line.parse().expect("a number")
-}
-
 #[test]
 fn whichever_process_is_scraped_tells_the_sum() {
     let first = Server::start(&[]);
@@ -324,17 +316,21 @@ fn whichever_process_is_scraped_tells_the_sum() {
     };
     let total = load(&first);
     for _ in 0..20 {
-        assert_eq!(answered(&first), total, "whoever answers");
+        assert_eq!(first.counted()[ANSWERED], total, "whoever answers");
     }
     drop(others.pop()); // by SIGKILL
     let total = load(&first);
     for _ in 0..10 {
-        assert_eq!(answered(&first), total, "what the dead one has counted is still there");
+        assert_eq!(
+            first.counted()[ANSWERED],
+            total,
+            "what the dead one has counted is still there"
+        );
     }
     others.push(Server::start_on(&address, &[]));
     drop(first);
     let total = load(&others[0]);
     for _ in 0..10 {
-        assert_eq!(answered(&others[0]), total, "and it outlives whoever was first");
+        assert_eq!(others[0].counted()[ANSWERED], total, "and it outlives whoever was first");
     }
 }

@@ -1,7 +1,6 @@
 //! Numbers beyond the table: exact, computed once, bounded, and in nobody's way.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     time::Duration,
@@ -21,17 +20,11 @@ fn target(n: u64) -> String {
     format!("/api/fibonacci/{n}")
 }
 
-/// What a server has counted, by name and labels.
-fn counted(server: &Server) -> BTreeMap<String, f64> {
-    let text = server.get("/metrics").body;
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let pairs = samples.filter_map(|line| line.rsplit_once(' '));
-    pairs.map(|(key, value)| (key.to_owned(), value.parse().unwrap())).collect()
-}
-
 /// Waits until so many numbers are being computed or wait for it.
 fn await_queue(server: &Server, length: f64) {
-    eventually("the queue is so long", || counted(server)["fibsrv_compute_queue_length"] == length);
+    eventually("the queue is so long", || {
+        server.counted()["fibsrv_compute_queue_length"] == length
+    });
 }
 
 #[test]
@@ -91,7 +84,7 @@ fn what_many_ask_for_is_computed_once_and_then_kept() {
         assert!(client.reply().body == expected);
     }
     assert!(server.get(&target(3_000_000)).body == expected);
-    let counted = counted(&server);
+    let counted = server.counted();
     for (key, expected) in [
         ("fibsrv_computations_total{place=\"thread\"}", 1.0),
         ("fibsrv_computation_duration_seconds_count", 1.0),
@@ -116,7 +109,7 @@ fn head_and_conditions_need_no_digits() {
         b"GET /api/fibonacci/9999999 HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"9999999\"\r\n\r\n",
     );
     assert_eq!(client.reply().status, 304);
-    let counted = counted(&server);
+    let counted = server.counted();
     assert_eq!(counted["fibsrv_computations_total{place=\"thread\"}"], 0.0);
     assert_eq!(counted["fibsrv_compute_queue_length"], 0.0);
 }
@@ -134,7 +127,7 @@ fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
     assert_eq!(second.get(&target(20)).body, "6765", "the connection stays");
     assert_eq!(first.reply().body.len(), 2_089_877);
     assert_eq!(second.get(&target(9_999_999)).status, 200, "later there is room");
-    assert_eq!(counted(&server)["fibsrv_computations_refused_total{reason=\"queue\"}"], 1.0);
+    assert_eq!(server.counted()["fibsrv_computations_refused_total{reason=\"queue\"}"], 1.0);
 }
 
 #[test]
@@ -148,7 +141,7 @@ fn numbers_being_sent_have_a_bound_in_bytes() {
     assert_eq!(other.get(&target(3_000_000)).status, 503, "the first is still being sent");
     assert_eq!(deaf.reply().body.len(), 626_963);
     assert_eq!(other.get(&target(3_000_000)).status, 200);
-    let counted = counted(&server);
+    let counted = server.counted();
     assert_eq!(counted["fibsrv_computations_refused_total{reason=\"memory\"}"], 1.0);
     assert!(counted["fibsrv_cache_bytes"] <= 700_000.0);
 }
@@ -170,7 +163,7 @@ fn whoever_leaves_is_forgotten() {
         assert_eq!(client.reply().status, 200);
     }
     await_queue(&server, 0.0);
-    assert_eq!(counted(&server)["fibsrv_computations_total{place=\"thread\"}"], f64::from(AHEAD));
+    assert_eq!(server.counted()["fibsrv_computations_total{place=\"thread\"}"], f64::from(AHEAD));
 }
 
 #[test]

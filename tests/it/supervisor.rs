@@ -1,19 +1,14 @@
 //! Several workers under a supervisor: replaced when they die, told to stop together, upgraded in place.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf};
 
-use crate::support::{Server, eventually, request};
+use crate::support::{ANSWERED, Server, eventually, request, signal};
 
 /// The processes of the workers of a supervisor.
 fn workers(server: &Server) -> Vec<u32> {
     let id = server.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -67,24 +62,15 @@ fn workers_end_when_their_supervisor_vanishes() {
     eventually("the workers have ended", || !workers.iter().any(|worker| is_alive(*worker)));
 }
 
-/// The value of a metric without labels, or with these.
-fn metric(server: &Server, key: &str) -> f64 {
-    let text = server.get("/metrics").body;
-    let line =
-        text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key}"));
-    line.trim().parse().unwrap()
-}
-
 #[test]
 fn whichever_worker_is_scraped_tells_the_sum() {
-    const KEY: &str = "fibsrv_requests_total{handler=\"fibonacci\",method=\"GET\",code=\"200\"} ";
     let server = Server::start(&["--workers", "3"]);
     check(&server, 100);
     for _ in 0..20 {
-        assert_eq!(metric(&server, KEY), 100.0, "exact, whoever answers");
+        assert_eq!(server.counted()[ANSWERED], 100.0, "exact, whoever answers");
     }
-    assert_eq!(metric(&server, "fibsrv_workers "), 3.0);
-    assert_eq!(metric(&server, "fibsrv_metrics_shared "), 1.0);
+    assert_eq!(server.counted()["fibsrv_workers"], 3.0);
+    assert_eq!(server.counted()["fibsrv_metrics_shared"], 1.0);
     // A worker that dies takes none of it along.
     let dies = workers(&server)[0];
     signal(dies, "KILL");
@@ -93,10 +79,10 @@ fn whichever_worker_is_scraped_tells_the_sum() {
     });
     check(&server, 20);
     for _ in 0..20 {
-        assert_eq!(metric(&server, KEY), 120.0);
+        assert_eq!(server.counted()[ANSWERED], 120.0);
     }
-    assert_eq!(metric(&server, "fibsrv_worker_restarts_total "), 1.0);
-    eventually("three workers count", || metric(&server, "fibsrv_workers ") == 3.0);
+    assert_eq!(server.counted()["fibsrv_worker_restarts_total"], 1.0);
+    eventually("three workers count", || server.counted()["fibsrv_workers"] == 3.0);
 }
 
 /// A copy of the program, which can be replaced while it runs.
@@ -147,7 +133,7 @@ fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
             let now = workers(&server);
             now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
         });
-        let accepted = metric(&server, "fibsrv_connections_accepted_total ");
+        let accepted = server.counted()["fibsrv_connections_accepted_total"];
         assert!(accepted > 20.0, "counts go on: {accepted}");
     }
     server.signal("TERM");

@@ -1,6 +1,7 @@
 //! A server under test and a small HTTP client.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     path::Path,
@@ -94,11 +95,12 @@ impl Server {
 
     /// Sends a signal by name, as in `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.id().to_string()])
-            .status()
-            .expect("kill is there");
-        assert!(status.success());
+        signal(self.id(), name);
+    }
+
+    /// What it has counted, by name and labels as they stand in its metrics.
+    pub(crate) fn counted(&self) -> BTreeMap<String, f64> {
+        counted(&self.get("/metrics").body)
     }
 
     /// The reading end of the pipe that the server logs to. Whoever takes it reads it, or does not.
@@ -149,6 +151,23 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The samples of a scrape.
+pub(crate) fn counted(metrics: &str) -> BTreeMap<String, f64> {
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    let pairs = samples.filter_map(|line| line.rsplit_once(' '));
+    pairs.map(|(key, value)| (key.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+/// Which of them says how many numbers were asked for.
+pub(crate) const ANSWERED: &str =
+    r#"fibsrv_requests_total{handler="fibonacci",method="GET",code="200"}"#;
+
+/// Sends a signal by name to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(status.expect("kill is there").success());
 }
 
 /// The server's executable, without anything from the environment of the test.

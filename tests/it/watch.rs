@@ -68,10 +68,8 @@ impl Server {
     }
 
     /// Connections as the server counts them, that of the question included.
-    pub(crate) fn connections(&self) -> u64 {
-        let metrics = self.get("/metrics").body;
-        let count = metrics.lines().find_map(|line| line.strip_prefix("fibsrv_connections "));
-        count.unwrap().parse().unwrap()
+    pub(crate) fn connections(&self) -> f64 {
+        self.counted()["fibsrv_connections"]
     }
 }
 
@@ -87,7 +85,7 @@ pub(crate) struct Watch<'server> {
 impl<'server> Watch<'server> {
     /// To be called before the attack.
     pub(crate) fn start(server: &'server Server) -> Self {
-        eventually("nobody is left from before", || server.connections() == 1);
+        eventually("nobody is left from before", || server.connections() == 1.0);
         let honest = Honest::start(server);
         // It has its connection now, and the server has had its first requests.
         honest.is_answered(2);
@@ -115,7 +113,7 @@ impl<'server> Watch<'server> {
         eventually("as many open files as before", || self.attackers() == 0);
         let Self { server, resident_bytes, honest, .. } = self;
         honest.stop();
-        eventually("no connection but the one that asks", || server.connections() == 1);
+        eventually("no connection but the one that asks", || server.connections() == 1.0);
         eventually("nothing is left in the kernel", || server.orphans() == 0);
         let growth = server.resident_bytes().saturating_sub(resident_bytes);
         assert!(growth <= RESIDENT_GROWTH_MAX, "{growth} bytes more than before");
