@@ -117,7 +117,8 @@ impl Drop for Program {
 #[test]
 fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
     let program = Program::new("upgrade");
-    let mut server = Server::start_program(&program.0, &["--workers", "2"]);
+    let flags = ["--workers", "2", "--drain-grace", "20s"]; // for us to ask again, however slow we are
+    let mut server = Server::start_program(&program.0, &flags);
     let mut kept = server.connect();
     for _ in 0..3 {
         let before = workers(&server);
@@ -136,8 +137,8 @@ fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
         let accepted = server.counted()["fibsrv_connections_accepted_total"];
         assert!(accepted > 20.0, "counts go on: {accepted}");
     }
-    server.signal("TERM");
     drop(kept);
+    server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// Far more than anything here takes; a test that waits so long has failed.
@@ -127,6 +128,18 @@ impl Server {
         }
     }
 
+    /// What it has logged and nobody has read, without waiting for more.
+    fn rest_of_log(&mut self) -> String {
+        let Some(stdout) = &mut self.stdout else { return "(read elsewhere)".to_owned() };
+        fcntl_setfl(stdout.get_ref(), OFlags::NONBLOCK).expect("a pipe");
+        let mut log = Vec::new();
+        match stdout.read_to_end(&mut log) {
+            Ok(_) => {}
+            Err(error) => log.extend(format!("({error})").bytes()), // a worker may live on
+        }
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
@@ -146,10 +159,16 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(clippy::print_stderr, reason = "the test shows it when it has failed")]
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         // It may have ended by itself, which is what a test may have wanted.
         drop(self.child.kill());
         drop(self.child.wait());
+        if thread::panicking() {
+            eprintln!("the server at {} had ended: {ended:?}; its log goes on:", self.address);
+            eprintln!("{}", self.rest_of_log());
+        }
     }
 }
 
