@@ -1,13 +1,13 @@
 //! One worker, from its configuration to its end: makes the parts and runs the loop.
 
-use std::{error::Error, fs::File, io::Write as _};
+use std::{error::Error, net::SocketAddr};
 
 use log::{info, warn};
 
 use crate::{
     app::App,
     clock::Clock,
-    config::Config,
+    config::{Config, OpenedBy},
     conn::Buffers,
     descriptors::Room,
     drain::Drain,
@@ -18,12 +18,14 @@ use crate::{
         Build, Counters,
         shared::{Region, RegionError},
     },
+    overseer::Overseer,
     peer::{READ_BYTES, Service},
     peers::Peers,
     process::Probe,
     server::Server,
     supervisor::{self, Outcome},
     sys,
+    systemd::{self, Notifier},
 };
 
 const BUILD: Build = Build {
@@ -36,12 +38,18 @@ const BUILD: Build = Build {
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
     let (groups, region) = join_groups(config)?;
-    let addresses: Vec<_> = groups.iter().map(Group::address).collect();
+    let mut addresses: Vec<SocketAddr> = groups.iter().map(Group::address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
     let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
-    for address in addresses {
+    for address in &addresses {
         info!("listening on {address}");
     }
+    let manager = &config.service_manager;
+    let notifier = Notifier::new(manager.notify.as_deref());
+    let overseer = Overseer::service_manager(notifier, manager.watchdog_ns);
+    server.report_to(overseer, &format!("version {} serves", BUILD.version));
     server.run()?;
     info!("stopped");
     Ok(())
@@ -66,7 +74,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
             if birth.is_replacement {
                 server.count_restart();
             }
-            File::from(birth.ready).write_all(b"!")?;
+            let limit_ns = config.service_manager.watchdog_ns;
+            server.report_to(Overseer::supervisor(birth.ready, limit_ns), "");
             server.run()?;
         }
     }
@@ -102,9 +111,13 @@ fn keep(region: Result<Region, RegionError>) -> Option<Region> {
     region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
 }
 
-/// Joins the group of each address. The memory to count in is that of the others, where there are any.
+/// Joins the group of each address; is a group of one at each socket that was passed. The memory to count in is that of the others, where there are any.
 fn join_groups(config: &Config) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
     let mut region = keep(Region::in_memory());
+    if config.opened_by() == OpenedBy::ServiceManager {
+        let passed = systemd::take(&config.service_manager.sockets, config.write_timeout())?;
+        return Ok((passed.into_iter().map(Group::of_one).collect::<Result<_, _>>()?, region));
+    }
     let mut groups = Vec::new();
     for address in &config.listen {
         let own = region.as_ref().map(|region| region.fd().try_clone_to_owned()).transpose()?;

@@ -7,7 +7,9 @@
 
 mod birth;
 mod child;
+mod shares;
 mod upgrade;
+mod watch;
 
 use std::{
     error::Error,
@@ -34,9 +36,11 @@ use rustix::{
 
 use crate::{
     clock::Clock,
-    config::{Config, Inherited},
+    config::{Config, Inherited, OpenedBy},
     listener::{adopt, listen, stands_for},
+    overseer::Pulse,
     sys::{self, Fork},
+    systemd::{self, News, Notifier},
 };
 pub use birth::Birth;
 
@@ -68,6 +72,9 @@ struct Supervisor<'c> {
     /// Those that have been told to: told twice, a worker leaves at once.
     leaving: Vec<Pid>,
     stage: Stage,
+    notifier: Notifier,
+    /// When workers are looked after, if the service manager asks for that.
+    pulse: Option<Pulse>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +112,8 @@ pub fn run(
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         stage: Stage::Starting,
+        notifier: Notifier::new(config.service_manager.notify.as_deref()),
+        pulse: config.service_manager.watchdog_ns.map(Pulse::for_limit),
     };
     loop {
         supervisor.clock.tick();
@@ -125,10 +134,12 @@ pub fn run(
             }
         }
         supervisor.enforce();
+        supervisor.look_after_workers();
     }
 }
 
-/// One socket for each worker and address, those inherited first. Sockets are never closed, even if there
+/// The sockets that a service manager has passed, if it has. Otherwise one socket for each worker and address,
+/// those inherited first. Sockets are never closed, even if there
 /// are more than workers: somebody may wait in their queues.
 fn open_sockets(
     config: &Config,
@@ -138,6 +149,10 @@ fn open_sockets(
     let mut sockets = Vec::new();
     for descriptor in inherited.map_or(&[][..], |inherited| &inherited.sockets) {
         sockets.push(adopt(sys::adopt(*descriptor)?)?);
+    }
+    if config.opened_by() == OpenedBy::ServiceManager {
+        sockets.extend(systemd::take(&config.service_manager.sockets, config.write_timeout())?);
+        return Ok(sockets);
     }
     for address in &config.listen {
         let is_of =
@@ -205,13 +220,6 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Duplicates of the sockets that a worker accepts from: one of each address, if there are as many sockets as
-    /// workers.
-    fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
-        let sockets = self.sockets.iter().skip(place).step_by(self.children.len());
-        sockets.map(|socket| adopt(socket.as_fd().try_clone_to_owned()?)).collect()
-    }
-
     /// Waits for a signal, for a worker that serves, or for something to be due.
     fn wait(&self) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
@@ -221,7 +229,9 @@ impl Supervisor<'_> {
         });
         let due_ns = match self.stage {
             Stage::Stopping { until_ns } => Some(until_ns),
-            Stage::Starting | Stage::Serving => due.min(),
+            Stage::Starting | Stage::Serving => {
+                due.chain(self.pulse.as_ref().map(Pulse::due_ns)).min()
+            }
         };
         let timeout = due_ns.map(|due_ns| {
             let ns = i64::try_from(due_ns.saturating_sub(now_ns)).unwrap_or(i64::MAX);
@@ -241,7 +251,7 @@ impl Supervisor<'_> {
         for child in &mut self.children {
             let Some(pipe) = child.awaited() else { continue };
             match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => child.service = Service::Begun,
+                Ok(1..) => child.serves_now(),
                 // It has died without, which a signal tells as well.
                 Ok(0) => child.service = Service::None,
                 Err(_) => {} // nothing yet
@@ -251,11 +261,10 @@ impl Supervisor<'_> {
             self.stage = Stage::Serving;
             tell(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);
-            for socket in self.sockets.iter().step_by(self.children.len()) {
-                if let Ok(address) = socket.local_addr() {
-                    info!("{} workers, listening on {address}", self.children.len());
-                }
+            for address in self.addresses().keys() {
+                info!("{} workers, listening on {address}", self.children.len());
             }
+            self.report_ready("");
         }
     }
 
@@ -297,6 +306,7 @@ impl Supervisor<'_> {
         let mut whom = self.alive();
         if self.stage == Stage::Starting || self.stage == Stage::Serving {
             info!("told to stop: so are the workers");
+            self.notifier.tell(News::Stopping("the workers finish their connections"));
             whom = self.untold();
             let longest_ns = self.config.drain.longest_ns();
             let until_ns =
@@ -329,15 +339,23 @@ impl Supervisor<'_> {
         }
         let program = self.config.invocation.program.display();
         info!("told to become the version in {program}");
+        self.notifier.tell(News::Reloading("becoming another version"));
         let error = match upgrade::try_out(&self.config.invocation) {
             Ok(()) => {
                 let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
                 let workers = (&self.untold()[..], &self.leaving[..]);
-                upgrade::execute(&self.config.invocation, &sockets, workers, self.region)
+                upgrade::execute(
+                    &self.config.invocation,
+                    (&sockets, self.config.opened_by()),
+                    workers,
+                    self.region,
+                )
             }
             Err(error) => error,
         };
         error!("{program} does not start, and this version goes on: {error}");
+        // There is no way to tell that it has failed, other than in words.
+        self.report_ready("; the version on disk does not start");
     }
 
     /// The processes of all workers, those of the version before included.

@@ -26,4 +26,5 @@ mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod rude; // clients that send rubbish or do not listen
 mod slow; // clients that take their time
 mod supervisor; // several workers
+mod systemd; // as a service: sockets that were passed, and what is told about how it fares
 mod vanishing; // clients that go away at any moment
