@@ -1,19 +1,27 @@
 //! One worker, from its configuration to its end: makes the parts and runs the loop.
 
-use std::{error::Error, fs::File, io::Write as _};
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+};
 
 use log::{info, warn};
+use mio::net::TcpListener;
 
 use crate::{
     app::App,
     clock::Clock,
-    config::Config,
+    config::{Config, Inherited},
     conn::Buffers,
     descriptors::Room,
     drain::Drain,
     fibonacci::Table,
-    group::Group,
+    group::{Group, Joined},
     http::head::Parser,
+    listener::{ListenError, adopt, may_stand_for, renew},
     metrics::{
         Build, Counters,
         shared::{Region, RegionError},
@@ -35,7 +43,10 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
-    let (groups, region) = join_groups(config)?;
+    let own_region = keep(Region::in_memory());
+    let (groups, region) = join_groups(config, own_region, |address, region| {
+        Group::join(address, config.write_timeout(), region).map(Some)
+    })?;
     let addresses: Vec<_> = groups.iter().map(Group::address).collect();
     let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
@@ -51,18 +62,26 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_last)?;
-    let region = match config.inherited.as_ref().and_then(|inherited| inherited.region) {
-        Some(descriptor) => keep(Region::from_fd(sys::adopt(descriptor)?)),
-        None => keep(Region::in_memory()),
+    let (sockets, region) = match &config.inherited {
+        Some(inherited) => inherit(inherited)?,
+        None => look_around(config, workers)?,
     };
-    match supervisor::run(config, workers, region.as_ref().map(Region::fd))? {
+    match supervisor::run(config, workers, sockets, region.as_ref().map(Region::fd))? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(birth) => {
             birth.leave_home()?;
-            let counters = claim(region.as_ref());
-            // The supervisor holds them for all workers.
-            let groups: Result<_, _> = birth.listeners.into_iter().map(Group::of_one).collect();
-            let mut server = prepare(config, table, groups?, counters)?;
+            let mut listeners = birth.listeners;
+            let (groups, region) = join_groups(config, region, |address, region| {
+                let own = listeners.extract_if(.., |listener| {
+                    listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
+                });
+                let own: Vec<_> = own.collect();
+                // The supervisor holds them for all workers.
+                let port = own.first().and_then(|first| first.local_addr().ok());
+                let port = port.map(|bound| SocketAddr::new(address.ip(), bound.port()));
+                port.map(|address| Group::join_with(address, own, region)).transpose()
+            })?;
+            let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
             if birth.is_replacement {
                 server.count_restart();
             }
@@ -71,6 +90,35 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
         }
     }
     Ok(())
+}
+
+/// The sockets, and the memory to count in, of the program that this one was executed in the place of.
+fn inherit(inherited: &Inherited) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
+    let sockets = inherited.sockets.iter().map(|number| adopt(sys::adopt(*number)?));
+    let region = match inherited.region {
+        Some(number) => keep(Region::from_fd(sys::adopt(number)?)),
+        None => keep(Region::in_memory()),
+    };
+    Ok((sockets.collect::<io::Result<_>>()?, region))
+}
+
+/// What others on the same ports have left or share: listeners for so many workers, and the memory to count in,
+/// which is this process's own if there is nobody.
+fn look_around(
+    config: &Config,
+    workers: usize,
+) -> Result<(Vec<TcpListener>, Option<Region>), ListenError> {
+    let (mut sockets, mut theirs) = (Vec::new(), None);
+    for address in config.listen.iter().filter(|address| address.port() != 0) {
+        let found = Group::look_around(*address)?;
+        for orphan in found.orphans.into_iter().take(workers) {
+            renew(&orphan, config.write_timeout())
+                .map_err(|error| ListenError::new(*address, error))?;
+            sockets.push(orphan);
+        }
+        theirs = theirs.or(found.region);
+    }
+    Ok((sockets, keep(theirs.map_or_else(Region::in_memory, Region::from_fd))))
 }
 
 /// A server that is ready to run.
@@ -103,12 +151,15 @@ fn keep(region: Result<Region, RegionError>) -> Option<Region> {
 }
 
 /// Joins the group of each address. The memory to count in is that of the others, where there are any.
-fn join_groups(config: &Config) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
-    let mut region = keep(Region::in_memory());
+fn join_groups(
+    config: &Config,
+    mut region: Option<Region>,
+    mut join: impl FnMut(SocketAddr, Option<OwnedFd>) -> Result<Option<Joined>, ListenError>,
+) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
     let mut groups = Vec::new();
     for address in &config.listen {
         let own = region.as_ref().map(|region| region.fd().try_clone_to_owned()).transpose()?;
-        let joined = Group::join(*address, config.write_timeout(), own)?;
+        let Some(joined) = join(*address, own)? else { continue };
         if let (Some(theirs), true) = (joined.region, groups.is_empty()) {
             region = keep(Region::from_fd(theirs));
         }

@@ -12,7 +12,6 @@ mod upgrade;
 use std::{
     error::Error,
     io,
-    net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
@@ -34,8 +33,8 @@ use rustix::{
 
 use crate::{
     clock::Clock,
-    config::{Config, Inherited},
-    listener::{adopt, listen, stands_for},
+    config::Config,
+    listener::{ListenError, adopt, listen, may_stand_for},
     sys::{self, Fork},
 };
 pub use birth::Birth;
@@ -83,10 +82,12 @@ enum Stage {
 
 /// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
 ///
-/// `region` is the memory that the workers count in, which is handed on in an upgrade.
+/// `sockets` are listening sockets to begin with, and `region` is the memory that the workers count in, which
+/// is handed on in an upgrade.
 pub fn run(
     config: &Config,
     workers: usize,
+    sockets: Vec<TcpListener>,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
@@ -94,7 +95,7 @@ pub fn run(
     let signals: SigSet = signals.into_iter().collect();
     signals.thread_block()?;
     let inherited = config.inherited.as_ref();
-    let sockets = open_sockets(config, workers, inherited)?;
+    let sockets = open_sockets(config, workers, sockets)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
@@ -128,35 +129,28 @@ pub fn run(
     }
 }
 
-/// One socket for each worker and address, those inherited first. Sockets are never closed, even if there
+/// One socket for each worker and address, beginning with those given. Sockets are never closed, even if there
 /// are more than workers: somebody may wait in their queues.
 fn open_sockets(
     config: &Config,
     workers: usize,
-    inherited: Option<&Inherited>,
-) -> Result<Vec<TcpListener>, Box<dyn Error>> {
-    let mut sockets = Vec::new();
-    for descriptor in inherited.map_or(&[][..], |inherited| &inherited.sockets) {
-        sockets.push(adopt(sys::adopt(*descriptor)?)?);
-    }
+    mut sockets: Vec<TcpListener>,
+) -> Result<Vec<TcpListener>, ListenError> {
     for address in &config.listen {
-        let is_of =
-            |socket: &&TcpListener| socket.local_addr().is_ok_and(|found| is_same(found, *address));
+        let is_of = |socket: &&TcpListener| {
+            socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
+        };
         let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
         // With port 0 the first socket decides, and the others share its port.
-        let mut address = found.first().map_or(Ok(*address), |socket| socket.local_addr())?;
+        let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
+        let mut address = first.map_err(|error| ListenError::new(*address, error))?;
         for _ in found.len()..workers {
             let socket = listen(address, config.write_timeout())?;
-            address = socket.local_addr()?;
+            address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
             sockets.push(socket);
         }
     }
     Ok(sockets)
-}
-
-fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
-    let port = if wanted.port() == 0 { found.port() } else { wanted.port() };
-    stands_for(found, SocketAddr::new(wanted.ip(), port))
 }
 
 impl Supervisor<'_> {
