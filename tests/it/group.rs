@@ -10,15 +10,12 @@ use std::{
     thread,
 };
 
-use rustix::{
-    net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-        SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
-    },
-    process::{Pid, WaitOptions, waitpid},
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
 };
 
-use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, request, signal};
+use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
 
 /// So many processes on one port.
 fn together(count: usize) -> Vec<Server> {
@@ -31,14 +28,6 @@ fn together(count: usize) -> Vec<Server> {
 
 fn another(address: SocketAddr) -> Server {
     Server::start_on(&address.to_string(), &[])
-}
-
-/// Stops a child, and waits until it is: it will not accept any more.
-pub(crate) fn halt(id: u32) {
-    signal(id, "STOP");
-    let id = Pid::from_raw(id.cast_signed()).unwrap();
-    let (_, status) = waitpid(Some(id), WaitOptions::UNTRACED).unwrap().unwrap();
-    assert!(status.stopped());
 }
 
 /// How many sockets listen on this port, as the kernel lists them.

@@ -3,8 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    group::{all_are_answered, clients_of, halt, listeners},
-    support::{ANSWERED, Client, Server, eventually, request, signal},
+    group::{all_are_answered, clients_of, listeners},
+    support::{ANSWERED, Client, Server, eventually, halt, request, signal, state},
 };
 
 /// The processes of the workers of a supervisor.
@@ -15,8 +15,7 @@ fn workers(server: &Server) -> Vec<u32> {
 }
 
 fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 fn check(server: &Server, times: usize) {
@@ -43,7 +42,7 @@ fn a_worker_that_dies_is_replaced_and_its_queue_is_served() {
     for _ in 0..3 {
         let [worker] = workers(&server)[..] else { panic!("one worker") };
         // It cannot accept any more, and then it dies: whoever waits is served by the next one.
-        signal(worker, "STOP");
+        halt(worker);
         let mut waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
         for client in &mut waiting {
             client.send(request("GET", "/api/fibonacci/20").as_bytes());
@@ -171,9 +170,7 @@ fn side_by_side(count: usize) -> Vec<Server> {
 /// Clients that have asked while every worker of this supervisor is stopped, and it cannot start others.
 fn clients_of_a_halted(server: &Server) -> Vec<Client> {
     halt(server.id());
-    for worker in workers(server) {
-        signal(worker, "STOP");
-    }
+    workers(server).into_iter().for_each(halt);
     clients_of(server.address())
 }
 
