@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 use log::{info, warn};
@@ -43,8 +43,7 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
-    let own_region = keep(Region::in_memory());
-    let (groups, region) = join_groups(config, own_region, |address, region| {
+    let (groups, region) = join_groups(config, own_region(config), |address, region| {
         Group::join(address, config.write_timeout(), region).map(Some)
     })?;
     let addresses: Vec<_> = groups.iter().map(Group::address).collect();
@@ -63,10 +62,10 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_last)?;
     let (sockets, region) = match &config.inherited {
-        Some(inherited) => inherit(inherited)?,
+        Some(inherited) => inherit(config, inherited)?,
         None => look_around(config, workers)?,
     };
-    match supervisor::run(config, workers, sockets, region.as_ref().map(Region::fd))? {
+    match supervisor::run(config, workers, sockets, region.as_ref().and_then(nameless))? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(birth) => {
             birth.leave_home()?;
@@ -93,11 +92,14 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
 }
 
 /// The sockets, and the memory to count in, of the program that this one was executed in the place of.
-fn inherit(inherited: &Inherited) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
+fn inherit(
+    config: &Config,
+    inherited: &Inherited,
+) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
     let sockets = inherited.sockets.iter().map(|number| adopt(sys::adopt(*number)?));
     let region = match inherited.region {
         Some(number) => keep(Region::from_fd(sys::adopt(number)?)),
-        None => keep(Region::in_memory()),
+        None => own_region(config),
     };
     Ok((sockets.collect::<io::Result<_>>()?, region))
 }
@@ -108,17 +110,19 @@ fn look_around(
     config: &Config,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, Option<Region>), ListenError> {
-    let (mut sockets, mut theirs) = (Vec::new(), None);
-    for address in config.listen.iter().filter(|address| address.port() != 0) {
+    let (mut sockets, mut region) = (Vec::new(), own_region(config));
+    for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
         let found = Group::look_around(*address)?;
         for orphan in found.orphans.into_iter().take(workers) {
             renew(&orphan, config.write_timeout())
                 .map_err(|error| ListenError::new(*address, error))?;
             sockets.push(orphan);
         }
-        theirs = theirs.or(found.region);
+        if nth == 0 {
+            region = shared_with(found.region, region);
+        }
     }
-    Ok((sockets, keep(theirs.map_or_else(Region::in_memory, Region::from_fd))))
+    Ok((sockets, region))
 }
 
 /// A server that is ready to run.
@@ -150,6 +154,35 @@ fn keep(region: Result<Region, RegionError>) -> Option<Region> {
     region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
 }
 
+/// Memory to count in that is found by name, if there is a directory for that, or else is new.
+fn own_region(config: &Config) -> Option<Region> {
+    // Nobody knows yet what port 0 will be, or is there already.
+    let port = config.listen.first().map(SocketAddr::port).filter(|port| *port != 0);
+    let named = config.runtime_dir.as_deref().zip(port);
+    let named = named.map(|(directory, port)| (directory, Region::in_directory(directory, port)));
+    match named {
+        Some((_, Ok(region))) => return Some(region),
+        Some((directory, Err(error))) => warn!("{}: {error}", directory.display()),
+        None => {}
+    }
+    keep(Region::in_memory())
+}
+
+/// The descriptor of memory that others have to be given, as it has no name.
+fn nameless(region: &Region) -> Option<BorrowedFd<'_>> {
+    (!region.is_named()).then(|| region.fd())
+}
+
+/// The memory that others share, if they have given it and our own is not found by name.
+fn shared_with(theirs: Option<OwnedFd>, own: Option<Region>) -> Option<Region> {
+    match theirs {
+        Some(theirs) if !own.as_ref().is_some_and(Region::is_named) => {
+            keep(Region::from_fd(theirs))
+        }
+        _ => own,
+    }
+}
+
 /// Joins the group of each address. The memory to count in is that of the others, where there are any.
 fn join_groups(
     config: &Config,
@@ -158,10 +191,11 @@ fn join_groups(
 ) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
     let mut groups = Vec::new();
     for address in &config.listen {
-        let own = region.as_ref().map(|region| region.fd().try_clone_to_owned()).transpose()?;
+        let own = region.as_ref().and_then(nameless);
+        let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
         let Some(joined) = join(*address, own)? else { continue };
-        if let (Some(theirs), true) = (joined.region, groups.is_empty()) {
-            region = keep(Region::from_fd(theirs));
+        if groups.is_empty() {
+            region = shared_with(joined.region, region);
         }
         groups.push(joined.group);
     }

@@ -57,11 +57,11 @@ impl Server {
         Self::spawn(server)
     }
 
-    /// Starts a server that may have so many files open.
-    pub(crate) fn start_with_files(files: u32) -> Self {
+    /// Starts a server under a limit, as the shell's `ulimit` takes it: `-n 64` for so many open files.
+    pub(crate) fn start_with_limit(limit: &str) -> Self {
         let mut shell = Command::new("sh");
         let binary = env!("CARGO_BIN_EXE_fibsrv");
-        let script = format!("ulimit -n {files}; exec '{binary}' --listen 127.0.0.1:0");
+        let script = format!("ulimit {limit}; exec '{binary}' --listen 127.0.0.1:0");
         shell.env_clear().arg("-c").arg(script);
         Self::spawn(shell)
     }

@@ -80,6 +80,11 @@ impl Region {
         self.holder.file.as_fd()
     }
 
+    /// Whether others find it by its name, in a directory.
+    pub const fn is_named(&self) -> bool {
+        self.holder.home.is_some()
+    }
+
     /// Takes the lowest slot that nobody owns. To be called after a fork, in the process that will count: the
     /// slot would have two owners otherwise, as a lock is shared by those who share its description.
     pub fn claim(&self) -> Result<Counters, RegionError> {
