@@ -96,7 +96,11 @@ fn inherit(
     config: &Config,
     inherited: &Inherited,
 ) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
-    let sockets = inherited.sockets.iter().map(|number| adopt(sys::adopt(*number)?));
+    let sockets = inherited.sockets.iter().map(|number| {
+        let socket = adopt(sys::adopt(*number)?)?;
+        // The flags may be others now.
+        renew(&socket, config.write_timeout()).map(|()| socket)
+    });
     let region = match inherited.region {
         Some(number) => keep(Region::from_fd(sys::adopt(number)?)),
         None => own_region(config),
