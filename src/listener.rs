@@ -148,6 +148,13 @@ pub fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
     bound == address || (is_wildcard && bound == fallback)
 }
 
+/// Whether a socket bound to this address is what [`listen`] opens for that one, which may leave the port to
+/// the kernel.
+pub fn may_stand_for(bound: SocketAddr, address: SocketAddr) -> bool {
+    let port = if address.port() == 0 { bound.port() } else { address.port() };
+    stands_for(bound, SocketAddr::new(address.ip(), port))
+}
+
 /// Why a descriptor is not taken.
 #[derive(Debug)]
 pub enum Unfit {

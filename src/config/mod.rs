@@ -39,6 +39,8 @@ pub struct Config {
     pub time_limits_ns: [u64; CLASSES],
     /// How many workers a supervisor has; none if there is no supervisor.
     pub workers: Option<usize>,
+    /// Where processes that cannot find each other share their metrics.
+    pub runtime_dir: Option<PathBuf>,
     /// How this program was started.
     pub invocation: Invocation,
     /// What the version of this program before it has left to it.
@@ -247,6 +249,7 @@ impl Flags {
             connections: self.max_connections,
             time_limits_ns,
             workers: self.workers.map(|workers| workers.0.get()),
+            runtime_dir: self.runtime_dir.clone(),
             invocation,
             inherited,
             service_manager,
@@ -296,6 +299,9 @@ impl fmt::Display for Config {
         }
         if let Some(workers) = self.workers {
             writeln!(f, "--workers {workers}")?;
+        }
+        if let Some(directory) = &self.runtime_dir {
+            writeln!(f, "--runtime-dir {}", directory.display())?;
         }
         writeln!(f, "--table {}", self.table_last)?;
         writeln!(f, "--max-n {}", self.numbers.max_n)?;

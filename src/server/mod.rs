@@ -119,7 +119,11 @@ impl Server {
                 self.give_turn(key);
             }
             self.expire();
-            self.accept();
+            if self.drain.is_draining() {
+                self.accept_the_last();
+            } else {
+                self.accept();
+            }
             if self.leave() {
                 return Ok(());
             }

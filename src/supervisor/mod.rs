@@ -14,7 +14,6 @@ mod watch;
 use std::{
     error::Error,
     io,
-    net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
@@ -36,11 +35,11 @@ use rustix::{
 
 use crate::{
     clock::Clock,
-    config::{Config, Inherited, OpenedBy},
-    listener::{adopt, listen, stands_for},
+    config::{Config, OpenedBy},
+    listener::{ListenError, listen, may_stand_for},
     overseer::Pulse,
     sys::{self, Fork},
-    systemd::{self, News, Notifier},
+    systemd::{News, Notifier},
 };
 pub use birth::Birth;
 
@@ -90,10 +89,12 @@ enum Stage {
 
 /// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
 ///
-/// `region` is the memory that the workers count in, which is handed on in an upgrade.
+/// `sockets` are listening sockets to begin with, and `region` is the memory that the workers count in, which
+/// is handed on in an upgrade.
 pub fn run(
     config: &Config,
     workers: usize,
+    sockets: Vec<TcpListener>,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
@@ -101,7 +102,7 @@ pub fn run(
     let signals: SigSet = signals.into_iter().collect();
     signals.thread_block()?;
     let inherited = config.inherited.as_ref();
-    let sockets = open_sockets(config, workers, inherited)?;
+    let sockets = open_sockets(config, workers, sockets)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
@@ -138,40 +139,32 @@ pub fn run(
     }
 }
 
-/// The sockets that a service manager has passed, if it has. Otherwise one socket for each worker and address,
-/// those inherited first. Sockets are never closed, even if there
-/// are more than workers: somebody may wait in their queues.
+/// One socket for each worker and address, beginning with those given; no more than those if a service manager
+/// has opened them. Sockets are never closed, even if there are more than workers: somebody may wait in their
+/// queues.
 fn open_sockets(
     config: &Config,
     workers: usize,
-    inherited: Option<&Inherited>,
-) -> Result<Vec<TcpListener>, Box<dyn Error>> {
-    let mut sockets = Vec::new();
-    for descriptor in inherited.map_or(&[][..], |inherited| &inherited.sockets) {
-        sockets.push(adopt(sys::adopt(*descriptor)?)?);
-    }
+    mut sockets: Vec<TcpListener>,
+) -> Result<Vec<TcpListener>, ListenError> {
     if config.opened_by() == OpenedBy::ServiceManager {
-        sockets.extend(systemd::take(&config.service_manager.sockets, config.write_timeout())?);
         return Ok(sockets);
     }
     for address in &config.listen {
-        let is_of =
-            |socket: &&TcpListener| socket.local_addr().is_ok_and(|found| is_same(found, *address));
+        let is_of = |socket: &&TcpListener| {
+            socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
+        };
         let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
         // With port 0 the first socket decides, and the others share its port.
-        let mut address = found.first().map_or(Ok(*address), |socket| socket.local_addr())?;
+        let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
+        let mut address = first.map_err(|error| ListenError::new(*address, error))?;
         for _ in found.len()..workers {
             let socket = listen(address, config.write_timeout())?;
-            address = socket.local_addr()?;
+            address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
             sockets.push(socket);
         }
     }
     Ok(sockets)
-}
-
-fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
-    let port = if wanted.port() == 0 { found.port() } else { wanted.port() };
-    stands_for(found, SocketAddr::new(wanted.ip(), port))
 }
 
 impl Supervisor<'_> {
