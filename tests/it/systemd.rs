@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -126,7 +126,13 @@ impl Manager {
     /// The next that is told, by the name of each line.
     fn hear(&self) -> BTreeMap<String, String> {
         let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("something is told");
+        // A wait with a time limit is interrupted when the machine is paused, without any signal (signal(7)).
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                told => break told.expect("something is told"),
+            }
+        };
         let lines = str::from_utf8(&bytes[..length]).unwrap().lines();
         let lines = lines.map(|line| line.split_once('=').expect("a name and a value"));
         lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
