@@ -94,6 +94,15 @@ def holds(what, condition, seconds, every=0.05):
         time.sleep(every)
 
 
+def signal_all(pids, number):
+    """Sends a signal to processes of a machine, some of which may have ended meanwhile."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
 class Lab:
     """All machines and switches of a test, and a folder that disappears with them."""
 
@@ -124,7 +133,7 @@ class Lab:
         switch.must("ip", "link", "set", "bridge", "up")
         return switch
 
-    def tell(self, lines=25):
+    def tell(self, lines=15):
         """Prints the end of what each process wrote, to find out why a test failed."""
         for machine in self.machines.values():
             for process in machine.processes:
@@ -204,11 +213,7 @@ class Machine:
 
     def signal(self, number):
         """Sends a signal to all processes of the machine."""
-        for pid in self.pids():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+        signal_all(self.pids(), number)
 
     def freeze(self):
         """Stops all processes where they are. The kernel goes on, and accepts connections in their name: with `cut`
@@ -246,7 +251,8 @@ class Machine:
         self._kill()
 
     def power_on(self):
-        """Cables, and the addresses that it had at first; programs are for the test to start."""
+        """Cables, the addresses that it had at first, and an empty /run; programs are for the test to start."""
+        self.must("sh", "-c", "rm -rf /run/*")
         for cable, (_, _, address) in enumerate(self.cables):
             self.must("ip", "address", "flush", "dev", f"eth{cable}")
             self.must("ip", "address", "add", address, "dev", f"eth{cable}")
