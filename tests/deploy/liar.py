@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """An HTTP server that answers what it is told to, for probes to be tested on.
 
-    liar.py ADDR:PORT
+    liar.py ADDR:PORT [CERTIFICATE]
 
-GET /as/STATUS/BODY is answered with this status and this (percent-decoded) body, anything else with 200 and 6766.
+GET /as/STATUS/BODY is answered with this status and this (percent-decoded) body, anything else with 200 and 6766. By TLS,
+if there is a file with a certificate and its key.
 """
 
 import http.server
+import ssl
 import sys
 import urllib.parse
 
@@ -25,4 +27,9 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 host, _, port = sys.argv[1].rpartition(":")
-http.server.ThreadingHTTPServer((host, int(port)), Liar).serve_forever()
+server = http.server.ThreadingHTTPServer((host, int(port)), Liar)
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[2])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()

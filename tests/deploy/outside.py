@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Eyes outside: are the shipped files valid, and does somebody hear of it when fibsrv does not answer as it must?
 
-Three machines: `front` with haproxy, TLS and bin/fibsrv behind it; `outside` with the blackbox exporter, Prometheus and
-Alertmanager from Debian's packages, all with the files of deploy/; `third` with the dead man's switch and the receiver
-of pages and tickets. What is shipped is changed in one way: all times are a tenth, so objectives are too.
+Beside the front pair of front.py, with one worker behind it, there are two machines in its outer network: `monitor` with
+the blackbox exporter, Prometheus and Alertmanager from Debian's packages, all with the files of deploy/; `third` with the
+dead man's switch and the receiver of pages and tickets. What is shipped is changed in one way: all times of those who
+watch are a tenth, so objectives are too.
 
-Needs root and Debian's prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, haproxy, openssl and curl.
-`make outside_test` calls this.
+Needs root and Debian's prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, haproxy, keepalived, openssl
+and curl. `make outside_test` calls this.
 """
 
 import json
@@ -18,7 +19,9 @@ import time
 import urllib.parse
 
 import figures
+import front
 import lab
+import pki
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -33,31 +36,10 @@ OBJECTIVE_S = {
 }
 """What deploy/outside/README.md promises with the times that are shipped."""
 
-FRONT, OUTSIDE, THIRD = "10.77.0.1", "10.77.0.2", "10.77.0.3"
-HOSTS = f"127.0.0.1 localhost\n{FRONT} fibsrv.example\n{THIRD} pager.example tickets.example deadman.example\n"
-TARGET = "https://fibsrv.example/api/fibonacci/20"
-
-# The least front: TLS, one worker, private paths closed. The one to deploy is a matter of its own.
-HAPROXY = """
-global
-    log stdout format raw local0
-defaults
-    mode http
-    timeout client 10s
-    timeout server 10s
-    timeout connect 1s
-    retries 0
-frontend good
-    bind :443 ssl crt /run/good.pem alpn h2,http/1.1
-    http-request deny if { path /metrics /healthz /readyz }
-    default_backend worker
-frontend strange
-    bind :444 ssl crt /run/strange.pem
-    bind :445 ssl crt /run/expired.pem
-    default_backend worker
-backend worker
-    server worker 127.0.0.1:3000
-"""
+NAME, THIRD = "fibsrv.example", "10.77.0.103"
+HOSTS = (f"127.0.0.1 localhost\n{front.FLOATING} {NAME}\n"
+         f"{THIRD} pager.example tickets.example deadman.example liar.example\n")
+TARGET = f"https://{NAME}/api/fibonacci/20"
 
 LIES = {  # body: whether that is F(20) and nothing else
     "6765": True, "6765%0A": False, "6766": False, "16765": False, "6765%0A6765": False, "": False,
@@ -80,47 +62,33 @@ def objective(name):
     return OBJECTIVE_S[name] / FASTER
 
 
-def certificates(folder):
-    """A good certificate for three days, one of an unknown authority, and one that has expired."""
-    def openssl(*words):
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    for authority in ("ca", "unknown"):
-        openssl("req", "-x509", *new_key, "-days", "30", "-subj", f"/CN={authority}", "-keyout", f"{authority}.key",
-                "-out", f"{authority}.crt")
-    for name, authority, days in (("good", "ca", 3), ("strange", "unknown", 3), ("expired", "ca", -1)):
-        openssl("req", *new_key, "-subj", "/CN=fibsrv.example", "-addext", "subjectAltName=DNS:fibsrv.example",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.crt", "-CAkey", f"{authority}.key",
-                "-copy_extensions", "copy", "-days", str(days), "-out", f"{name}.crt")
-        (folder / f"{name}.pem").write_text((folder / f"{name}.crt").read_text() + (folder / f"{name}.key").read_text())
-
-
 class Watch:
-    """The machines, and questions to the programs on them."""
+    """The machines that watch, what they look at, and questions to the programs on them."""
 
     def __init__(self, net):
-        wire = net.switch("wire")
-        self.front, self.outside, self.third = (
-            net.machine(name, (wire, f"{address}/24"))
-            for name, address in (("front", FRONT), ("outside", OUTSIDE), ("third", THIRD)))
-        for machine in (self.front, self.outside, self.third):
+        self.front = front.Front(net, workers=1)
+        self.worker = self.front.workers[0]
+        self.outside = net.machine("monitor", (self.front.outside, "10.77.0.102/24"))
+        self.third = net.machine("third", (self.front.outside, f"{THIRD}/24"))
+        for machine in (self.outside, self.third):
             machine.write("/run/hosts", HOSTS)
             machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
-        self.folder = net.folder
+        self.unknown = net.folder / "unknown"
+        self.unknown.mkdir()
 
-    def start_front(self):
-        certificates(self.folder)
-        for name in ("good", "strange", "expired"):
-            self.front.write(f"/run/{name}.pem", self.folder / f"{name}.pem")
-        self.front.write("/run/haproxy.cfg", HAPROXY)
-        self.front.start("haproxy", "-db", "-f", "/run/haproxy.cfg")
-        self.start_server()
+    def certify_front(self):
+        """A certificate by the name that the shipped files have, on both proxies."""
+        self.certificate = self.front.authority.issue(NAME, days=3)
+        for proxy in self.front.proxies:
+            proxy.certify(self.certificate)
+            proxy.reload()
 
-    def start_server(self):
-        self.server = self.front.start(ROOT / "bin/fibsrv", "--listen", "127.0.0.1:3000")
-        lab.until("the server serves", lambda: "listening on" in self.server.log())
+    def start_liar(self, machine, address, certificate=None):
+        words = []
+        if certificate:
+            words = [f"/run/{address}.pem"]
+            machine.write(words[0], certificate)
+        return machine.start(sys.executable, ROOT / "tests/deploy/liar.py", address, *words)
 
     def start_third(self):
         self.third.start(DEPLOY / "outside/deadman.py", "--expect", "outside", "--silence", f"{180 / FASTER}s",
@@ -134,9 +102,9 @@ class Watch:
             self.outside.write(f"/etc/prometheus/{pathlib.Path(file).name}", faster(DEPLOY / file))
 
     def start_outside(self):
-        self.outside.write("/run/ca.crt", self.folder / "ca.crt")
+        self.outside.write("/run/ca.pem", self.front.authority.certificate)
         self.outside.start("prometheus-blackbox-exporter", "--config.file=/etc/prometheus/blackbox.yml",
-                           env={"SSL_CERT_FILE": "/run/ca.crt"})
+                           env={"SSL_CERT_FILE": "/run/ca.pem"})
         self.outside.start("prometheus-alertmanager", "--config.file=/etc/prometheus/alertmanager.yml",
                            "--storage.path=/run/alertmanager", "--cluster.listen-address=")
         self.start_prometheus()
@@ -221,27 +189,33 @@ def check_rules(watch, table):
 
 def check_probes(watch, table):
     """What is a good answer, and what is not."""
-    liar = watch.front.start(sys.executable, ROOT / "tests/deploy/liar.py", f"{FRONT}:8000")
-    lab.until("the liar answers", lambda: "6766" in watch.get(f"{FRONT}:8000/"))
-    cases = [("fibonacci_plain", f"http://{FRONT}:8000/as/200/{body}", good) for body, good in LIES.items()]
+    known, unknown = watch.front.authority, pki.Authority(watch.unknown)
+    for address, certificate in {"0.0.0.0:8000": None, "0.0.0.0:8001": known.issue("liar.example"),
+                                 "0.0.0.0:8002": unknown.issue("liar.example"),
+                                 "0.0.0.0:8003": known.issue("liar.example", days=-1),
+                                 "0.0.0.0:8004": known.issue("another.example")}.items():
+        watch.start_liar(watch.third, address, certificate)
+    plain, good, strange, expired, other = (f"liar.example:{port}/as/200/" for port in range(8000, 8005))
+    cases = [("fibonacci_plain", f"http://{plain}{body}", well) for body, well in LIES.items()]
+    cases += [("fibonacci", f"https://{good}{body}", well) for body, well in LIES.items()]
     cases += [
-        ("fibonacci_plain", f"http://{FRONT}:8000/as/503/6765", False),
-        ("fibonacci", f"http://{FRONT}:8000/as/200/6765", False),       # not by TLS
+        ("fibonacci_plain", "http://liar.example:8000/as/503/6765", False),
+        ("fibonacci", f"http://{plain}6765", False),        # not by TLS
+        ("fibonacci", f"https://{strange}6765", False),     # by an unknown authority
+        ("fibonacci", f"https://{expired}6765", False),
+        ("fibonacci", f"https://{other}6765", False),       # for another name
         ("fibonacci", TARGET, True),
-        ("fibonacci", "https://fibsrv.example/api/fibonacci/21", False),
-        ("fibonacci", "https://fibsrv.example:444/api/fibonacci/20", False),    # of an unknown authority
-        ("fibonacci", "https://fibsrv.example:445/api/fibonacci/20", False),    # expired
-        ("fibonacci", f"https://{FRONT}/api/fibonacci/20", False),      # by a name that the certificate has not
-        ("closed", "https://fibsrv.example/metrics", True),
-        ("closed", "https://fibsrv.example/healthz", True),
+        ("fibonacci", f"https://{NAME}/api/fibonacci/21", False),
+        ("closed", f"https://{NAME}/metrics", True),
+        ("closed", f"https://{NAME}/healthz", True),
+        ("closed", f"https://{NAME}/readyz", True),
         ("closed", TARGET, False),
     ]
-    wrong = [(module, target) for module, target, good in cases if watch.probe(module, target)["probe_success"] != good]
-    assert not wrong, wrong
-    table.row(f"probes judged wrongly, of {len(cases)}", len(wrong), exactly=0)
-    liar.stop()
+    lab.until("the last liar answers", lambda: watch.outside.run("curl", "-sSk", f"https://{other}6765").stdout == "6765")
+    wrong = [(module, target) for module, target, well in cases if watch.probe(module, target)["probe_success"] != well]
+    table.row(f"probes judged wrongly, of {len(cases)}", wrong or 0, exactly=0)
 
-    text = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", watch.folder / "good.crt"],
+    text = subprocess.run(["openssl", "x509", "-noout", "-enddate"], input=watch.certificate,
                           check=True, capture_output=True, text=True).stdout
     ends = subprocess.run(["date", "+%s", "--date", text.strip().removeprefix("notAfter=")],
                           check=True, capture_output=True, text=True).stdout
@@ -281,37 +255,38 @@ def check_that_only_life_is_a_sign_of_life(watch, table):
 
 def main():
     lab.enter(seconds=165)
-    lab.need("prometheus prometheus-alertmanager prometheus-blackbox-exporter haproxy openssl curl", "prometheus",
-             "promtool", "prometheus-alertmanager", "amtool", "prometheus-blackbox-exporter", "haproxy", "openssl", "curl")
+    lab.need("prometheus prometheus-alertmanager prometheus-blackbox-exporter", "prometheus", "promtool",
+             "prometheus-alertmanager", "amtool", "prometheus-blackbox-exporter")
+    start = time.monotonic()
     with figures.Table("outside_test") as table, lab.Lab() as net:
         watch = Watch(net)
+        watch.certify_front()
         watch.configure_outside()
         check_files(watch, table)
 
-        start = time.monotonic()
+        begun = time.monotonic()
         watch.start_third()
-        watch.start_front()
         watch.start_outside()
         lab.until("a good probe", lambda: watch.query('probe_success{job="outside"}').get(TARGET) == 1, 30)
         probed = time.monotonic()
-        table.row("from nothing to the first good probe", probed - start, unit="s")
+        table.row("from the start of all who watch to the first good probe", probed - begun, unit="s")
         lab.until("a sign of life", lambda: "Watchdog" in {name for name, _ in watch.alerts()}, 30)
         check_probes(watch, table)
         lab.until("all is scraped", lambda: min(watch.query("up").values(), default=0) == 1, 10)
         check_rules(watch, table)
 
-        outage(watch, table, "server stopped", lambda: watch.server.stop(), watch.start_server)
+        outage(watch, table, "server stopped", watch.worker.process.stop, watch.worker.start)
 
         delay = watch.delay("FibsrvCertificateExpiresSoon", "firing", probed, 60, path="/ticket")
         table.row("ticket about a certificate of three days", delay, objective("ticket"), unit="s")
 
         def lie():
-            watch.server.stop()
-            watch.liar = watch.front.start(sys.executable, ROOT / "tests/deploy/liar.py", "127.0.0.1:3000")
+            watch.worker.process.kill()
+            watch.liar = watch.start_liar(watch.worker.machine, "0.0.0.0:3000")
 
         def be_honest():
             watch.liar.kill()
-            watch.start_server()
+            watch.worker.start()
 
         states = outage(watch, table, "200 with a wrong number", lie, be_honest)
         certificate = states.get(("FibsrvCertificateExpiresSoon", TARGET))
@@ -329,7 +304,8 @@ def main():
 
         lines = [json.loads(line) for line in watch.mail.log().splitlines() if line.startswith("{")]
         pages = [line["labels"]["alertname"] for line in lines if line["path"] == "/page" and line["status"] == "firing"]
-        table.row("pages that nothing was wrong for", len(pages) - 3, exactly=0)
+        assert pages == ["FibsrvUnreachable", "FibsrvUnreachable", "DeadMansSwitch"], pages
+        table.row("pages in all", len(pages), exactly=3)
         table.row("the whole test", time.monotonic() - start, unit="s")
     print(f"Times are a tenth of what is shipped, and so are the objectives: in production {FASTER} times as long.")
     sys.exit(table.status)

@@ -15,13 +15,15 @@ class Authority:
         openssl("req", "-x509", *KEY, "-keyout", self.key, "-out", self.certificate, "-days", "2",
                 "-subj", "/CN=An authority of a test", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
-    def issue(self, *names, days=2):
-        """Key and certificate for these names in one text, as haproxy wants it. Each call makes another."""
-        key, certificate = self.folder / "one.key", self.folder / "one.pem"
-        openssl("req", "-x509", "-CA", self.certificate, "-CAkey", self.key, *KEY, "-keyout", key, "-out", certificate,
-                "-days", str(days), "-subj", f"/CN={names[0]}", "-addext", "basicConstraints=critical,CA:FALSE",
-                "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
-                "-addext", "extendedKeyUsage=serverAuth")
+    def issue(self, *names, days=2, usage="serverAuth"):
+        """Key and certificate for these names in one text, as haproxy wants it. Each call makes another; one for
+        days=-1 has expired."""
+        key, request, certificate = (self.folder / name for name in ("one.key", "one.csr", "one.pem"))
+        openssl("req", "-new", *KEY, "-keyout", key, "-out", request, "-subj", f"/CN={names[0]}",
+                "-addext", "basicConstraints=critical,CA:FALSE", "-addext", f"extendedKeyUsage={usage}",
+                "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names))
+        openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-days", str(days),
+                "-copy_extensions", "copyall", "-out", certificate)
         return key.read_text() + certificate.read_text()
 
 
