@@ -3,10 +3,10 @@
 
 Two machines: `web` with three servers, whose lines go three ways (into a file of their own, into a real systemd-journald,
 and into files as Docker writes them, with rotation), and an rsyslog that ships all of them; `logs` with the rsyslog that
-receives. Both run Debian's rsyslog with the files of deploy/rsyslog/, unchanged, at the places where they belong. A client
+receives. Both run Debian's rsyslog with the files of deploy/rsyslog/ at the places where they belong. A client
 asks each server numbered questions all the time, and in the end each number is looked for on `logs`.
 
-Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate and openssl. `make logs_test` calls this.
+Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate, openssl and prometheus (for promtool). `make logs_test` calls this.
 """
 
 import collections
@@ -29,16 +29,18 @@ SHIPPED = ROOT / "deploy/rsyslog"
 WEB, LOGS = "10.77.0.1", "10.77.0.2"
 HOSTS = f"127.0.0.1 localhost\n{WEB} web.example\n{LOGS} logs.example\n"
 PORTS = {"file": 3001, "journal": 3002, "containers": 3003}
+QUEUE_METRICS = "/var/lib/prometheus/node-exporter/fibsrv-logs.prom"
 EVERY_S = 0.005
 """Between two questions of each client: 600 lines a second in all."""
 
 LOST_WITH_BOTH = 129
 """If the shipper ends while there is no receiver: the window of RELP, and the line it was about to send."""
 
-SENDERS = ["shipper.conf", "file.conf", "journal.conf", "containers.conf"]
+SENDERS = ["shipper.conf", "file.conf", "journal.conf", "containers.conf", "queue-metrics.conf"]
 VARIANTS = {
     "web": [["shipper.conf", "file.conf"], ["shipper.conf", "journal.conf"], ["shipper.conf", "containers.conf"], SENDERS,
-            ["shipper-tls.conf", "file.conf"], ["shipper-tls.conf", "journal.conf"], ["shipper-tls.conf", "containers.conf"]],
+            ["shipper-tls.conf", "file.conf"], ["shipper-tls.conf", "journal.conf"], ["shipper-tls.conf", "containers.conf"],
+            ["shipper.conf", "journal.conf", "queue-metrics.conf"]],
     "logs": [["receiver.conf", "listen.conf"], ["receiver.conf", "listen-tls.conf"]],
 }
 
@@ -66,9 +68,11 @@ class Way:
         for machine in (self.web, self.logs):
             machine.write("/run/hosts", HOSTS)
             machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
-            for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib"):
+            for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
                 machine.own(folder)
             machine.write("/run/main.conf", MAIN)
+        self.web.must("mkdir", "-p", QUEUE_METRICS.rpartition("/")[0])
+        self.web.write("/usr/local/sbin/fibsrv-queue-metrics", SHIPPED / "queue-metrics.py", mode=0o755)
         self.clients = {}
 
     def configure(self, machine, files):
@@ -85,6 +89,8 @@ class Way:
             if loads and 'load="imfile"' in loaded:
                 text = text.replace(loads[0], "")
             loaded += text
+            # The one thing that is changed: a test has no time to wait for statistics.
+            text = text.replace('interval="30"', 'interval="1"')
             machine.write(f"/etc/rsyslog.d/{number}-fibsrv-{file}", text)
 
     def certify(self, machine, file, name):
@@ -176,6 +182,11 @@ class Way:
             pass  # the table will tell
         return time.monotonic() - since
 
+    def queued(self):
+        """Lines that wait, as the node exporter would find them."""
+        text = self.web.path(QUEUE_METRICS).read_text()
+        return int(re.search(r"^fibsrv_log_queue_lines (\d+)$", text, re.MULTILINE)[1])
+
     def waiting_bytes(self):
         return sum(path.stat().st_size for path in self.web.path("/var/spool/rsyslog").glob("fibsrv.0*"))
 
@@ -194,6 +205,11 @@ def check_files(way, table):
             way.configure(machine, files)
             machine.must("rsyslogd", "-N1", "-f", "/etc/rsyslog.conf")
             checked += 1
+    way.web.must("promtool", "check", "rules", "--lint=all", SHIPPED / "rules.yml")
+    way.web.must("promtool", "test", "rules", SHIPPED / "rules_test.yml")
+    sections = (ROOT / "docs/runbooks.md").read_text()
+    for alert in re.findall(r"alert: (\w+)", (SHIPPED / "rules.yml").read_text()):
+        assert f"## {alert}\n" in sections, f"docs/runbooks.md has no section on {alert}"
     table.row("variants accepted by rsyslogd -N1", checked, exactly=sum(map(len, VARIANTS.values())))
 
 
@@ -218,6 +234,21 @@ def check_lines(way, table, title, lost_at_most=0, ordered=True):
     if ordered:
         table.row(f"{title}: out of order", disorder, exactly=0)
     table.row(f"{title}: came twice", twice)
+
+
+def other_lines(way, table):
+    """What is no JSON is kept as text; what is not ours stays where it is."""
+    for program in ("haproxy", "sshd"):
+        way.web.must("systemd-cat", f"--identifier={program}", "echo", "a line of another program")
+    folder = way.logs.path("/var/log/fibsrv")
+
+    def events():
+        return "".join(path.read_text() for path in folder.glob("events.log*") if path.suffix != ".gz")
+
+    lab.until("a line of the front", lambda: " web haproxy a line of another program\n" in events())
+    assert "sshd" not in events(), events()
+    started = re.findall(r"^20\d\d-\S+T\S+ web fibsrv .*listening on", way.events_at_start, re.MULTILINE)
+    table.row("events of servers that arrived as text", len(started), exactly=2)
 
 
 def strange_requests(way, table):
@@ -260,6 +291,7 @@ def receiver_away(way, table):
     title = "receiver frozen, then killed"
     way.start_clients("killed")
     way.go_on(3)
+    before = way.queued()
     frozen = time.monotonic()
     way.receiver.freeze()
     way.go_on(1)
@@ -269,6 +301,8 @@ def receiver_away(way, table):
     way.go_on(2)
     way.engine.signal(signal.SIGHUP)
     way.go_on(1)
+    lines = lab.until("statistics of the queue", lambda: (found := way.queued()) > before and found, 5)
+    table.row(f"{title}: waiting on disk, as the metrics tell", lines, unit="lines")
     table.row(f"{title}: waiting on disk", way.waiting_bytes() // 1000, unit="kB")
     back = time.monotonic()
     way.start_receiver()
@@ -276,6 +310,12 @@ def receiver_away(way, table):
     way.stop_clients()
     way.settled()
     table.row(f"{title}: all lines there after its return", time.monotonic() - back, at_most=30.0, unit="s")
+    lab.until("an empty queue, by its metrics", lambda: way.queued() == 0, 10)
+    metrics = way.web.path(QUEUE_METRICS).read_text()
+    said = way.web.run("promtool", "check", "metrics", input=metrics)
+    assert said.returncode == 0 and not said.stderr, said.stderr
+    used = set(re.findall(r"fibsrv_log_\w+", (SHIPPED / "rules.yml").read_text()))
+    assert used and used <= set(re.findall(r"^fibsrv_log_\w+", metrics, re.MULTILINE)), used
     check_lines(way, table, title)
     for when, since, until in (("before", 0, frozen), ("meanwhile", frozen, back)):
         times = [ended - began for client in way.clients for _, began, ended in way.asked(client)
@@ -375,7 +415,7 @@ def tls(way, table):
 
 def main():
     lab.enter(seconds=165)
-    lab.need("rsyslog rsyslog-relp systemd logrotate openssl curl", "rsyslogd", "systemd-cat", "logrotate", "openssl", "curl")
+    lab.need("rsyslog rsyslog-relp systemd logrotate openssl curl prometheus", "promtool", "rsyslogd", "systemd-cat", "logrotate", "openssl", "curl")
     start = time.monotonic()
     with figures.Table("logs_test") as table, lab.Lab() as net:
         way = Way(net)
@@ -388,10 +428,12 @@ def main():
         way.start_shipper()
         way.start_servers()
         receiver_away(way, table)
+        way.events_at_start = way.logs.path("/var/log/fibsrv/events.log").read_text()
         receiver_restarted(way, table)
         shipper_restarted(way, table)
         rotation(way, table)
         both_away(way, table)
+        other_lines(way, table)
         strange_requests(way, table)
         tls(way, table)
         check_fields(way, table)
