@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Logs elsewhere: does each line of the access log arrive, in order and parsed, whatever becomes of the receiver?
 
-Two machines: `web` with three servers, whose lines go three ways (into a file of their own, into a real systemd-journald,
-and into files as Docker writes them, with rotation), and an rsyslog that ships all of them; `logs` with the rsyslog that
-receives. Both run Debian's rsyslog with the files of deploy/rsyslog/ at the places where they belong. A client
+Two machines: `web` with three servers, whose lines go three ways (into a file of their own, into a real
+systemd-journald, and into files as Docker writes them, with rotation), and an rsyslog that ships all of them; `logs` with
+the rsyslog that receives. Both are Debian's, with the files of deploy/rsyslog/ at the places where they belong. A client
 asks each server numbered questions all the time, and in the end each number is looked for on `logs`.
 
-Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate, openssl and prometheus (for promtool). `make logs_test` calls this.
+Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate, openssl, curl and prometheus (for promtool).
+`make logs_test` calls this.
 """
 
 import collections
+import contextlib
 import gzip
 import json
 import pathlib
@@ -38,9 +40,7 @@ LOST_WITH_BOTH = 129
 
 SENDERS = ["shipper.conf", "file.conf", "journal.conf", "containers.conf", "queue-metrics.conf"]
 VARIANTS = {
-    "web": [["shipper.conf", "file.conf"], ["shipper.conf", "journal.conf"], ["shipper.conf", "containers.conf"], SENDERS,
-            ["shipper-tls.conf", "file.conf"], ["shipper-tls.conf", "journal.conf"], ["shipper-tls.conf", "containers.conf"],
-            ["shipper.conf", "journal.conf", "queue-metrics.conf"]],
+    "web": [SENDERS, *([shipper, source] for shipper in ("shipper.conf", "shipper-tls.conf") for source in SENDERS[1:])],
     "logs": [["receiver.conf", "listen.conf"], ["receiver.conf", "listen-tls.conf"]],
 }
 
@@ -153,11 +153,14 @@ class Way:
         for client, process in self.clients.items():
             assert process.stop() == 0, f"{client}: {process.log()[-300:]}"
 
-    def kept(self):
+    def kept(self, file="access.jsonl"):
         """The lines on the machine that keeps them, as they stand in its files, the older file first."""
-        paths = sorted(self.logs.path("/var/log/fibsrv").glob("access.jsonl*"), reverse=True)
+        paths = sorted(self.logs.path("/var/log/fibsrv").glob(file + "*"), reverse=True)
         contents = [gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes() for path in paths]
         return b"".join(contents).decode().split("\n")[:-1]
+
+    def events(self):
+        return "".join(line + "\n" for line in self.kept("events.log"))
 
     def arrived(self):
         """The numbers that have arrived, in the order in which they did, by client; read from the plain text."""
@@ -168,19 +171,15 @@ class Way:
         return found
 
     def settled(self, seconds=40):
-        """Waits until all that has been asked has arrived, and says how long that took."""
-        since = time.monotonic()
+        """Waits until all that has been asked has arrived; if that is not to be, the table tells."""
         wanted = {client: len(self.asked(client)) for client in self.clients}
 
         def all_there():
             found = self.arrived()
             return all(len(set(found[client])) >= count for client, count in wanted.items())
 
-        try:
+        with contextlib.suppress(TimeoutError):
             lab.until("all lines arrive", all_there, seconds, every=0.2)
-        except TimeoutError:
-            pass  # the table will tell
-        return time.monotonic() - since
 
     def queued(self):
         """Lines that wait, as the node exporter would find them."""
@@ -240,14 +239,9 @@ def other_lines(way, table):
     """What is no JSON is kept as text; what is not ours stays where it is."""
     for program in ("haproxy", "sshd"):
         way.web.must("systemd-cat", f"--identifier={program}", "echo", "a line of another program")
-    folder = way.logs.path("/var/log/fibsrv")
-
-    def events():
-        return "".join(path.read_text() for path in folder.glob("events.log*") if path.suffix != ".gz")
-
-    lab.until("a line of the front", lambda: " web haproxy a line of another program\n" in events())
-    assert "sshd" not in events(), events()
-    started = re.findall(r"^20\d\d-\S+T\S+ web fibsrv .*listening on", way.events_at_start, re.MULTILINE)
+    lab.until("a line of the front", lambda: " web haproxy a line of another program\n" in way.events())
+    assert "sshd" not in way.events(), way.events()
+    started = re.findall(r"^20\d\d-\S+T\S+ web fibsrv .*listening on", way.events(), re.MULTILINE)
     table.row("events of servers that arrived as text", len(started), exactly=2)
 
 
@@ -258,18 +252,15 @@ def strange_requests(way, table):
         way.get(port, f"/api/fibonacci/20?strange={source}-1", "-A", f'{quotes}}}, "status": 599', "-e", nothing)
         way.get(port, f"/api/fibonacci/20?strange={source}-2", "-X", "BREW")
         way.get(port, f"/api/fibonacci/20?strange={source}-{'x' * 3000}")
-    folder = way.logs.path("/var/log/fibsrv")
-
     def strange():
         return [entry for entry in map(json.loads, way.kept()) if "?strange=" in (entry["target"] or "")]
 
     lab.until("strange lines arrive", lambda: len(strange()) >= 9)
     table.row("strange requests that became objects", len(strange()), exactly=9)
-    errors = [json.loads(line) for line in (folder / "errors.jsonl").read_text().splitlines()]
+    errors = [json.loads(line) for line in way.kept("errors.jsonl")]
     assert {entry["status"] for entry in errors} == {501}, errors
     table.row("of them by status in a file of their own", len(errors), exactly=3)
-    events = "".join(path.read_text() for path in folder.glob("events.log*") if path.suffix != ".gz")
-    table.row("objects that were taken for text", events.count("{"), exactly=0)
+    table.row("objects that were taken for text", way.events().count("{"), exactly=0)
 
 
 def check_fields(way, table):
@@ -415,7 +406,8 @@ def tls(way, table):
 
 def main():
     lab.enter(seconds=165)
-    lab.need("rsyslog rsyslog-relp systemd logrotate openssl curl prometheus", "promtool", "rsyslogd", "systemd-cat", "logrotate", "openssl", "curl")
+    lab.need("rsyslog rsyslog-relp systemd logrotate openssl curl prometheus", "rsyslogd", "systemd-cat", "logrotate",
+             "openssl", "curl", "promtool")
     start = time.monotonic()
     with figures.Table("logs_test") as table, lab.Lab() as net:
         way = Way(net)
@@ -428,7 +420,6 @@ def main():
         way.start_shipper()
         way.start_servers()
         receiver_away(way, table)
-        way.events_at_start = way.logs.path("/var/log/fibsrv/events.log").read_text()
         receiver_restarted(way, table)
         shipper_restarted(way, table)
         rotation(way, table)
