@@ -106,6 +106,11 @@ class Worker:
     def start(self):
         self.process = self.machine.start(BINARY, "--drain-delay", "2s")
 
+    def up(self, proxy):
+        """Whether a proxy has found it well."""
+        metrics = proxy.machine.must("curl", "-s", "-m", "2", "http://127.0.0.1:8404/metrics?scope=server")
+        return f'haproxy_server_status{{proxy="workers",server="{self.machine.name}",state="UP"}} 1' in metrics
+
 
 class Proxy:
     """A machine with haproxy and keepalived."""
