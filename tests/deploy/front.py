@@ -83,17 +83,14 @@ class Front:
             raise AssertionError(f"the floating address is on {len(holders)} machines")
         return holders[0]
 
-    def passive(self):
-        active = self.active()
-        return next(proxy for proxy in self.proxies if proxy is not active)
-
     def settled(self):
-        """Waits until both proxies could have the address, and one has it, and has workers."""
+        """Waits until both proxies could have the address and one has it, and returns that one."""
 
         def well():
-            return len(self.holders()) == 1 and all(proxy.fit() for proxy in self.proxies)
+            holders = self.holders()
+            return holders[0] if len(holders) == 1 and all(proxy.fit() for proxy in self.proxies) else None
 
-        lab.until("one proxy has the floating address, the other could take it", well, seconds=15, every=0.1)
+        return lab.until("one proxy has the floating address, the other could take it", well, seconds=30, every=0.1)
 
 
 class Worker:

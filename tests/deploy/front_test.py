@@ -36,7 +36,7 @@ class Drills:
         self.rounds, self.only = rounds, only
         self.front = front.Front(net)
         self.each = self.front.load(seconds=TIME_LIMIT)
-        self.kept = self.front.load(seconds=TIME_LIMIT, kept=4)
+        self.kept = self.front.load(self.front.new_client("keeper", 103), seconds=TIME_LIMIT, kept=4)
         bystander = net.machine("bystander", (self.front.outside, "10.77.0.90/24"))
         bystander.start(front.BINARY)
         self.witness = load_client.start(bystander, "http://10.77.0.90:3000/api/fibonacci/20", seconds=TIME_LIMIT)
@@ -45,9 +45,11 @@ class Drills:
     def wanted(self, name):
         return not self.only or any(word in name for word in self.only)
 
-    def drill(self, name, act, goal, lost=None, undo=None, undone=None, rounds=None, seconds=SECONDS):
-        """Rounds of `act`, and of `undo` with what `act` returned. `lost` is how many requests may fail.
-        `undone` is the name of a row for what the undoing costs, whose goals are always those of `NONE`."""
+    def drill(self, name, act, goal, lost=None, undo=None, undone=None, undone_goal=(NONE, 0),
+              rounds=None, seconds=SECONDS):
+        """Rounds of `act`, with the active proxy, and of `undo` with what `act` returned. `lost` is how many requests may fail.
+        `undone` is the name of a row for what the undoing costs: no time without service and no request, or else
+        `undone_goal`."""
         if not self.wanted(name):
             return
         forth, back = [], []
@@ -55,9 +57,9 @@ class Drills:
         for _ in range(rounds * 2):
             if len(forth) == rounds:
                 break
-            self.front.settled()
-            done, calm, what = self._watch(act, seconds)
-            undoing, still, _ = self._watch(lambda: undo(what), seconds) if undo else (None, True, None)
+            self._calm()
+            done, calm, what = self._watch(act, self.front.settled(), seconds)
+            undoing, still, _ = self._watch(undo, what, seconds) if undo else (None, True, None)
             if calm and still or len(forth) + self.noisy >= rounds * 2:
                 forth.append(done)
                 back.append(undoing)
@@ -65,12 +67,21 @@ class Drills:
                 self.noisy += 1
         self._row(name, forth, goal, lost)
         if undone:
-            self._row(undone, back, NONE, 0)
+            self._row(undone, back, *undone_goal)
 
-    def _watch(self, act, seconds):
+    def _calm(self):
+        """Waits, but not for ever, for a second in which the machine does not stand still."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            now = time.monotonic()
+            if load_client.Summary(self.witness.records(), now - 1, now).gap < CALM:
+                return
+            time.sleep(0.2)
+
+    def _watch(self, act, subject, seconds):
         """What both clients saw from the act on, whether the machine was calm, and what the act returned."""
         since = time.monotonic()
-        what = act()
+        what = act(subject)
         time.sleep(max(0.0, since + seconds - time.monotonic()))
         until = time.monotonic() - since
         each, kept = self.each.during(since, until), self.kept.during(since, until)
@@ -107,26 +118,21 @@ class Drills:
 
 def proxies(drills):
     """A part of the active proxy dies or stops, and comes back."""
-    pair = drills.front
 
-    def kill_haproxy():
-        active = pair.active()
+    def kill_haproxy(active):
         active.signal_haproxy(signal.SIGKILL)
         return active
 
-    def freeze_haproxy():
-        active = pair.active()
+    def freeze_haproxy(active):
         active.signal_haproxy(signal.SIGSTOP)
         return active
 
-    def kill_keepalived():
-        active = pair.active()
+    def kill_keepalived(active):
         lab.signal_all(active.of_program("keepalived"), signal.SIGKILL)
         active.keepalived.wait()
         return active
 
-    def stop_keepalived():
-        active = pair.active()
+    def stop_keepalived(active):
         active.keepalived.signal(signal.SIGTERM)
         return active
 
@@ -141,21 +147,17 @@ def proxies(drills):
 
 def machines(drills):
     """The machine of the active proxy dies, stands still, or is cut off, and comes back."""
-    pair = drills.front
 
-    def power_off():
-        active = pair.active()
+    def power_off(active):
         active.machine.power_off()
         return active
 
-    def freeze():
-        active = pair.active()
+    def freeze(active):
         active.freeze()
         return active
 
     def cut(cable, silently):
-        def act():
-            active = pair.active()
+        def act(active):
             active.machine.cut(cable, silently=silently)
             return active
 
@@ -167,9 +169,11 @@ def machines(drills):
 
     drills.drill("machine killed", power_off, DEAD_MACHINE,
                  undo=lambda proxy: proxy.power_on(), undone="machine started again")
-    drills.drill("machine frozen", freeze, DEAD_MACHINE)
+    drills.drill("machine frozen", freeze, DEAD_MACHINE, undo=lambda proxy: proxy.thaw(), undone="machine thawed",
+                 undone_goal=(DEAD_MACHINE, None))
     drills.drill("cable pulled", cut(0, False), DEAD_MACHINE, undo=mend, undone="cable put back")
-    drills.drill("cut off, link up", cut(0, True), DEAD_MACHINE, undo=mend)
+    drills.drill("cut off, link up", cut(0, True), DEAD_MACHINE, undo=mend, undone="cut mended",
+                 undone_goal=(DEAD_MACHINE, None))
     drills.drill("cable to the workers pulled", cut(1, False), 5.0, undo=mend, undone="cable to the workers put back",
                  seconds=6)
 
@@ -178,10 +182,10 @@ def changes(drills):
     """What is done on purpose, under load, and must cost nothing."""
     pair = drills.front
 
-    def reload():
-        pair.active().reload()
+    def reload(active):
+        active.reload()
 
-    def swap():
+    def swap(_):
         certificate = pair.authority.issue(front.NAME)
         for proxy in pair.proxies:
             proxy.certify(certificate)
@@ -192,8 +196,7 @@ def changes(drills):
         fresh = pair.client.must("openssl", "x509", "-noout", "-serial", input=certificate)
         drills.check("the new certificate is served at once", served == fresh, (served, fresh))
 
-    def break_file():
-        active = pair.active()
+    def break_file(active):
         good = active.machine.path("/etc/haproxy/haproxy.cfg").read_text()
         active.machine.write("/etc/haproxy/haproxy.cfg", good.replace("mode http", "mode https"))
         checked = active.machine.run("haproxy", "-c", "-f", "/etc/haproxy/haproxy.cfg")
@@ -216,22 +219,22 @@ def workers(drills):
     """What happens behind the front and is not to be seen before it."""
     pair = drills.front
 
-    def kill():
+    def kill(_):
         pair.workers[0].process.kill()
         return pair.workers[0]
 
-    def restart_each():
+    def restart_each(_):
         for worker in pair.workers:
             if (status := worker.process.stop(20)) != 0:
                 drills.check("a worker leaves in order", False, status)
             worker.start()
             lab.until("the worker is back", lambda: worker.up(pair.active()))
 
-    def freeze():
+    def freeze(_):
         pair.workers[1].process.freeze()
         return pair.workers[1]
 
-    def power_off():
+    def power_off(_):
         pair.workers[2].machine.power_off()
         return pair.workers[2]
 
@@ -257,7 +260,7 @@ def slow_clients(drills):
     script = front.ROOT / "tests" / "deploy" / "slow_clients.py"
 
     def attack(kind, count, sources):
-        def act():
+        def act(_):
             out = attacker.must(sys.executable, script, "--kind", kind, "--count", count, "--sources", ",".join(sources),
                                 front.FLOATING, seconds=60)
             outcome.update(json.loads(out))
@@ -285,7 +288,7 @@ def greedy_client(drills):
     greedy = pair.new_client("greedy", 102)
     codes = []
 
-    def ask():
+    def ask(_):
         out = greedy.must("curl", "-s", "--cacert", "/run/ca.pem", "--connect-to", f"{front.NAME}:443:{front.FLOATING}:443",
                           "-o", "/dev/null", "-w", "%{http_code} ", f"https://{front.NAME}/api/fibonacci/[1-3000]", seconds=60)
         codes.extend(out.split())

@@ -149,6 +149,7 @@ class Machine:
         self.lab, self.name = lab, name
         self.processes = []
         self.cables = []
+        self.silenced = set()
         command = ["unshare", "--net", "--mount", "--uts", "sh", "-c", BOOT, name]
         self.holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "booted\n":
@@ -235,6 +236,7 @@ class Machine:
         """Pulls a cable. Silently: what goes through it is lost, but neither end is told that the link is down."""
         switch, port, _ = self.cables[cable]
         if silently:
+            self.silenced.add(cable)
             switch.must("bridge", "link", "set", "dev", port, "state", "0")
         else:
             switch.must("ip", "link", "set", port, "down")
@@ -242,8 +244,11 @@ class Machine:
     def mend(self, cable=0):
         """Puts a cable back that was cut, in either way."""
         switch, port, _ = self.cables[cable]
-        switch.must("ip", "link", "set", port, "up")
-        switch.must("bridge", "link", "set", "dev", port, "state", "3")
+        if cable in self.silenced:
+            self.silenced.remove(cable)
+            switch.must("bridge", "link", "set", "dev", port, "state", "3")
+        else:
+            switch.must("ip", "link", "set", port, "up")
 
     def power_off(self):
         """All at once and without a word: its cables are dead before its processes are."""
@@ -291,8 +296,7 @@ class Machine:
 
 
 class Process:
-    """Made by `Machine.start`; its id is that of the program itself. Like a service it has a session of its own, and
-    so a share of the processors that does not depend on what else is tested."""
+    """Made by `Machine.start`; its id is that of the program itself. Like a service it has a session of its own."""
 
     def __init__(self, machine, command, env):
         self.machine, self.command = machine, command
@@ -303,6 +307,7 @@ class Process:
                                           stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
                                           start_new_session=True)
         self.pid = self.popen.pid
+        _prefer(self.pid)
 
     def __str__(self):
         state = "running" if self.running() else f"ended with {self.popen.returncode}"
@@ -351,8 +356,19 @@ def _be_init():
             os._exit(os.waitstatus_to_exitcode(status) % 256)
 
 
+def _prefer(pid):
+    """Has the scheduler prefer a session to those of whatever else is done on this computer, which the machines of the
+    laboratory are not supposed to share."""
+    try:
+        pathlib.Path(f"/proc/{pid}/autogroup").write_text("-10")
+    except OSError:
+        pass  # a kernel without such groups; or it has ended
+
+
 def _settle(seconds):
     """What is done first inside."""
+    os.setsid()
+    _prefer(os.getpid())
 
     def over(*_):
         raise TimeoutError(f"the time limit of {seconds} s is over")
