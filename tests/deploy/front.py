@@ -83,17 +83,14 @@ class Front:
             raise AssertionError(f"the floating address is on {len(holders)} machines")
         return holders[0]
 
-    def passive(self):
-        active = self.active()
-        return next(proxy for proxy in self.proxies if proxy is not active)
-
     def settled(self):
-        """Waits until both proxies could have the address, and one has it, and has workers."""
+        """Waits until both proxies could have the address and one has it, and returns that one."""
 
         def well():
-            return len(self.holders()) == 1 and all(proxy.fit() for proxy in self.proxies)
+            holders = self.holders()
+            return holders[0] if len(holders) == 1 and all(proxy.fit() for proxy in self.proxies) else None
 
-        lab.until("one proxy has the floating address, the other could take it", well, seconds=15, every=0.1)
+        return lab.until("one proxy has the floating address, the other could take it", well, seconds=30, every=0.1)
 
 
 class Worker:
@@ -105,6 +102,11 @@ class Worker:
 
     def start(self):
         self.process = self.machine.start(BINARY, "--drain-delay", "2s")
+
+    def up(self, proxy):
+        """Whether a proxy has found it well."""
+        metrics = proxy.machine.must("curl", "-s", "-m", "2", "http://127.0.0.1:8404/metrics?scope=server")
+        return f'haproxy_server_status{{proxy="workers",server="{self.machine.name}",state="UP"}} 1' in metrics
 
 
 class Proxy:

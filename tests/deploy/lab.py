@@ -17,11 +17,11 @@ folder that `own` gave it: so two machines can have two files /etc/haproxy/hapro
 that is shipped, at the place where it is read. Everything else of the file system is that of the real machine: write
 below /run or into what is owned. Commands begin in /, so their paths are absolute.
 
-What ends all of it, without trust in the test: `enter` starts the script again as the first process of a process
-namespace, in network and mount namespaces of its own. When that process ends, by itself or killed, for a failure, for
-the time limit, for a signal, or because who called it died, the kernel kills whatever was started in it, and with the
-last process the namespaces are gone. No name, no interface, no route and no file is ever made outside of them, and no
-packet can leave: they are connected to nothing.
+What ends all of it, without trust in the test: `enter` starts the script again in a process namespace, in network and
+mount namespaces of its own. When the first process of it ends, because the script has ended or by a kill, for a failure,
+for the time limit, for a signal, or because who called it died, the kernel kills whatever was started in it, and with
+the last process the namespaces are gone. No name, no interface, no route and no file is ever made outside of them, and
+no packet can leave: they are connected to nothing.
 
 Needs root and Debian's iproute2 and util-linux. Times are of `time.monotonic()`, as in load_client.py.
 """
@@ -47,6 +47,7 @@ BOOT = 'hostname "$0" && mount -t tmpfs tmpfs /run && ip link set lo up && echo 
 def enter(seconds, packages="iproute2 util-linux", tools=("ip", "unshare", "nsenter", "setpriv", "hostname")):
     """Returns only inside of the namespaces; outside, it waits for the script there and exits with its status."""
     if MARK in os.environ:
+        _be_init()
         _settle(int(os.environ.pop(MARK)))
         return
     if os.geteuid() != 0:
@@ -148,6 +149,7 @@ class Machine:
         self.lab, self.name = lab, name
         self.processes = []
         self.cables = []
+        self.silenced = set()
         command = ["unshare", "--net", "--mount", "--uts", "sh", "-c", BOOT, name]
         self.holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "booted\n":
@@ -234,6 +236,7 @@ class Machine:
         """Pulls a cable. Silently: what goes through it is lost, but neither end is told that the link is down."""
         switch, port, _ = self.cables[cable]
         if silently:
+            self.silenced.add(cable)
             switch.must("bridge", "link", "set", "dev", port, "state", "0")
         else:
             switch.must("ip", "link", "set", port, "down")
@@ -241,8 +244,11 @@ class Machine:
     def mend(self, cable=0):
         """Puts a cable back that was cut, in either way."""
         switch, port, _ = self.cables[cable]
-        switch.must("ip", "link", "set", port, "up")
-        switch.must("bridge", "link", "set", "dev", port, "state", "3")
+        if cable in self.silenced:
+            self.silenced.remove(cable)
+            switch.must("bridge", "link", "set", "dev", port, "state", "3")
+        else:
+            switch.must("ip", "link", "set", port, "up")
 
     def power_off(self):
         """All at once and without a word: its cables are dead before its processes are."""
@@ -290,7 +296,7 @@ class Machine:
 
 
 class Process:
-    """Made by `Machine.start`; its id is that of the program itself."""
+    """Made by `Machine.start`; its id is that of the program itself. Like a service it has a session of its own."""
 
     def __init__(self, machine, command, env):
         self.machine, self.command = machine, command
@@ -298,8 +304,10 @@ class Process:
         self.log_path = machine.lab.folder / name
         with self.log_path.open("wb") as log:
             self.popen = subprocess.Popen(machine._inside(command), stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+                                          stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
+                                          start_new_session=True)
         self.pid = self.popen.pid
+        _prefer(self.pid)
 
     def __str__(self):
         state = "running" if self.running() else f"ended with {self.popen.returncode}"
@@ -336,8 +344,31 @@ class Process:
         return self.wait(seconds)
 
 
+def _be_init():
+    """Leaves the first process to wait for orphans, as init does, and returns in a child: daemons that look whether
+    a process still lives must not meet a dead one that nobody has waited for."""
+    if (script := os.fork()) == 0:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        pid, status = os.wait()
+        if pid == script:
+            os._exit(os.waitstatus_to_exitcode(status) % 256)
+
+
+def _prefer(pid):
+    """Has the scheduler prefer a session to those of whatever else is done on this computer, which the machines of the
+    laboratory are not supposed to share."""
+    try:
+        pathlib.Path(f"/proc/{pid}/autogroup").write_text("-10")
+    except OSError:
+        pass  # a kernel without such groups; or it has ended
+
+
 def _settle(seconds):
-    """What the first process inside does first."""
+    """What is done first inside."""
+    os.setsid()
+    _prefer(os.getpid())
 
     def over(*_):
         raise TimeoutError(f"the time limit of {seconds} s is over")
