@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check fuzz bench load clean
+.PHONY: help build run test check fuzz bench load outside_test logs_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ bench: ## measure lookup against computation, a connection on bytes, the exposit
 
 load: build ## load a server with wrk and print a table
 	benches/load.py
+
+outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
+	tests/deploy/outside.py
+
+logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
+	tests/deploy/logs.py
 
 clean: ## remove what was built
 	$(CARGO) clean
