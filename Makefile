@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check fuzz bench load clean
+.PHONY: help build run test check fuzz bench load helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ bench: ## measure lookup against computation, a connection on bytes, the exposit
 
 load: build ## load a server with wrk and print a table
 	benches/load.py
+
+helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
+	tests/deploy/helm.sh
+
+k8s_test: ## install the chart in a real cluster of one node, under load; needs root, installs and builds what it needs
+	tests/deploy/k8s.sh
 
 clean: ## remove what was built
 	$(CARGO) clean
