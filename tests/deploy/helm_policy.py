@@ -389,13 +389,13 @@ def selectors_find_the_servers_and_nobody_else(documents):
         "network",
         "Pod",
         "spec.containers.0.args",
-        ["health", "http://$(ANOTHER_SERVICE_HOST):8080/readyz"],
+        ["health", "[$(ANOTHER_SERVICE_HOST)]:8080"],
     ),
     (
         "network",
         "Pod",
         "spec.containers.0.args",
-        ["health", "http://$(RELEASE_FIBSRV_SERVICE_HOST):8080/readyz"],
+        ["health", "$(RELEASE_FIBSRV_SERVICE_HOST):8080"],
     ),
 )
 def who_asks_finds_the_service(documents):
@@ -416,7 +416,7 @@ def who_asks_finds_the_service(documents):
         host = f"[{host}]"
     if only(documents, "Pod")["spec"]["containers"][0]["args"] != [
         "health",
-        f"http://{host}:{port['port']}/readyz",
+        f"{host}:{port['port']}",
     ]:
         yield "helm test asks another service"
 
