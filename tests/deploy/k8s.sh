@@ -141,7 +141,8 @@ fi
 
 # load NAME KEPT FRESH RATE FIRST LAST: starts clients, which end by themselves after 5 minutes.
 load() {
-    within 400 python3 tests/deploy/k8s/load.py "$address" 80 "${@:2}" 300 >"$work/load.$1" 2>&1 &
+    nsenter --target "$node" --net \
+        python3 tests/deploy/k8s/load.py "$address" 80 "${@:2}" 300 >"$work/load.$1" 2>&1 &
     files[$!]=$work/load.$1
     loads+=($!)
 }
@@ -191,7 +192,11 @@ unload "eviction of one of two, the other refused" "${loads[-1]}"
 load autoscaler 5 5 5 1 3000
 few=${loads[-1]}
 helm upgrade fibsrv deploy/helm/fibsrv "${settings[@]}" --set autoscaling.enabled=true --wait --timeout 120s
-await 60 "autoscaler that knows what is used" kubectl -n numbers wait --for=condition=ScalingActive hpa/fibsrv --timeout=1s
+scales() {
+    kubectl get --raw /apis/autoscaling/v2beta2/namespaces/numbers/horizontalpodautoscalers/fibsrv |
+        jq -e '.status.conditions[] | select(.type == "ScalingActive") | .status == "True"'
+}
+await 60 "autoscaler that knows what is used" scales
 await 60 "two pods" ready_are 2
 up=$SECONDS
 load many 20 20 20 100000 150000
@@ -207,7 +212,8 @@ say "autoscaler: back to 2 pods in $down s"
 unload autoscaler "$few"
 
 helm uninstall fibsrv --wait --timeout 120s
-[ -z "$(kubectl -n numbers get deploy,svc,sa,hpa,pdb,ingress,networkpolicy,pods -o name -l app.kubernetes.io/instance=fibsrv)" ] ||
-    fail "uninstalling leaves things behind"
+kinds=deploy,rs,pods,svc,endpoints,sa,hpa,pdb,ingress,networkpolicy
+gone() { [ -z "$(kubectl -n numbers get "$kinds" -o name -l app.kubernetes.io/instance=fibsrv)" ]; }
+await 60 "end of all that was installed" gone
 say "uninstalled, and nothing is left"
 echo "k8s: all well"

@@ -23,16 +23,17 @@ build_kubernetes() {
     apt-get -qq "${options[@]}" update
     apt-get -qq "${options[@]}" source kubernetes >/dev/null
     mv kubernetes-*/ tree
-    # The place where a Go of that time looks for it.
-    mkdir -p tree/.go/src/k8s.io
+    # The place where a Go of that time looks for it, and where Kubernetes has what was compiled.
+    mkdir -p tree/.go/src/k8s.io tree/_output/local/go "$cache/go-build"
+    ln -s "$cache/go-build" tree/_output/local/go/cache
     ln -s ../../.. tree/.go/src/k8s.io/kubernetes
     (
-        export GOPATH=$here/tree/.go GOCACHE=$cache/go-build TMPDIR=$here/temporary CGO_ENABLED=0 GOFLAGS=-p=2
+        export GOPATH=$here/tree/.go TMPDIR=$here/temporary CGO_ENABLED=0 GOFLAGS=-p=2
         PATH=/usr/lib/go/bin:$PATH
         nice -n 19 make -C tree WHAT="cmd/kube-apiserver cmd/kube-controller-manager cmd/kube-scheduler cmd/kubelet cmd/kube-proxy"
     ) >build.log 2>&1 || { tail -30 build.log >&2; return 1; }
     mv tree/_output/local/bin/linux/*/kube* .
-    rm -rf tree lists sources temporary ./*.tar.* ./*.dsc
+    rm -rf "$cache/go-build" tree lists sources temporary ./*.tar.* ./*.dsc
 }
 
 # The image of the server as an archive, from a program without libraries; or one made elsewhere, by `docker save`.

@@ -42,6 +42,7 @@ ip link add node0 type veth peer name node1
 ip address add "$address/24" dev node0
 ip link set node0 up
 ip link set node1 up
+ip route add "$services" dev node0 # where kube-proxy sends it elsewhere
 sysctl -qw net.ipv4.ip_forward=1
 
 # One authority, one certificate for whatever serves, one for whoever asks: everybody here is the administrator.
@@ -149,7 +150,9 @@ authorization: {mode: AlwaysAllow}
 cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 enforceNodeAllocatable: []
+clusterDNS: ["${services%.*}.10"] # where nobody answers: nothing here asks
 failSwapOn: false
+syncFrequency: 5s
 readOnlyPort: 10255
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
