@@ -26,7 +26,8 @@ use crate::fibonacci;
     max_term_width = 100,
 )]
 pub(super) struct Flags {
-    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too
+    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too. Counts for nothing where
+    /// a service manager has passed sockets
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
     pub(super) listen: Vec<SocketAddr>,

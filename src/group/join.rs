@@ -83,6 +83,16 @@ impl Group {
         })
     }
 
+    /// A group of one, which nobody joins, with a listener that somebody else looks after.
+    pub fn of_one(listener: TcpListener) -> io::Result<Self> {
+        let mut group = Self::new(listener.local_addr()?, None);
+        group.stop_joining();
+        let id = ListenerId(listener::cookie(&listener)?);
+        group.listeners.insert(id, Rc::new(listener));
+        group.claim(id);
+        Ok(group)
+    }
+
     /// What the processes that listen on `address` have for one that will join later, or whose children will.
     pub fn look_around(address: SocketAddr) -> Result<Found, ListenError> {
         let mut group = Self::new(address, None);

@@ -10,7 +10,9 @@ impl Server {
     pub(super) fn told_to_leave(&mut self) {
         match self.drain.tell(self.service.clock.now_ns()) {
             Told::First => {
-                info!("told to stop: finishing {} connections", self.peers.len());
+                let status = format!("finishing {} connections", self.peers.len());
+                info!("told to stop: {status}");
+                self.overseer.leaves(&status);
                 self.service.app.set_unready();
             }
             Told::Again => info!("told again: leaving at once"),

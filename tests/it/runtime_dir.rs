@@ -10,20 +10,20 @@ use std::{
 use crate::support::{ANSWERED, Server, eventually};
 
 /// A directory of this user alone, which goes with the test.
-struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = env::temp_dir().join(format!("fibsrv-{name}-{}", process::id()));
         fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 
-    fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         fs::read_dir(&self.0).unwrap().count()
     }
 }

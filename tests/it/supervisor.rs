@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The processes of the workers of a supervisor.
-fn workers(server: &Server) -> Vec<u32> {
+pub(crate) fn workers(server: &Server) -> Vec<u32> {
     let id = server.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
@@ -88,10 +88,10 @@ fn whichever_worker_is_scraped_tells_the_sum() {
 }
 
 /// A copy of the program, which can be replaced while it runs.
-struct Program(PathBuf);
+pub(crate) struct Program(pub(crate) PathBuf);
 
 impl Program {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("fibsrv");
@@ -100,7 +100,7 @@ impl Program {
     }
 
     /// Puts another program in its place, as an installation does: by a rename.
-    fn replace(&self, other: &str) {
+    pub(crate) fn replace(&self, other: &str) {
         let new = self.0.with_extension("new");
         fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &new).unwrap(); // for its permissions
         if !other.is_empty() {

@@ -66,7 +66,8 @@ impl Server {
         Self::spawn(shell)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts a server by this command, and waits until it listens.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut preface = String::new();
