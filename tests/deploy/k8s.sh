@@ -11,7 +11,7 @@ fail() { echo "k8s: $*" >&2; exit 1; }
 say() { printf 'k8s: %5.1f s  %s\n' "$(bc <<<"$(date +%s.%N) - $began")" "$*"; }
 
 [ "$(id -u)" = 0 ] || fail "needs root"
-need python3=python3 pip=python3-pip curl=curl openssl=openssl bc=bc jq=jq unshare=util-linux ip=iproute2 \
+need python3=python3 pip=python3-pip curl=curl openssl=openssl bc=bc jq=jq pgrep=procps unshare=util-linux ip=iproute2 \
     iptables=iptables conntrack=conntrack etcd=etcd-server containerd=containerd runc=runc \
     /usr/lib/cni/ptp=containernetworking-plugins
 helm_tools
@@ -59,7 +59,8 @@ server_image "$work/server.tar" "fibsrv.test/server:$version"
 pause_image "$work/pause.tar" fibsrv.test/pause:1
 
 began=$(date +%s.%N)
-unshare --fork --kill-child --pid --mount-proc --mount --net --ipc \
+# Should this script be killed, the kernel ends what it began.
+setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount-proc --mount --net --ipc \
     tests/deploy/k8s/node.sh "$work" "$programs" "$cgroup" >"$work/node.log" 2>&1 &
 unshare=$!
 for _ in $(seq 50); do

@@ -30,7 +30,7 @@ build_kubernetes() {
     (
         export GOPATH=$here/tree/.go TMPDIR=$here/temporary CGO_ENABLED=0 GOFLAGS=-p=2
         PATH=/usr/lib/go/bin:$PATH
-        nice -n 19 make -C tree WHAT="cmd/kube-apiserver cmd/kube-controller-manager cmd/kube-scheduler cmd/kubelet cmd/kube-proxy"
+        nice -n 19 make -C tree WHAT="$(printf 'cmd/%s ' kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)"
     ) >build.log 2>&1 || { tail -30 build.log >&2; return 1; }
     mv tree/_output/local/bin/linux/*/kube* .
     rm -rf "$cache/go-build" tree lists sources temporary ./*.tar.* ./*.dsc
