@@ -6,7 +6,7 @@ CARGO ?= cargo
 	deploy_test front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
-	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## build the server as bin/fibsrv
 	$(CARGO) build --release --locked
