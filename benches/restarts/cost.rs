@@ -1,6 +1,8 @@
 //! What it costs to count in memory that others share, against counting in memory of one's own.
 //!
 //! There is no flag for that: a process that may write no file as large as the region counts for itself.
+//! Two processes of the same kind differ by more than what is looked for, so there are several of each, and
+//! a second one that counts for itself shows how far two that do the same are apart.
 
 use crate::{
     caller::{Caller, Loss, Pace},
@@ -16,68 +18,94 @@ use std::{
 
 /// In units of 512 or 1024 bytes, as shells differ: either is less than the region, and enough for the log.
 const NO_REGION: &str = "ulimit -f 200 && exec";
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(300);
+const TRIPLES: usize = 5;
+const ROUNDS: usize = 6;
+const ROUND: Duration = Duration::from_millis(80);
+/// So many connections keep the server from falling asleep, which would cost more than all the rest.
+const CONNECTIONS: usize = 8;
+const DEPTHS: [usize; 2] = [1, 16];
 
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    let command = options.command("127.0.0.1:0", "");
-    let shared = Server::start(&command, None)?;
-    let private = Server::start(&format!("sh -c '{NO_REGION} {command}'"), None)?;
-    for (server, expected) in [(&shared, 1), (&private, 0)] {
-        let found = value(&scrape(server.address)?, "fibsrv_metrics_shared ")?;
-        if found != expected {
-            return Err(Error::other(format!("fibsrv_metrics_shared is {found}")));
+    let mut triples: [Vec<[f64; 3]>; DEPTHS.len()] = Default::default();
+    for _ in 0..TRIPLES {
+        let servers = [start(options, 1)?, start(options, 0)?, start(options, 0)?];
+        for (depth, costs) in DEPTHS.iter().zip(&mut triples) {
+            for round in 0..ROUNDS {
+                // Each comes first, second and last as often as the others.
+                let mut costs_now = [0.0; 3];
+                for place in 0..costs_now.len() {
+                    let place = (place + round) % costs_now.len();
+                    let pair = servers.get(place).zip(costs_now.get_mut(place));
+                    let Some((server, cost_now)) = pair else { continue };
+                    *cost_now = cost(server, *depth)?;
+                }
+                costs.push(costs_now);
+            }
         }
     }
-    report::head(&["processor time per request, µs", "shared", "private", "ratio, quartiles"]);
-    for (name, depth) in [("one at a time", 1), ("pipelined by 16", 16)] {
-        let [mut ours, mut theirs, mut ratios] = [const { Vec::new() }; 3];
-        for round in 0..ROUNDS {
-            // Each goes first every other time.
-            let [one, other] = if round % 2 == 0 {
-                [cost(&shared, depth)?, cost(&private, depth)?]
-            } else {
-                let other = cost(&private, depth)?;
-                [cost(&shared, depth)?, other]
-            };
-            ours.push(one);
-            theirs.push(other);
-            ratios.push(one / other);
-        }
-        let [low, middle, high] = quartiles(&mut ratios);
-        report::row(&[
-            name.to_owned(),
-            format!("{:.3}", quartiles(&mut ours)[1]),
-            format!("{:.3}", quartiles(&mut theirs)[1]),
-            format!("{low:.3}, {middle:.3}, {high:.3}"),
-        ]);
+    report::head(&[
+        "processor time per request, µs",
+        "shared",
+        "private",
+        "shared ÷ private, quartiles",
+        "private ÷ private, quartiles",
+    ]);
+    for (depth, costs) in DEPTHS.iter().zip(&triples) {
+        let of = |figure: fn(&[f64; 3]) -> f64| {
+            let mut figures: Vec<f64> = costs.iter().map(figure).collect();
+            figures.sort_unstable_by(f64::total_cmp);
+            let at = |quarter| figures.get(figures.len() * quarter / 4).copied();
+            [1, 2, 3].map(|quarter| format!("{:.3}", at(quarter).unwrap_or_default()))
+        };
+        let [_, shared, _] = of(|costs| costs[0]);
+        let [_, private, _] = of(|costs| costs[1]);
+        let ratios = of(|costs| costs[0] / costs[1]).join(", ");
+        let control = of(|costs| costs[2] / costs[1]).join(", ");
+        report::row(&[format!("pipelined by {depth}"), shared, private, ratios, control]);
     }
     Ok(())
 }
 
-/// Processor time of a server per request of a kept connection, in microseconds.
+/// A server that shares its metrics, or does not.
+fn start(options: &Options, shared: u64) -> io::Result<Server> {
+    let command = options.command("127.0.0.1:0", "");
+    let server = match shared {
+        0 => Server::start(&format!("sh -c '{NO_REGION} {command}'"), None)?,
+        _ => Server::start(&command, None)?,
+    };
+    let found = value(&scrape(server.address)?, "fibsrv_metrics_shared ")?;
+    if found == shared {
+        return Ok(server);
+    }
+    Err(Error::other(format!("fibsrv_metrics_shared is {found}")))
+}
+
+/// Processor time of a server per request on kept connections, in microseconds.
 fn cost(server: &Server, depth: usize) -> io::Result<f64> {
     let requests = request("", 0).repeat(depth);
-    let mut caller = Caller::new(server.address, HOME, None)?;
+    let mut callers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        callers.push(Caller::new(server.address, HOME, None)?);
+    }
     let mut ask = || -> Result<u32, Loss> {
-        caller.connect()?;
+        for caller in &mut callers {
+            caller.connect()?;
+            caller.say(&requests)?;
+        }
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed() < ROUND {
-            caller.say(&requests)?;
-            for _ in 0..depth {
-                caller.hear(F20, Pace::AT_ONCE)?;
+            for caller in &mut callers {
+                for _ in 0..depth {
+                    caller.hear(F20, Pace::AT_ONCE)?;
+                    count += 1;
+                }
+                caller.say(&requests)?;
             }
-            count += 1;
         }
         Ok(count)
     };
     let before = server.cpu();
     let count = ask()?;
     let used = server.cpu().saturating_sub(before);
-    Ok(used.as_secs_f64() * 1e6 / f64::from(count) / depth as f64)
-}
-
-fn quartiles(figures: &mut [f64]) -> [f64; 3] {
-    figures.sort_unstable_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| figures.get(figures.len() * quarter / 4).copied().unwrap_or_default())
+    Ok(used.as_secs_f64() * 1e6 / f64::from(count))
 }
