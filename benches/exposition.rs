@@ -4,7 +4,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
     http::{Method, Status},
     metrics::{
-        Build, Format, Handler, Slot, Snapshot, exposition, requests::SERIES, shared::Region,
+        Build, Counters, Format, Handler, Slot, Snapshot, exposition, requests::SERIES,
+        shared::Region,
     },
     process::Probe,
 };
@@ -37,15 +38,20 @@ fn counting(criterion: &mut Criterion) {
             slot.request_durations.observe(black_box(Handler::Fibonacci), spread, black_box(16));
         });
     });
-    group.bench_function("whole_batch", |bencher| {
-        bencher.iter(|| {
-            slot.requests.add(Handler::Fibonacci, Some(Method::Get), Status::Ok, black_box(16));
-            slot.request_durations.observe(Handler::Fibonacci, black_box(3_200), 16);
-            slot.request_sizes.add(black_box(1600), 16);
-            slot.response_sizes.add(black_box(3200), 16);
-        });
-    });
+    let shared = Region::in_memory().and_then(|region| region.claim());
+    for (name, counters) in [("whole_batch", Ok(Counters::private())), ("shared_batch", shared)] {
+        let Ok(counters) = counters else { continue };
+        group.bench_function(name, |bencher| bencher.iter(|| count_a_batch(&counters)));
+    }
     group.finish();
+}
+
+/// What is counted for sixteen requests that came together.
+fn count_a_batch(slot: &Slot) {
+    slot.requests.add(Handler::Fibonacci, Some(Method::Get), Status::Ok, black_box(16));
+    slot.request_durations.observe(Handler::Fibonacci, black_box(3_200), 16);
+    slot.request_sizes.add(black_box(1600), 16);
+    slot.response_sizes.add(black_box(3200), 16);
 }
 
 fn scraping(criterion: &mut Criterion) {

@@ -2,11 +2,12 @@
 
 use crate::{
     honest::Honest,
+    lab::reply::take_f20,
+    lab::report::{self, change},
+    lab::server::Server,
     options::Options,
-    reply::take_f20,
-    report::{self, change},
-    server::{Server, Watch, listen_overflows},
     swarm::{End, Happening, Id, Manner, Swarm},
+    watch::{Watch, listen_overflows},
 };
 use std::{
     collections::{HashMap, VecDeque},

@@ -3,10 +3,10 @@
 
 use crate::{
     honest::Honest,
+    lab::reply::{ASK, take_f20},
+    lab::report,
+    lab::server::Server,
     options::Options,
-    reply::{ASK, take_f20},
-    report,
-    server::Server,
     swarm::{Happening, Id, Manner, Swarm},
 };
 use std::{

@@ -2,8 +2,8 @@
 //! that what they notice is the server's doing.
 
 use crate::{
-    reply::{ASK, take_f20},
-    report::quantile,
+    lab::reply::{ASK, take_f20},
+    lab::report::quantile,
     swarm::{Happening, Id, Manner, Swarm},
 };
 use std::{

@@ -2,10 +2,10 @@
 
 use crate::{
     honest::Honest,
+    lab::reply::{ASK, take_f20},
+    lab::report::{self, change},
+    lab::server::Server,
     options::Options,
-    reply::{ASK, take_f20},
-    report::{self, change},
-    server::Server,
     swarm::{Happening, Manner, Swarm},
 };
 use std::{

@@ -1,9 +1,7 @@
 //! What the command line can change.
 
-use std::{
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use crate::lab::words::{self, EXECUTABLE, number};
+use std::time::{Duration, SystemTime};
 
 /// The options, for the help text.
 pub(crate) const HELP: &str = "
@@ -17,12 +15,6 @@ pub(crate) const HELP: &str = "
     --requests N       how many requests random sends (default: 1000000)
     --largest N        the largest n that random asks for (default: 10000)
     --seed N           the seed of random (default: from the clock)";
-
-/// How to start the server when nothing is said.
-const DEFAULT_SERVER: &str = match option_env!("CARGO_BIN_EXE_fibsrv") {
-    Some(path) => path,
-    None => "bin/fibsrv",
-};
 
 /// The command line, checked.
 #[derive(Debug)]
@@ -39,13 +31,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Separates options from scenario names. `--bench`, which cargo adds, means nothing here.
+    /// The options and the names of scenarios.
     pub(crate) fn parse(
         words: impl Iterator<Item = String>,
     ) -> Result<(Self, Vec<String>), String> {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut options = Self {
-            server: format!("{DEFAULT_SERVER} --listen 127.0.0.1:0"),
+            server: format!("{EXECUTABLE} --listen 127.0.0.1:0"),
             clients: None,
             seconds: None,
             wait: Duration::from_secs(30),
@@ -55,31 +47,23 @@ impl Options {
             largest: 10_000,
             seed: since_epoch.map_or(1, |age| u64::from(age.subsec_nanos())),
         };
-        let mut names = Vec::new();
-        let mut words = words.filter(|word| word != "--bench");
-        while let Some(word) = words.next() {
-            if !word.starts_with("--") {
-                names.push(word);
-                continue;
-            }
-            let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-            match word.as_str() {
-                "--server" => options.server = value,
-                "--path" => options.path = value,
-                "--clients" => options.clients = Some(number(&value)?),
-                "--seconds" => options.seconds = Some(number(&value)?),
-                "--wait" => options.wait = Duration::from_secs(number(&value)?),
-                "--count" => options.count = number(&value)?,
-                "--requests" => options.requests = number(&value)?,
-                "--largest" => options.largest = number(&value)?,
-                "--seed" => options.seed = number(&value)?,
-                _ => return Err(format!("there is no option {word}")),
-            }
-        }
+        let names = words::sort(words, |word, value| options.set(word, value))?;
         Ok((options, names))
     }
-}
 
-fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is not a number"))
+    fn set(&mut self, word: &str, value: String) -> Result<(), String> {
+        match word {
+            "--server" => self.server = value,
+            "--path" => self.path = value,
+            "--clients" => self.clients = Some(number(&value)?),
+            "--seconds" => self.seconds = Some(number(&value)?),
+            "--wait" => self.wait = Duration::from_secs(number(&value)?),
+            "--count" => self.count = number(&value)?,
+            "--requests" => self.requests = number(&value)?,
+            "--largest" => self.largest = number(&value)?,
+            "--seed" => self.seed = number(&value)?,
+            _ => return words::unknown(word),
+        }
+        Ok(())
+    }
 }

@@ -2,8 +2,8 @@
 //! connection. The numbers come from decimal addition, so nothing is shared with the server.
 
 use crate::{
-    dice::Dice,
-    reply::{Asked, Reply},
+    lab::dice::Dice,
+    lab::reply::{Asked, Reply},
 };
 use std::collections::HashMap;
 

@@ -2,12 +2,13 @@
 //! checked by the oracle.
 
 use crate::{
+    lab::reply::{Asked, Reply},
+    lab::report,
+    lab::server::Server,
     options::Options,
     oracle::{Case, Oracle, Then},
-    reply::{Asked, Reply},
-    report,
-    server::{Server, Watch},
     swarm::{End, Happening, Id, Manner, Swarm},
+    watch::Watch,
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -3,10 +3,11 @@
 
 use crate::{
     honest::Honest,
+    lab::report,
+    lab::server::Server,
     options::Options,
-    report,
-    server::{Server, Watch},
     swarm::{End, Happening, Id, Manner, Swarm},
+    watch::Watch,
 };
 use std::{
     collections::BTreeMap,

@@ -5,10 +5,11 @@
 
 use crate::{
     honest::Honest,
+    lab::report,
+    lab::server::Server,
     options::Options,
-    report,
-    server::{Server, Watch},
     swarm::{End, Happening, Manner, Swarm},
+    watch::Watch,
 };
 use std::{
     io,

@@ -1,0 +1,91 @@
+//! Many lives, one after the other, beside one process that stays: what they leave behind.
+
+use crate::{
+    lab::report::{self, quantile},
+    options::Options,
+    process::memory_of,
+    rolling::Processes,
+    scrapes::scrape,
+};
+use fibsrv::metrics::shared::Region;
+use std::{
+    env, fs,
+    io::{self, Error},
+    path::PathBuf,
+    time::Instant,
+};
+
+const LIVES: usize = 50;
+const SCRAPES: usize = 200;
+/// The one that stays, and the one that comes.
+const AT_ONCE: usize = 2;
+
+pub(crate) fn run(options: &Options) -> io::Result<()> {
+    let lives = options.restarts.unwrap_or(LIVES);
+    let mut processes = Processes::start_all(options, 1)?;
+    let address = processes.address()?;
+    let start = Instant::now();
+    for _ in 0..lives {
+        processes.start()?;
+        // The one that stays is the oldest.
+        processes.alive.swap(0, 1);
+        processes.stop()?;
+    }
+    let took = start.elapsed();
+    let slots = {
+        let first = processes.alive.front().ok_or_else(|| Error::other("no process is left"))?;
+        let region = memory_of(first.child.id())?;
+        let region = Region::from_fd(region).map_err(|flaw| Error::other(flaw.to_string()))?;
+        region.slots_used()
+    };
+    let mut times = Vec::new();
+    for _ in 0..SCRAPES {
+        let start = Instant::now();
+        scrape(address)?;
+        times.push(start.elapsed());
+    }
+    let before = traces(address.port())?;
+    processes.finish()?;
+    let left = traces(address.port())?;
+    report::head(&[
+        "lives",
+        "seconds",
+        "slots used",
+        "scrape ms, median / most",
+        "names while one lives",
+        "names left",
+    ]);
+    let median = quantile(&mut times, 0.5);
+    report::row(&[
+        lives.to_string(),
+        format!("{:.0}", took.as_secs_f64()),
+        slots.to_string(),
+        format!("{median} / {}", quantile(&mut times, 1.0)),
+        before.len().to_string(),
+        left.len().to_string(),
+    ]);
+    if slots > AT_ONCE + 1 {
+        return Err(Error::other(format!("{slots} slots for {AT_ONCE} processes at once")));
+    }
+    if !left.is_empty() {
+        return Err(Error::other(format!("left behind: {}", left.join(", "))));
+    }
+    Ok(())
+}
+
+/// Whatever bears the name of the program and the port: names of Unix sockets, and files where programs
+/// keep what others are to find.
+fn traces(port: u16) -> io::Result<Vec<String>> {
+    let is_ours = |name: &str| name.contains("fibsrv") && name.contains(&port.to_string());
+    let names = fs::read_to_string("/proc/net/unix")?;
+    let names = names.lines().filter_map(|line| line.split_whitespace().nth(7));
+    let mut found: Vec<_> = names.filter(|name| is_ours(name)).map(str::to_owned).collect();
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let folders = ["/dev/shm", "/run", "/var/run"].map(PathBuf::from);
+    for folder in folders.into_iter().chain([env::temp_dir()]).chain(runtime) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.path().to_string_lossy().into_owned());
+        found.extend(names.filter(|name| is_ours(name)));
+    }
+    Ok(found)
+}
