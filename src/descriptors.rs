@@ -7,8 +7,8 @@ use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are not for connections: the standard streams, the logger's two, the poll, the signals'
-/// pair, and the files that a scrape opens, with some to spare.
-const RESERVED: usize = 16;
+/// pair, the access log's two while it is opened anew, and the files that a scrape opens, with some to spare.
+const RESERVED: usize = 18;
 
 /// Room for connections.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,15 @@
 //! One worker, from its configuration to its end: makes the parts and runs the loop.
 
-use std::{error::Error, fs::File, io::Write as _};
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, Write as _},
+};
 
 use log::{info, warn};
 
 use crate::{
+    access_log::AccessLog,
     app::App,
     clock::Clock,
     config::Config,
@@ -35,9 +40,10 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
+    let access_log = open_access_log(config)?;
     let (groups, region) = join_groups(config)?;
     let addresses: Vec<_> = groups.iter().map(Group::address).collect();
-    let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
+    let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in addresses {
         info!("listening on {address}");
@@ -51,6 +57,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_last)?;
+    // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
+    drop(open_access_log(config)?);
     let region = match config.inherited.as_ref().and_then(|inherited| inherited.region) {
         Some(descriptor) => keep(Region::from_fd(sys::adopt(descriptor)?)),
         None => keep(Region::in_memory()),
@@ -62,7 +70,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
             let counters = claim(region.as_ref());
             // The supervisor holds them for all workers.
             let groups: Result<_, _> = birth.listeners.into_iter().map(Group::of_one).collect();
-            let mut server = prepare(config, table, groups?, counters)?;
+            let access_log = open_access_log(config)?;
+            let mut server = prepare(config, table, groups?, counters, access_log)?;
             if birth.is_replacement {
                 server.count_restart();
             }
@@ -79,6 +88,7 @@ fn prepare(
     table: Table,
     groups: Vec<Group>,
     counters: Counters,
+    access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
     let probe = Probe::new();
     if let Err(error) = &probe {
@@ -91,10 +101,15 @@ fn prepare(
         probe: probe.ok(),
         buffers: Buffers::default(),
         input: Box::new([0; READ_BYTES]),
+        access_log,
     };
     let peers = Peers::new(config.time_limits_ns);
     let room = Room::new(config.connections);
     Ok(Server::new(groups, peers, service, room, Drain::new(config.drain))?)
+}
+
+fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
+    config.access_log.as_ref().map(AccessLog::open).transpose()
 }
 
 /// The memory to count in, if it could be had.

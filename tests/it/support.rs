@@ -56,12 +56,11 @@ impl Server {
         Self::spawn(server)
     }
 
-    /// Starts a server that may have so many files open.
-    pub(crate) fn start_with_files(files: u32) -> Self {
+    /// Starts a server behind a command of the shell that sets a limit.
+    pub(crate) fn start_limited(limit: &str, flags: &[&str]) -> Self {
         let mut shell = Command::new("sh");
-        let binary = env!("CARGO_BIN_EXE_fibsrv");
-        let script = format!("ulimit -n {files}; exec '{binary}' --listen 127.0.0.1:0");
-        shell.env_clear().arg("-c").arg(script);
+        shell.env_clear().arg("-c").arg(format!("{limit}; exec \"$0\" \"$@\""));
+        shell.arg(env!("CARGO_BIN_EXE_fibsrv")).args(["--listen", "127.0.0.1:0"]).args(flags);
         Self::spawn(shell)
     }
 
