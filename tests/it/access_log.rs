@@ -295,7 +295,7 @@ fn a_file_that_may_not_grow_ends_nothing_and_what_it_misses_is_counted() {
     let folder = Folder::new();
     let path = folder.path("access.log");
     let flags = ["--access-log", "json", "--access-log-file", &path];
-    let server = Server::start_limited("ulimit -f 4", &flags);
+    let server = Server::start_with_limit("-f 4", &flags);
     eventually("lines are dropped", || {
         server.get("/healthz");
         server.counted()[DROPPED] > 3.0

@@ -42,7 +42,7 @@ fn descriptors_are_counted_ahead() {
     // It stands for a log, and is there.
     let logged = ["--access-log", "json", "--access-log-file", "/dev/null"];
     for flags in [&[][..], &logged] {
-        let mut server = Server::start_limited("ulimit -n 40", flags);
+        let mut server = Server::start_with_limit("-n 40", flags);
         let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
         for client in &mut clients {
             assert_eq!(client.get("/healthz").status, 200);
