@@ -9,7 +9,10 @@
 mod offline;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fibsrv::conn::Conn;
+use fibsrv::{
+    access_log::{AccessLog, Format, Options},
+    conn::Conn,
+};
 use offline::Offline;
 
 const WRK: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n";
@@ -22,13 +25,22 @@ const BROWSER: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\
 
 fn connection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("conn");
-    for (name, request, depth) in [
-        ("one request", WRK.to_owned(), 1),
-        ("16 pipelined", WRK.repeat(16), 16),
-        ("browser's headers", BROWSER.to_owned(), 1),
-        ("1000th number", WRK.replace("/20", "/1000"), 1),
+    let combined = Some(Format::Combined);
+    for (name, request, depth, log) in [
+        ("one request", WRK.to_owned(), 1, None),
+        ("16 pipelined", WRK.repeat(16), 16, None),
+        ("browser's headers", BROWSER.to_owned(), 1, None),
+        ("1000th number", WRK.replace("/20", "/1000"), 1, None),
+        ("logged", WRK.to_owned(), 1, combined),
+        ("logged by 16", WRK.repeat(16), 16, combined),
+        ("logged with a browser's", BROWSER.to_owned(), 1, combined),
+        ("logged in JSON", WRK.to_owned(), 1, Some(Format::Json)),
     ] {
         let mut offline = Offline::new(1_000);
+        offline.log = log.map(|format| {
+            let options = Options { format, file: Some("/dev/null".into()) };
+            AccessLog::open(&options).expect("a log")
+        });
         let mut conn = Conn::new();
         group.throughput(Throughput::Elements(depth));
         group.bench_function(name, |bencher| {

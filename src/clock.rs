@@ -17,6 +17,8 @@ pub struct Clock {
     origin: Instant,
     now_ns: u64,
     date: [u8; date::LENGTH],
+    /// Seconds since 1970 on the wall, for which the date was rendered.
+    unix_s: u64,
     /// When the date on the wall will be another one.
     date_valid_until_ns: u64,
 }
@@ -29,6 +31,7 @@ impl Clock {
             origin: Instant::now(),
             now_ns: 0,
             date: date::imf_fixdate(0),
+            unix_s: 0,
             date_valid_until_ns: 0,
         };
         clock.tick();
@@ -58,6 +61,12 @@ impl Clock {
         &self.date
     }
 
+    /// Milliseconds since 1970 on the wall, as of the last tick.
+    pub const fn unix_ms(&self) -> u64 {
+        let left_ns = self.date_valid_until_ns.saturating_sub(self.now_ns);
+        self.unix_s * 1_000 + SECOND_NS.saturating_sub(left_ns) / 1_000_000
+    }
+
     fn read_ns(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -68,6 +77,7 @@ impl Clock {
         // A clock set before 1970 is nothing a Date can tell.
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.date = date::imf_fixdate(wall.as_secs());
+        self.unix_s = wall.as_secs();
         self.date_valid_until_ns = self.now_ns + SECOND_NS - u64::from(wall.subsec_nanos());
     }
 }
@@ -106,5 +116,20 @@ mod tests {
         assert!(clock.date().ends_with(b" GMT"));
         let left_ns = clock.date_valid_until_ns - clock.now_ns;
         assert!((1..=SECOND_NS).contains(&left_ns), "{left_ns}");
+    }
+
+    #[test]
+    fn milliseconds_follow_the_second_that_was_rendered() {
+        let mut clock = Clock::new();
+        (clock.unix_s, clock.date_valid_until_ns) = (784_111_777, 7 * SECOND_NS);
+        for (now_ns, expected) in [
+            (6 * SECOND_NS, 784_111_777_000),
+            (6 * SECOND_NS + 999_999, 784_111_777_000),
+            (6 * SECOND_NS + 123_000_000, 784_111_777_123),
+            (7 * SECOND_NS - 1, 784_111_777_999),
+        ] {
+            clock.now_ns = now_ns;
+            assert_eq!(clock.unix_ms(), expected);
+        }
     }
 }

@@ -7,8 +7,9 @@ use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are not for connections: the standard streams, the logger's two, those of the metrics, of
-/// the poll, of signals and of whoever oversees the process, and the files that a scrape opens.
-const RESERVED: usize = 16;
+/// the poll, of signals and of whoever oversees the process, the access log's two while it is opened anew, and
+/// the files that a scrape opens, with some to spare.
+const RESERVED: usize = 18;
 
 /// Room for connections.
 #[derive(Clone, Copy, Debug)]

@@ -13,11 +13,14 @@
 //! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
 //!    the large ones are computed.
 //! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
+//!    [`access_log`] has a line for each answer.
 //!
 //! ARCHITECTURE.md says which of them may use which, and why.
 
+pub mod access_log;
 pub mod app;
 pub mod clock;
+pub mod complaints;
 pub mod compute;
 pub mod config;
 pub mod conn;
@@ -30,6 +33,7 @@ pub mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod numerals;
 pub mod overseer;
 pub mod peer;
 pub mod peers;

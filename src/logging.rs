@@ -118,16 +118,22 @@ impl Sheet {
 }
 
 /// Writes a line if that is possible without waiting.
-fn write_at_once(mut file: &File, line: &[u8]) -> io::Result<()> {
+fn write_at_once(file: &File, line: &[u8]) -> io::Result<()> {
+    if write_ready(file, line)? < line.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
+}
+
+/// Writes what is taken at once, and says how many bytes that were. A pipe takes up to its `PIPE_BUF` whole or
+/// not at all.
+pub(crate) fn write_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     let mut files = [PollFd::new(file, PollFlags::OUT)];
     poll(&mut files, Some(&Timespec::default()))?;
     if !files.iter().any(|file| file.revents().contains(PollFlags::OUT)) {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    if file.write(line)? < line.len() {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    Ok(())
+    file.write(bytes)
 }
 
 #[cfg(test)]

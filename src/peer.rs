@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     time::Duration,
 };
 
@@ -10,10 +10,14 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::{
+    access_log::{AccessLog, Address, Entry},
     app::{Answer, App},
     clock::Clock,
     conn::{Buffers, Conn, Next, Waiting},
-    http::head::{Parser, Request},
+    http::{
+        head::{Parser, Request},
+        response::Response,
+    },
     process::Probe,
 };
 
@@ -35,6 +39,8 @@ pub struct Service {
     pub buffers: Buffers,
     /// Where the socket is read to.
     pub input: Box<[u8; READ_BYTES]>,
+    /// What has a line for each answer, if that is wanted.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Service {
@@ -45,6 +51,42 @@ impl Service {
             && let Some(process) = probe.read_when_due(self.clock.now_ns())
         {
             self.app.tell_process(&process);
+        }
+    }
+
+    /// Ends a turn of the loop: writes the access log, so that no line of it waits while the loop does.
+    pub fn rest(&mut self) {
+        if let Some(log) = &mut self.access_log {
+            let dropped = log.flush(self.clock.now_ns());
+            self.app.counters().access_log_dropped.add(dropped);
+        }
+    }
+
+    /// Opens the access log's file anew, if there is one.
+    pub fn reopen_access_log(&mut self) {
+        if let Some(log) = &mut self.access_log {
+            log.reopen();
+        }
+    }
+
+    /// Writes what is left of the access log, at the end of the process.
+    pub fn close_access_log(&mut self) {
+        if let Some(log) = &mut self.access_log {
+            log.close();
+        }
+    }
+
+    /// The address of a peer, if its answers are to be logged.
+    pub fn address(&self, address: SocketAddr) -> Option<Box<Address>> {
+        self.access_log.as_ref().map(|_| Box::new(Address::of(address)))
+    }
+
+    /// Takes in that the answers made since the last call have taken so long. To be called before they are
+    /// written.
+    fn settle(&mut self, duration_ns: u64) {
+        self.app.settle(duration_ns);
+        if let Some(log) = &mut self.access_log {
+            log.settle(duration_ns);
         }
     }
 }
@@ -71,6 +113,8 @@ pub struct Peer {
     generation: u32,
     /// A request that has to wait for its number.
     late: Option<Box<Late>>,
+    /// Where it comes from, if its answers are logged.
+    address: Option<Box<Address>>,
 }
 
 /// A request whose number is being computed.
@@ -112,8 +156,8 @@ enum Queue {
 }
 
 impl Peer {
-    /// A peer that has just been accepted.
-    pub fn new(socket: TcpStream) -> Self {
+    /// A peer that has just been accepted; its address if its answers are to be logged.
+    pub fn new(socket: TcpStream, address: Option<Box<Address>>) -> Self {
         Self {
             socket,
             conn: Conn::new(),
@@ -121,6 +165,7 @@ impl Peer {
             stream: Stream::Open,
             generation: 0,
             late: None,
+            address,
         }
     }
 
@@ -226,7 +271,7 @@ impl Peer {
         loop {
             match self.conn.next(&mut service.parser) {
                 Next::Answer(request) => {
-                    let Service { app, clock, probe, .. } = service;
+                    let Service { app, clock, probe, access_log, .. } = service;
                     let response = match app.answer(&request, self.conn.head(&request)) {
                         Answer::Ready(response) => response,
                         Answer::Scrape(format) => {
@@ -239,16 +284,16 @@ impl Peer {
                             continue;
                         }
                     };
-                    let bytes = self.conn.respond(&response, clock.date());
+                    let bytes = self.respond(&response, clock, access_log);
                     app.count_response(bytes);
                 }
                 Next::Refuse(reject) => {
-                    let response = service.app.refuse(reject);
-                    let bytes = self.conn.respond(&response, service.clock.date());
-                    service.app.count_response(bytes);
+                    let Service { app, clock, access_log, .. } = service;
+                    let bytes = self.respond(&app.refuse(reject), clock, access_log);
+                    app.count_response(bytes);
                 }
                 Next::Write => {
-                    service.app.settle(service.clock.since_tick_ns());
+                    service.settle(service.clock.since_tick_ns());
                     match self.write() {
                         Ok(()) if self.conn.has_input() => return Turn::Yielded,
                         Ok(()) => {}
@@ -278,12 +323,32 @@ impl Peer {
 
     /// Makes the answer that had to wait. It is timed by itself, from when the request came.
     fn answer_late(&mut self, late: &Late, service: &mut Service) {
-        let Service { app, clock, .. } = service;
+        let Service { app, clock, access_log, .. } = service;
         let response = app.answer_computed(&late.request, late.n);
-        let bytes = self.conn.respond(&response, clock.date());
+        let bytes = self.respond(&response, clock, access_log);
         app.count_response(bytes);
         let before_tick_ns = clock.now_ns().saturating_sub(late.asked_ns);
-        app.settle(before_tick_ns + clock.since_tick_ns());
+        service.settle(before_tick_ns + service.clock.since_tick_ns());
+    }
+
+    /// Puts an answer into the outbox, and down in the access log; returns its length in bytes.
+    fn respond(
+        &mut self,
+        response: &Response<'_>,
+        clock: &Clock,
+        access_log: &mut Option<AccessLog>,
+    ) -> usize {
+        let answered = self.conn.respond(response, clock.date());
+        if let Some(log) = access_log {
+            log.add(&Entry {
+                peer: self.address.as_deref(),
+                unix_ms: clock.unix_ms(),
+                request: self.conn.answered(&answered),
+                status: response.status,
+                bytes: answered.bytes,
+            });
+        }
+        answered.bytes
     }
 
     /// Reads once.

@@ -12,6 +12,7 @@ use log::{info, warn};
 use mio::net::TcpListener;
 
 use crate::{
+    access_log::AccessLog,
     app::App,
     clock::Clock,
     config::{Config, Inherited, OpenedBy},
@@ -45,6 +46,7 @@ const BUILD: Build = Build {
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let table = Table::new(config.table_last)?;
+    let access_log = open_access_log(config)?;
     let (groups, region) = match config.opened_by() {
         OpenedBy::ServiceManager => {
             let (passed, region) = passed(config)?;
@@ -57,7 +59,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let mut told = BTreeSet::new();
     let addresses = groups.iter().map(Group::address).filter(|address| told.insert(*address));
     let addresses: Vec<_> = addresses.collect();
-    let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
+    let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in &addresses {
         info!("listening on {address}");
@@ -75,6 +77,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_last)?;
+    // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
+    drop(open_access_log(config)?);
     let (sockets, region) = match &config.inherited {
         Some(inherited) => inherit(config, inherited)?,
         None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
@@ -88,7 +92,9 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
                 OpenedBy::ServiceManager => (stay_alone(birth.listeners)?, region),
                 OpenedBy::Us => join_with(config, birth.listeners, region)?,
             };
-            let mut server = prepare(config, table, groups, claim(region.as_ref()))?;
+            let counters = claim(region.as_ref());
+            let access_log = open_access_log(config)?;
+            let mut server = prepare(config, table, groups, counters, access_log)?;
             if birth.is_replacement {
                 server.count_restart();
             }
@@ -152,6 +158,7 @@ fn prepare(
     table: Table,
     groups: Vec<Group>,
     counters: Counters,
+    access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
     let probe = Probe::new();
     if let Err(error) = &probe {
@@ -164,10 +171,15 @@ fn prepare(
         probe: probe.ok(),
         buffers: Buffers::default(),
         input: Box::new([0; READ_BYTES]),
+        access_log,
     };
     let peers = Peers::new(config.time_limits_ns);
     let room = Room::new(config.connections);
     Ok(Server::new(groups, peers, service, room, Drain::new(config.drain))?)
+}
+
+fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
+    config.access_log.as_ref().map(AccessLog::open).transpose()
 }
 
 /// The memory to count in, if it could be had.

@@ -4,15 +4,32 @@
 
 mod offline;
 
-use fibsrv::conn::Conn;
+use fibsrv::{
+    access_log::{AccessLog, Format, Options},
+    conn::Conn,
+};
 use offline::Offline;
 
+/// Without an access log and with one, in either format.
 fn check(request: &str) {
+    check_logged(request, None);
+    for format in [Format::Combined, Format::Json] {
+        // Where it is taken like anywhere else, a piece at a time.
+        let options = Options { format, file: Some("/dev/null".into()) };
+        check_logged(request, Some(AccessLog::open(&options).expect("a log")));
+    }
+}
+
+fn check_logged(request: &str, log: Option<AccessLog>) {
     let mut offline = Offline::new(100);
+    offline.log = log;
     let mut conn = Conn::new();
     let mut turn = |offline: &mut Offline| {
         offline.output.clear();
         offline.turn(&mut conn, request.as_bytes());
+        if let Some(log) = &mut offline.log {
+            assert_eq!(log.flush(0), 0, "no line is dropped");
+        }
     };
     turn(&mut offline);
     let counted = allocation_counter::measure(|| {
@@ -37,6 +54,8 @@ fn nothing_is_allocated_per_request() {
     check(&get("/api/fibonacci/101"));
     check(&get("/nothing"));
     check(&get("/healthz"));
+    // A text that is escaped.
+    check(&get("/healthz").replace("Mozilla", "\"\u{e9}\\"));
 }
 
 #[test]

@@ -11,8 +11,21 @@ use std::{
 const FILE_LINES_MAX: usize = 400;
 
 /// The pure core: no socket, file, clock, environment, thread or logger; but for what is in [`SHELL_IN_CORE`].
-const CORE: &[&str] =
-    &["http/", "conn/", "route.rs", "app/", "fibonacci/", "metrics/", "timers.rs", "drain.rs"];
+const CORE: &[&str] = &[
+    "http/",
+    "conn/",
+    "route.rs",
+    "app/",
+    "fibonacci/",
+    "metrics/",
+    "timers.rs",
+    "drain.rs",
+    "numerals.rs",
+    "access_log/lines.rs",
+    "access_log/text.rs",
+    "access_log/address.rs",
+    "access_log/backlog.rs",
+];
 const OUTSIDE: &[&str] = &[
     "mio::",
     "std::net",
@@ -47,6 +60,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("timers.rs", &["http", "conn", "route", "app", "fibonacci", "metrics"]),
     ("app/", &["conn", "timers"]),
     ("server/", &["http", "conn", "route", "app", "fibonacci", "metrics"]),
+    ("access_log/", &["conn", "route", "app", "fibonacci", "metrics", "peer", "peers", "server"]),
     ("peers.rs", &["http", "route", "app", "fibonacci", "metrics"]),
     ("peer.rs", &["route", "fibonacci", "metrics"]),
     ("group/", &["http", "conn", "route", "app", "peer", "peers", "server", "metrics"]),

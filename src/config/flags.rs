@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use log::LevelFilter;
 
 use crate::fibonacci;
@@ -118,9 +118,25 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LevelFilter,
 
+    /// A line for each answer: off, combined (as other servers have it, and more) or json
+    #[arg(long, env = "FIBSRV_ACCESS_LOG", value_name = "FORMAT", default_value = "off")]
+    pub(super) access_log: AccessLogFormat,
+
+    /// The file those lines are appended to, which SIGUSR1 has opened anew; without it stdout
+    #[arg(long, env = "FIBSRV_ACCESS_LOG_FILE", value_name = "PATH")]
+    pub(super) access_log_file: Option<PathBuf>,
+
     /// Check the flags and the environment, print what they come to, and end
     #[arg(long)]
     pub(super) check: bool,
+}
+
+/// Whether there is an access log, and how its lines are spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum AccessLogFormat {
+    Off,
+    Combined,
+    Json,
 }
 
 /// Most workers that can be asked for.

@@ -11,12 +11,12 @@ use bytesize::ByteSize;
 use clap::{Parser as _, error::ErrorKind};
 use log::LevelFilter;
 
-use flags::Flags;
+use flags::{AccessLogFormat, Flags};
 use nix::unistd::Pid;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
 
 use crate::{
-    app, drain,
+    access_log, app, drain,
     fibonacci::Store,
     http::head,
     timers::{CLASSES, Class},
@@ -51,6 +51,8 @@ pub struct Config {
     pub drain: drain::Times,
     /// The least grave events that are logged.
     pub log_level: LevelFilter,
+    /// The access log, if there is to be one.
+    pub access_log: Option<access_log::Options>,
 }
 
 /// How this program was started, so that it can be started again.
@@ -259,7 +261,21 @@ impl Flags {
                 timeout_ns: nanoseconds_or_none("--drain-timeout", self.drain_timeout.into())?,
             },
             log_level: self.log_level,
+            access_log: self.access_log()?,
         })
+    }
+
+    fn access_log(&self) -> Result<Option<access_log::Options>, UsageError> {
+        let format = match self.access_log {
+            AccessLogFormat::Combined => access_log::Format::Combined,
+            AccessLogFormat::Json => access_log::Format::Json,
+            AccessLogFormat::Off if self.access_log_file.is_none() => return Ok(None),
+            AccessLogFormat::Off => {
+                let text = "--access-log-file is of no use without --access-log (see --help)";
+                return Err(UsageError(text.to_owned()));
+            }
+        };
+        Ok(Some(access_log::Options { format, file: self.access_log_file.clone() }))
     }
 }
 
@@ -326,7 +342,17 @@ impl fmt::Display for Config {
         writeln!(f, "--drain-delay {}", time(self.drain.delay_ns))?;
         writeln!(f, "--drain-grace {}", time(self.drain.grace_ns))?;
         writeln!(f, "--drain-timeout {}", time(self.drain.timeout_ns))?;
-        writeln!(f, "--log-level {}", self.log_level.as_str().to_lowercase())
+        writeln!(f, "--log-level {}", self.log_level.as_str().to_lowercase())?;
+        let format = match self.access_log.as_ref().map(|options| options.format) {
+            None => "off",
+            Some(access_log::Format::Combined) => "combined",
+            Some(access_log::Format::Json) => "json",
+        };
+        writeln!(f, "--access-log {format}")?;
+        if let Some(file) = self.access_log.as_ref().and_then(|options| options.file.as_ref()) {
+            writeln!(f, "--access-log-file {}", file.display())?;
+        }
+        Ok(())
     }
 }
 

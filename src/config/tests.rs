@@ -24,15 +24,22 @@ fn defaults() {
          --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
          --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
          --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--drain-delay 0s\n\
-         --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n"
+         --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
+         --access-log off\n"
     );
 }
 
 #[test]
 fn what_is_printed_can_be_typed() {
-    let once = effective(&["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"]);
-    let again: Vec<&str> = once.split_whitespace().collect();
-    assert_eq!(effective(&again), once);
+    for flags in [
+        &["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"][..],
+        &["--access-log", "combined"],
+        &["--access-log", "json", "--access-log-file", "a.log"],
+    ] {
+        let once = effective(flags);
+        let again: Vec<&str> = once.split_whitespace().collect();
+        assert_eq!(effective(&again), once);
+    }
 }
 
 #[test]
@@ -65,6 +72,8 @@ fn bad_flags_are_told_in_one_line() {
         &["--head-timeout", "soon"],
         &["--drain-timeout", "2days"],
         &["--log-level", "loud"],
+        &["--access-log", "xml"],
+        &["--access-log-file", "a.log"],
     ] {
         let error = parse_flags(flags).expect_err(flags[0]).to_string();
         assert_eq!(error.lines().count(), 1, "{error}");

@@ -23,7 +23,7 @@ mod outbox;
 mod phase;
 
 pub use buffers::Buffers;
-pub use next::{Next, Waiting};
+pub use next::{Answered, Next, Waiting};
 
 use outbox::Outbox;
 use phase::{Batch, Ending, Incoming, Owed, Phase, Tenure};
@@ -148,11 +148,11 @@ impl Conn {
         matches!(self.phase, Phase::Owing(_))
     }
 
-    /// Puts the answer that is owed into the outbox; returns its length in bytes.
-    pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> usize {
+    /// Puts the answer that is owed into the outbox.
+    pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> Answered {
         let Phase::Owing(owed) = self.phase else {
             debug_assert!(false, "no answer is owed");
-            return 0;
+            return Answered { bytes: 0, start: self.start };
         };
         let persistence = match self.tenure {
             Tenure::Lasting => owed.persistence,
@@ -173,6 +173,7 @@ impl Conn {
             *answers += 1;
         }
         self.progress = self.progress.wrapping_add(1);
+        let start = self.start;
         self.start += owed.length;
         self.scan.restart();
         self.phase = match persistence {
@@ -183,7 +184,13 @@ impl Conn {
                 Phase::Closing(if unread { Ending::Lingering } else { owed.ending })
             }
         };
-        length
+        Answered { bytes: length, start }
+    }
+
+    /// The text of the request that was answered, or what has come of it, and what stands behind that. Ask for it
+    /// before anything else happens on the connection.
+    pub fn answered(&self, answered: &Answered) -> &[u8] {
+        self.inbox.get(answered.start..).unwrap_or_default()
     }
 
     /// What is to be written after [`Next::Write`], in two segments, either of which may be empty.
@@ -363,6 +370,7 @@ impl Conn {
         Next::Answer(request)
     }
 
+    #[cold]
     fn refuse(&mut self, reject: Reject) -> Next {
         // Without content behind an answer to HEAD, even if that is no request (RFC 9110 section 9.3.2).
         let received = self.inbox.get(self.start..).unwrap_or_default();

@@ -22,6 +22,15 @@ pub enum Next {
     Close,
 }
 
+/// What `respond` has put into the outbox, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Length of the answer in bytes, head and content.
+    pub bytes: usize,
+    /// Where in the inbox the request begins, for `answered`.
+    pub start: usize,
+}
+
 /// What a connection waits for: each has a time limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {

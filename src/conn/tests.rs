@@ -246,7 +246,7 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     conn.receive(get("/").repeat(2).as_bytes());
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
     let response = Response { status: Status::Ok, fields: Fields::Text, body: Body::Shared(&body) };
-    let length = conn.respond(&response, DATE);
+    let length = conn.respond(&response, DATE).bytes;
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write, "nothing may follow it");
     let [head, shared] = conn.outgoing();
     assert!(std::ptr::eq(shared, &raw const *body));

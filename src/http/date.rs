@@ -1,4 +1,5 @@
-//! The `Date` field's value: an IMF-fixdate (RFC 9110 section 5.6.7) from Unix seconds.
+//! Dates from Unix seconds: the `Date` field's value, an IMF-fixdate (RFC 9110 section 5.6.7), and what logs
+//! have.
 //!
 //! Rendering only; when to render is the clock's business.
 
@@ -17,22 +18,45 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// assert_eq!(&fibsrv::http::date::imf_fixdate(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
 /// ```
 pub fn imf_fixdate(unix_seconds: u64) -> [u8; LENGTH] {
-    let (days, second) = (unix_seconds / SECONDS_PER_DAY, unix_seconds % SECONDS_PER_DAY);
+    let days = unix_seconds / SECONDS_PER_DAY;
     let (year, month, day) = civil_from_days(days);
     let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     // 1970-01-01 was a Thursday, which is why the list of days begins there.
     put(&mut date, 0, DAYS.iter().cycle().nth((days % 7) as usize).map_or(b"", |name| *name));
     put(&mut date, 5, &two_digits(day));
-    put(
-        &mut date,
-        8,
-        MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or(b"", |found| *found.0),
-    );
-    put(&mut date, 12, &two_digits(year / 100));
-    put(&mut date, 14, &two_digits(year % 100));
-    put(&mut date, 17, &two_digits(second / 3600));
-    put(&mut date, 20, &two_digits(second / 60 % 60));
-    put(&mut date, 23, &two_digits(second % 60));
+    put(&mut date, 8, name_of(month));
+    put_year(&mut date, 12, year);
+    put_time(&mut date, 17, unix_seconds);
+    date
+}
+
+/// Renders that moment as the logs of servers have it, in UTC and without the zone.
+///
+/// ```
+/// assert_eq!(&fibsrv::http::date::common_log(784_111_777), b"06/Nov/1994:08:49:37");
+/// ```
+pub fn common_log(unix_seconds: u64) -> [u8; 20] {
+    let (year, month, day) = civil_from_days(unix_seconds / SECONDS_PER_DAY);
+    let mut date = *b"01/Jan/1970:00:00:00";
+    put(&mut date, 0, &two_digits(day));
+    put(&mut date, 3, name_of(month));
+    put_year(&mut date, 7, year);
+    put_time(&mut date, 12, unix_seconds);
+    date
+}
+
+/// Renders that moment as in RFC 3339, in UTC and up to the seconds.
+///
+/// ```
+/// assert_eq!(&fibsrv::http::date::rfc3339(784_111_777), b"1994-11-06T08:49:37");
+/// ```
+pub fn rfc3339(unix_seconds: u64) -> [u8; 19] {
+    let (year, month, day) = civil_from_days(unix_seconds / SECONDS_PER_DAY);
+    let mut date = *b"1970-01-01T00:00:00";
+    put_year(&mut date, 0, year);
+    put(&mut date, 5, &two_digits(month));
+    put(&mut date, 8, &two_digits(day));
+    put_time(&mut date, 11, unix_seconds);
     date
 }
 
@@ -59,7 +83,24 @@ fn two_digits(value: u64) -> [u8; 2] {
     [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
 }
 
-fn put(date: &mut [u8; LENGTH], at: usize, text: &[u8]) {
+fn name_of(month: u64) -> &'static [u8; 3] {
+    MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or(b"???", |found| *found.0)
+}
+
+fn put_year(date: &mut [u8], at: usize, year: u64) {
+    put(date, at, &two_digits(year / 100));
+    put(date, at + 2, &two_digits(year % 100));
+}
+
+/// Puts the time of day, eight bytes.
+fn put_time(date: &mut [u8], at: usize, unix_seconds: u64) {
+    let second = unix_seconds % SECONDS_PER_DAY;
+    put(date, at, &two_digits(second / 3600));
+    put(date, at + 3, &two_digits(second / 60 % 60));
+    put(date, at + 6, &two_digits(second % 60));
+}
+
+fn put(date: &mut [u8], at: usize, text: &[u8]) {
     for (to, from) in date.iter_mut().skip(at).zip(text) {
         *to = *from;
     }
@@ -71,6 +112,15 @@ mod tests {
 
     fn check(unix_seconds: u64, expected: &str) {
         assert_eq!(std::str::from_utf8(&imf_fixdate(unix_seconds)).unwrap(), expected);
+        // "Sun, 06 Nov 1994 08:49:37 GMT"
+        let (day, month, year, time) =
+            (&expected[5..7], &expected[8..11], &expected[12..16], &expected[17..25]);
+        let logged = common_log(unix_seconds);
+        assert_eq!(str::from_utf8(&logged).unwrap(), format!("{day}/{month}/{year}:{time}"));
+        let number = MONTHS.iter().position(|name| *name == month.as_bytes()).unwrap() + 1;
+        let rfc3339 = rfc3339(unix_seconds);
+        let expected = format!("{year}-{number:02}-{day}T{time}");
+        assert_eq!(str::from_utf8(&rfc3339).unwrap(), expected);
     }
 
     #[test]

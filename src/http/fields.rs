@@ -4,7 +4,7 @@
 //! a connection goes on. Fields that decide nothing there (`Accept`, `If-None-Match`) are only looked up
 //! when an answer depends on them, by [`values`].
 
-use super::{Reject, body::Framing, target::is_host};
+use super::{Reject, body::Framing, scan::request_line, target::is_host};
 
 /// The minor version of an HTTP/1 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,15 +185,32 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
+/// The field lines that stand behind a request line, without their line ends, up to an empty line or to one
+/// that has no end.
+pub fn lines(behind_request_line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = behind_request_line;
+    std::iter::from_fn(move || {
+        let line;
+        (line, rest) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
+        let line = line.strip_suffix(b"\n")?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        (!line.is_empty()).then_some(line)
+    })
+}
+
+/// The name and the value of a field line, if it has a colon.
+pub fn parts(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    Some((name, value.get(1..)?.trim_ascii()))
+}
+
 /// The values of every field named `name` in a head that has been parsed before, in their order.
 pub fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (found, value) = line.split_at_checked(colon)?;
-        found
-            .eq_ignore_ascii_case(name.as_bytes())
-            .then(|| value.get(1..).unwrap_or_default().trim_ascii())
-    })
+    let is_named = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
+    let (_request_line, behind) = request_line(head);
+    lines(behind)
+        .filter_map(parts)
+        .filter_map(move |(found, value)| is_named(found).then_some(value))
 }
 
 /// The number that `digits`, all of them ASCII digits, stand for, or `None` if it exceeds 64 bits.
@@ -290,6 +307,20 @@ mod tests {
         let head =
             b"GET /accept: HTTP/1.1\r\nAccept: a\r\nX: y\r\naccept:b , c\r\nAcceptX: d\r\n\r\n";
         assert_eq!(values(head, "accept").collect::<Vec<_>>(), [&b"a"[..], b"b , c"]);
+    }
+
+    #[test]
+    fn field_lines() {
+        let check = |text: &str, expected: &[Option<(&str, &str)>]| {
+            let text_of = |bytes| str::from_utf8(bytes).unwrap();
+            let parts = |line| parts(line).map(|(name, value)| (text_of(name), text_of(value)));
+            assert_eq!(lines(text.as_bytes()).map(parts).collect::<Vec<_>>(), expected, "{text:?}");
+        };
+        check("A:\tb \r\nC:d\r\n\r\nBehind: x\r\n", &[Some(("A", "b")), Some(("C", "d"))]);
+        check("no colon\r\n: c\n:\r\n", &[None, Some(("", "c")), Some(("", ""))]);
+        check("A: b\r\n\nC: d\r\n", &[Some(("A", "b"))]);
+        check("A: b\r\nC: cut of", &[Some(("A", "b"))]);
+        check("", &[]);
     }
 
     #[test]

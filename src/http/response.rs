@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Status, date};
+use crate::numerals;
 
 /// An answer, before it is known on what kind of connection it goes out.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +106,7 @@ pub fn render(
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
         out.extend_from_slice(date);
         out.extend_from_slice(b"\r\nETag: \"");
-        push_decimal(out, n);
+        numerals::push(out, n);
         out.extend_from_slice(b"\"\r\n");
     } else {
         render_fields(out, response, date);
@@ -121,7 +122,7 @@ pub fn render(
         return out.len() - before;
     }
     out.extend_from_slice(b"Content-Length: ");
-    push_decimal(out, response.body.len() as u64);
+    numerals::push(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     if content == Content::Send {
         debug_assert!(!matches!(response.body, Body::Length(_)), "content that nobody has");
@@ -158,12 +159,12 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
         Fields::Text | Fields::Media(_) => {}
         Fields::Number(n) => {
             out.extend_from_slice(b"\r\nETag: \"");
-            push_decimal(out, n);
+            numerals::push(out, n);
             out.push(b'"');
         }
         Fields::Retry(seconds) => {
             out.extend_from_slice(b"\r\nRetry-After: ");
-            push_decimal(out, seconds.into());
+            numerals::push(out, seconds.into());
         }
         Fields::Allow(methods) => {
             out.extend_from_slice(b"\r\nAllow: ");
@@ -193,21 +194,6 @@ const fn status_line(status: Status) -> &'static str {
         Status::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable",
         Status::VersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported",
     }
-}
-
-/// Appends `value` in decimal.
-fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20]; // u64::MAX has twenty
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-        used += 1;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -331,7 +317,7 @@ mod tests {
     fn decimals_agree_with_the_standard_library() {
         for value in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
             let mut out = Vec::new();
-            push_decimal(&mut out, value);
+            numerals::push(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
         }
     }

@@ -84,6 +84,8 @@ pub struct Slot {
     pub computations: Computations,
     /// What the operating system counts for the owner.
     pub process: Figures,
+    /// Lines of the access log that were not taken.
+    pub access_log_dropped: Counter,
 }
 
 impl Slot {
@@ -104,6 +106,7 @@ impl Slot {
             turns_yielded: Counter::new(),
             computations: Computations::new(),
             process: Figures::new(),
+            access_log_dropped: Counter::new(),
         }
     }
 
@@ -186,6 +189,8 @@ pub struct Snapshot {
     pub computations: ComputationTotals,
     /// What the operating system counts for the workers.
     pub process: Process,
+    /// Lines of the access log that were not taken.
+    pub access_log_dropped: u64,
     /// Whether the slots summed up are those of every process on the port. No slot knows that: who maps
     /// the shared memory sets it.
     pub is_shared: bool,
@@ -220,6 +225,7 @@ impl Snapshot {
             turns_yielded: 0,
             computations: ComputationTotals::empty(),
             process: Process::empty(),
+            access_log_dropped: 0,
             is_shared: false,
         }
     }
@@ -238,6 +244,7 @@ impl Snapshot {
         add(&mut self.turns_yielded, &slot.turns_yielded);
         self.computations.add_counters(&slot.computations);
         self.process.add_counters(&slot.process);
+        add(&mut self.access_log_dropped, &slot.access_log_dropped);
     }
 
     /// Adds the state of the owner of `slot`, who must be alive: a dead one has no connections.
@@ -316,6 +323,7 @@ mod tests {
             slot.closings.evicted.add(n);
             slot.accept_pauses.error.add(n);
             slot.turns_yielded.add(n);
+            slot.access_log_dropped.add(2 * n);
         }
         let snapshot = Snapshot::of(slots.iter());
         assert_eq!(snapshot.requests.iter().sum::<u64>(), 321);
@@ -327,7 +335,7 @@ mod tests {
         assert_eq!((snapshot.workers, snapshot.worker_restarts), (3, 963));
         assert_eq!(snapshot.refusals[Reject::HeadTimeout as usize], 3);
         assert_eq!((snapshot.closings, snapshot.accept_pauses), ([0, 0, 0, 0, 321], [0, 321]));
-        assert_eq!(snapshot.turns_yielded, 321);
+        assert_eq!((snapshot.turns_yielded, snapshot.access_log_dropped), (321, 642));
         assert_eq!(Snapshot::of([].iter()), Snapshot::empty());
     }
 

@@ -3,17 +3,15 @@
 //! It parses and renders nothing. No error of one peer ends it or reaches another; it returns when it has
 //! been told to stop, or when the poll itself fails.
 
-mod complaints;
 mod leave;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use log::error;
 use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
 
-use complaints::Complaints;
-
 use crate::{
+    complaints::Complaints,
     compute::Compute,
     descriptors::Room,
     doors::{Doors, FIRST_DOOR, Queue, queue_after},
@@ -107,6 +105,7 @@ impl Server {
                         for request in self.signals.pending().collect::<Vec<_>>() {
                             match request {
                                 Request::Stop => self.told_to_leave(),
+                                Request::Reopen => self.service.reopen_access_log(),
                             }
                         }
                     }
@@ -124,7 +123,10 @@ impl Server {
             } else {
                 self.accept();
             }
-            if self.leave() {
+            let has_left = self.leave();
+            self.service.rest();
+            if has_left {
+                self.service.close_access_log();
                 return Ok(());
             }
         }
@@ -308,10 +310,10 @@ impl Server {
             return false;
         }
         match door.listener.accept() {
-            Ok((socket, _)) => {
+            Ok((socket, address)) => {
                 door.queue = Queue::Waiting;
                 self.make_room();
-                self.admit(socket);
+                self.admit(socket, address);
                 true
             }
             Err(error) => {
@@ -327,11 +329,11 @@ impl Server {
 
     /// Gives a new peer its first turn, and keeps it if that was not the last. Most requests come right
     /// behind the handshake, and a peer that wants a single answer need never be registered.
-    fn admit(&mut self, socket: TcpStream) {
+    fn admit(&mut self, socket: TcpStream, address: SocketAddr) {
         let counters = self.service.app.counters();
         counters.connections_accepted.add(1);
         counters.connections.add(1);
-        let mut peer = Peer::new(socket);
+        let mut peer = Peer::new(socket, self.service.address(address));
         if self.drain.is_draining() {
             peer.make_next_answer_the_last();
         }

@@ -98,7 +98,8 @@ pub fn run(
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
-    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
+    let signals =
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
     let signals: SigSet = signals.into_iter().collect();
     signals.thread_block()?;
     let inherited = config.inherited.as_ref();
@@ -131,6 +132,8 @@ pub fn run(
             match u8::try_from(signal.ssi_signo).map(i32::from).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGCHLD)) => supervisor.reap(),
                 Ok(Ok(Signal::SIGHUP)) => supervisor.upgrade(),
+                // The access logs are theirs.
+                Ok(Ok(Signal::SIGUSR1)) => tell(&supervisor.alive(), Signal::SIGUSR1),
                 _ => supervisor.stop(),
             }
         }

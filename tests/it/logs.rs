@@ -59,7 +59,7 @@ fn a_reader_that_does_not_read_does_not_stall_the_server() {
 }
 
 /// Fills the pipe whose reading end this is; returns the number of bytes that took.
-fn fill(reader: &impl std::fmt::Display) -> usize {
+pub(crate) fn fill(reader: &impl std::fmt::Display) -> usize {
     // A way to the pipe of our own: setting the server's to non-blocking would change what is tested.
     let mut writer = OpenOptions::new()
         .write(true)

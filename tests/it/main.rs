@@ -12,6 +12,7 @@
 mod support; // starts servers, speaks HTTP to them, and ends them
 mod watch; // watches a server while it is attacked
 
+mod access_log; // a line for each answer
 mod api; // what each route answers
 mod closing; // how connections end: no answer is lost to a reset
 mod drain; // being told to stop

@@ -98,7 +98,7 @@ fn a_directory_that_is_of_no_use_is_told_and_done_without() {
 
 #[test]
 fn who_can_share_nothing_counts_for_itself_and_says_so() {
-    let server = Server::start_with_limit("-f 1"); // no file is longer than half a kilobyte
+    let server = Server::start_with_limit("-f 1", &[]); // no file is longer than half a kilobyte
     assert!(server.preface().contains("count for themselves"), "{}", server.preface());
     check(&server, 3);
     let counted = server.counted();

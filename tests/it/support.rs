@@ -58,11 +58,10 @@ impl Server {
     }
 
     /// Starts a server under a limit, as the shell's `ulimit` takes it: `-n 64` for so many open files.
-    pub(crate) fn start_with_limit(limit: &str) -> Self {
+    pub(crate) fn start_with_limit(limit: &str, flags: &[&str]) -> Self {
         let mut shell = Command::new("sh");
-        let binary = env!("CARGO_BIN_EXE_fibsrv");
-        let script = format!("ulimit {limit}; exec '{binary}' --listen 127.0.0.1:0");
-        shell.env_clear().arg("-c").arg(script);
+        shell.env_clear().arg("-c").arg(format!("ulimit {limit}; exec \"$0\" \"$@\""));
+        shell.arg(env!("CARGO_BIN_EXE_fibsrv")).args(["--listen", "127.0.0.1:0"]).args(flags);
         Self::spawn(shell)
     }
 

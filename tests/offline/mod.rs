@@ -3,10 +3,14 @@
 //! Shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
+    access_log::{AccessLog, Entry},
     app::{Answer, App, Bounds},
-    conn::{Buffers, Conn, Next},
+    conn::{Answered, Buffers, Conn, Next},
     fibonacci::Table,
-    http::head::{Limits, Parser},
+    http::{
+        Status,
+        head::{Limits, Parser},
+    },
     metrics::Build,
 };
 
@@ -31,6 +35,8 @@ pub(crate) struct Offline {
     pub(crate) buffers: Buffers,
     /// All that the connection has written.
     pub(crate) output: Vec<u8>,
+    /// The access log, if there is to be one.
+    pub(crate) log: Option<AccessLog>,
 }
 
 /// How a connection stands after a turn.
@@ -51,6 +57,16 @@ impl Offline {
             parser: Parser::new(LIMITS),
             buffers: Buffers::default(),
             output: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// Puts an answer down, if that is wanted.
+    fn log(&mut self, conn: &Conn, answered: &Answered, status: Status) {
+        if let Some(log) = &mut self.log {
+            let (peer, unix_ms) = (None, 784_111_777_000);
+            let (request, bytes) = (conn.answered(answered), answered.bytes);
+            log.add(&Entry { peer, unix_ms, request, status, bytes });
         }
     }
 
@@ -60,8 +76,10 @@ impl Offline {
             match conn.next(&mut self.parser) {
                 Next::Answer(request) => match self.app.answer(&request, conn.head(&request)) {
                     Answer::Ready(response) => {
-                        let bytes = conn.respond(&response, DATE);
-                        self.app.count_response(bytes);
+                        let status = response.status;
+                        let answered = conn.respond(&response, DATE);
+                        self.app.count_response(answered.bytes);
+                        self.log(conn, &answered, status);
                     }
                     Answer::Scrape(format) => {
                         conn.respond(&self.app.scrape(format, None), DATE);
@@ -69,10 +87,16 @@ impl Offline {
                     Answer::Compute(_) => panic!("nothing lies beyond the table"),
                 },
                 Next::Refuse(reject) => {
-                    conn.respond(&self.app.refuse(reject), DATE);
+                    let response = self.app.refuse(reject);
+                    let status = response.status;
+                    let answered = conn.respond(&response, DATE);
+                    self.log(conn, &answered, status);
                 }
                 Next::Write => {
                     self.app.settle(1_000);
+                    if let Some(log) = &mut self.log {
+                        log.settle(1_000);
+                    }
                     let [rendered, shared] = conn.outgoing();
                     let length = rendered.len() + shared.len();
                     self.output.extend_from_slice(rendered);

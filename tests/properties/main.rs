@@ -12,6 +12,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod access_log;
 #[path = "../oracle/chunked.rs"]
 mod chunked;
 mod defects;
@@ -57,15 +58,20 @@ fn pieces<'s>(stream: &'s [u8], cuts: &[Index]) -> Vec<&'s [u8]> {
 
 /// What comes back for a stream that arrives in these pieces and then ends.
 fn output(pieces: &[&[u8]]) -> Vec<u8> {
-    let (mut offline, mut conn) = (Offline::new(100), Conn::new());
+    let mut offline = Offline::new(100);
+    serve(&mut offline, &mut Conn::new(), pieces);
+    offline.output
+}
+
+/// Has a stream arrive in these pieces, and then end.
+fn serve(offline: &mut Offline, conn: &mut Conn, pieces: &[&[u8]]) {
     for piece in pieces {
-        if offline.turn(&mut conn, piece) == Standing::Closed {
-            return offline.output;
+        if offline.turn(conn, piece) == Standing::Closed {
+            return;
         }
     }
     conn.receive_end();
-    assert_eq!(offline.turn(&mut conn, b""), Standing::Closed, "the end of the stream ends it");
-    offline.output
+    assert_eq!(offline.turn(conn, b""), Standing::Closed, "the end of the stream ends it");
 }
 
 /// Takes the expected answers off `output`, up to one that closes; returns whether there is such a one.

@@ -87,7 +87,16 @@ proptest! {
         (0..20_u64, 0..3 * 86_400_u64).prop_map(|(era, second)| LEAP_CENTURY + era * ERA + second),
     ]) {
         let found = date::imf_fixdate(seconds);
-        prop_assert_eq!(str::from_utf8(&found).unwrap(), date_by_counting(seconds));
+        let expected = date_by_counting(seconds);
+        prop_assert_eq!(str::from_utf8(&found).unwrap(), &expected);
+        // Those of the logs say the same in another order.
+        let logged = date::common_log(seconds);
+        let (date, time) = str::from_utf8(&logged).unwrap().split_once(':').unwrap();
+        prop_assert_eq!(format!("{} {time} GMT", date.replace('/', " ")), &expected[5..]);
+        let rfc3339 = date::rfc3339(seconds);
+        let (date, time) = str::from_utf8(&rfc3339).unwrap().split_once('T').unwrap();
+        prop_assert_eq!(time, &expected[17..25]);
+        prop_assert_eq!((&date[..4], &date[8..]), (&expected[12..16], &expected[5..7]));
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub fn render(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, build: &Bu
     write_sizes(&mut writer, snapshot);
     write_connections(&mut writer, snapshot);
     write_computations(&mut writer, &snapshot.computations);
+    write_counter(
+        &mut writer,
+        "fibsrv_access_log_dropped",
+        "Lines of the access log that were dropped, because they were not taken at once.",
+        snapshot.access_log_dropped,
+    );
     write_workers(&mut writer, snapshot);
     write_build(&mut writer, build);
     if snapshot.process.start_time_ns > 0 {

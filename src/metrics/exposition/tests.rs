@@ -79,6 +79,7 @@ fn full() -> Snapshot {
     snapshot.closings.fill_with(&mut number);
     snapshot.accept_pauses.fill_with(&mut number);
     snapshot.turns_yielded = number();
+    snapshot.access_log_dropped = number();
     let computations = &mut snapshot.computations;
     computations.by_thread = number();
     computations.by_loop = number();
@@ -173,6 +174,7 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
         ("fibsrv_cache_misses_total", float(computations.cache_misses)),
         ("fibsrv_cache_bytes", float(computations.cache_bytes)),
         ("fibsrv_turns_yielded_total", float(snapshot.turns_yielded)),
+        ("fibsrv_access_log_dropped_total", float(snapshot.access_log_dropped)),
         ("fibsrv_metrics_shared", f64::from(snapshot.is_shared)),
     ] {
         expect(format!("{name} "), value);
@@ -199,6 +201,7 @@ fn every_family_has_its_type() {
         ("counter", "fibsrv_requests fibsrv_connections_accepted fibsrv_worker_restarts"),
         ("counter", "process_cpu_seconds fibsrv_requests_refused fibsrv_connections_cut_off"),
         ("counter", "fibsrv_accept_pauses fibsrv_turns_yielded fibsrv_computations"),
+        ("counter", "fibsrv_access_log_dropped"),
         ("counter", "fibsrv_computation_fallbacks fibsrv_computations_refused"),
         ("counter", "fibsrv_cache_hits fibsrv_cache_misses"),
         ("gauge", "fibsrv_compute_queue_length fibsrv_cache_bytes"),

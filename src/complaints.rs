@@ -7,12 +7,13 @@ const PAUSE_NS: u64 = 10_000_000_000;
 
 /// Complains about a state that lasts, a line now and then and not one for each time it is met.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub struct Complaints {
     silent_until_ns: u64,
 }
 
 impl Complaints {
-    pub(super) fn tell(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
+    /// Complains, unless that was done a short while ago. `message` is asked for only if it is told.
+    pub fn tell(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
         if now_ns >= self.silent_until_ns {
             self.silent_until_ns = now_ns.saturating_add(PAUSE_NS);
             warn!("{}", message());

@@ -1,0 +1,35 @@
+//! Who a peer is, as its lines name it.
+
+use core::net::SocketAddr;
+
+/// A peer's address, rendered once for all its lines.
+#[derive(Debug)]
+pub struct Address {
+    pub(super) ip: String,
+    pub(super) port: u16,
+}
+
+impl Address {
+    /// An IPv4 address that an IPv6 socket has accepted from is told as what it is.
+    pub fn of(address: SocketAddr) -> Self {
+        Self { ip: address.ip().to_canonical().to_string(), port: address.port() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (address, ip) in [
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:80", "::1"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+            ("[fe80::1%7]:80", "fe80::1"),
+        ] {
+            let address = Address::of(address.parse().unwrap());
+            assert_eq!((address.ip.as_str(), address.port), (ip, 80));
+        }
+    }
+}
