@@ -32,14 +32,14 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         for (depth, costs) in DEPTHS.iter().zip(&mut triples) {
             for round in 0..ROUNDS {
                 // Each comes first, second and last as often as the others.
-                let mut costs_now = [0.0; 3];
-                for place in 0..costs_now.len() {
-                    let place = (place + round) % costs_now.len();
-                    let pair = servers.get(place).zip(costs_now.get_mut(place));
-                    let Some((server, cost_now)) = pair else { continue };
-                    *cost_now = cost(server, *depth)?;
+                let mut round_costs = [0.0; 3];
+                for place in 0..round_costs.len() {
+                    let place = (place + round) % round_costs.len();
+                    let pair = servers.get(place).zip(round_costs.get_mut(place));
+                    let Some((server, its_cost)) = pair else { continue };
+                    *its_cost = cost(server, *depth)?;
                 }
-                costs.push(costs_now);
+                costs.push(round_costs);
             }
         }
     }
