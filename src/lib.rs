@@ -12,6 +12,7 @@
 //! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
 //!    the large ones are computed.
 //! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
+//! 7. [`health`]: no part of the server, but a client that asks one whether it is ready.
 //!
 //! ARCHITECTURE.md says which of them may use which, and why.
 
@@ -25,6 +26,7 @@ pub mod doors;
 pub mod drain;
 pub mod fibonacci;
 pub mod group;
+pub mod health;
 pub mod http;
 pub mod listener;
 pub mod logging;
