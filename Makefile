@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check fuzz bench load clean
+.PHONY: help build run test check fuzz bench load \
+	deploy_test front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
-	@grep -E '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## build the server as bin/fibsrv
 	$(CARGO) build --release --locked
@@ -34,6 +35,23 @@ bench: ## measure lookup against computation, a connection on bytes, the exposit
 
 load: build ## load a server with wrk and print a table
 	benches/load.py
+
+deploy_test: front_test outside_test logs_test ## test what deploy/ has but for the chart; needs root and Debian's packages
+
+front_test: build ## kill, freeze and cut off parts of the front pair under load; needs root and Debian's packages
+	tests/deploy/front_test.py
+
+outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
+	tests/deploy/outside.py
+
+logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
+	tests/deploy/logs.py
+
+helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
+	tests/deploy/helm.sh
+
+k8s_test: ## install the chart in a real cluster of one node, under load; needs root, installs and builds what it needs
+	tests/deploy/k8s.sh
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -5,6 +5,8 @@
 
 use std::time::{Instant, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::http::date;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -68,6 +70,14 @@ impl Clock {
         self.date = date::imf_fixdate(wall.as_secs());
         self.date_valid_until_ns = self.now_ns + SECOND_NS - u64::from(wall.subsec_nanos());
     }
+}
+
+/// Microseconds of the monotonic clock that all processes of the machine read alike: for telling them when
+/// something was, and for nothing else here.
+pub fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let microseconds = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+    u64::try_from(microseconds).unwrap_or_default()
 }
 
 impl Default for Clock {

@@ -6,8 +6,8 @@
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: the standard streams, the logger's two, the poll, the signals'
-/// pair, and the files that a scrape opens, with some to spare.
+/// Descriptors that are not for connections: the standard streams, the logger's two, those of the metrics, of
+/// the poll, of signals and of whoever oversees the process, and the files that a scrape opens.
 const RESERVED: usize = 16;
 
 /// Room for connections.

@@ -15,6 +15,9 @@ use crate::group::{Change, Group, ListenerId};
 pub const FIRST_DOOR: Token = Token(usize::MAX / 2);
 const FIRST_GROUP: usize = usize::MAX / 4 * 3;
 
+/// Connections accepted at most from a listener by a process that leaves.
+const LAST_ACCEPTS_MAX: u32 = 4096;
+
 /// How long accepting rests when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 
@@ -37,6 +40,9 @@ pub struct Door {
     pub listener: Rc<TcpListener>,
     /// What is known about its queue.
     pub queue: Queue,
+    /// Connections that may still be accepted when this process is about to leave. A queue has room for so many;
+    /// more have come meanwhile.
+    pub last_accepts: u32,
 }
 
 /// What is known about the queue of a listening socket. As readiness is told once only, it must not be
@@ -98,6 +104,18 @@ impl Doors {
         self.slab.iter().map(|(_, door)| door)
     }
 
+    /// Whether nobody is to be accepted any more, at any of them.
+    pub fn are_left(&self) -> bool {
+        self.iter().all(|door| door.queue == Queue::Left)
+    }
+
+    /// Has every queue looked at again.
+    pub fn suspect_all(&mut self) {
+        for (_, door) in &mut self.slab {
+            door.queue = Queue::Waiting;
+        }
+    }
+
     /// How many descriptors they and their groups have.
     pub const fn descriptors(&self) -> usize {
         self.descriptors
@@ -143,7 +161,8 @@ impl Doors {
         let token = Token(FIRST_DOOR.0 + entry.key());
         self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE)?;
         // Others may have been told of those who wait, and the poll does not tell that again.
-        entry.insert(Door { id, listener, queue: Queue::Waiting });
+        let queue = Queue::Waiting;
+        entry.insert(Door { id, listener, queue, last_accepts: LAST_ACCEPTS_MAX });
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! 2. [`server`]: the event loop. [`doors`], [`signals`] and [`clock`] are its senses, [`peers`] and
 //!    [`timers`] its memory, [`descriptors`] its bounds, [`drain`] how it ends. [`group`] has the
 //!    [`listener`]s of all processes on a port, and says from which of them to accept.
+//!    [`overseer`] is told how it fares: a [`supervisor`], or whoever speaks the protocol of [`systemd`].
 //! 3. [`peer`]: one socket, and one turn of it.
 //! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
 //! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
@@ -31,6 +32,7 @@ pub mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod overseer;
 pub mod peer;
 pub mod peers;
 pub mod process;
@@ -39,5 +41,6 @@ pub mod server;
 pub mod signals;
 pub mod supervisor;
 pub mod sys;
+pub mod systemd;
 pub mod timers;
 pub mod worker;

@@ -70,8 +70,8 @@ pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListen
 /// Takes over a listening socket that somebody else has opened, with the options of [`listen`].
 pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     let socket = Socket::from(socket);
-    if !socket.is_listener()? {
-        return Err(io::Error::other("the descriptor taken over is no listening socket"));
+    if !listens(&socket).unwrap_or(false) {
+        return Err(io::Error::other("the descriptor taken over is no listening TCP socket"));
     }
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
@@ -123,9 +123,7 @@ pub fn cookie(listener: &TcpListener) -> io::Result<u64> {
 /// Takes a descriptor from another process, if it is what [`listen`] would have opened for `address`.
 pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Unfit> {
     let socket = SockRef::from(&descriptor);
-    let fits = socket.r#type()? == Type::STREAM
-        && socket.protocol()? == Some(Protocol::TCP)
-        && socket.is_listener()?
+    let fits = listens(&socket)?
         && socket.reuse_port()?
         && socket.local_addr()?.as_socket().is_some_and(|bound| stands_for(bound, address));
     if !fits {
@@ -136,11 +134,25 @@ pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Un
     Ok(TcpListener::from_std(descriptor.into()))
 }
 
+/// Whether it is a TCP socket that listens.
+fn listens(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.r#type()? == Type::STREAM
+        && socket.protocol()? == Some(Protocol::TCP)
+        && socket.is_listener()?)
+}
+
 /// Whether a socket bound to this address is what [`listen`] opens for that one.
 pub fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
     let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
     let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     bound == address || (is_wildcard && bound == fallback)
+}
+
+/// Whether a socket bound to this address is what [`listen`] opens for that one, which may leave the port to
+/// the kernel.
+pub fn may_stand_for(bound: SocketAddr, address: SocketAddr) -> bool {
+    let port = if address.port() == 0 { bound.port() } else { address.port() };
+    stands_for(bound, SocketAddr::new(address.ip(), port))
 }
 
 /// Why a descriptor is not taken.
@@ -212,6 +224,21 @@ mod tests {
         bound.set_reuse_port(true).unwrap();
         bound.bind(&address.into()).unwrap();
         refuse(bound.into());
+    }
+
+    #[test]
+    fn what_does_not_listen_for_tcp_is_not_adopted() {
+        let adopted = adopt(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into()).unwrap();
+        let blocked = adopted.accept().unwrap_err();
+        assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
+        let refuse = |descriptor: OwnedFd| {
+            let error = adopt(descriptor).unwrap_err().to_string();
+            assert_eq!(error, "the descriptor taken over is no listening TCP socket");
+        };
+        let address = adopted.local_addr().unwrap();
+        refuse(std::net::TcpStream::connect(address).unwrap().into());
+        refuse(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into());
+        refuse(std::fs::File::open("/dev/null").unwrap().into());
     }
 
     #[test]

@@ -4,10 +4,13 @@
 use std::{
     fs, io,
     os::fd::{FromRawFd as _, OwnedFd, RawFd},
-    path::PathBuf,
 };
 
 use nix::unistd::{self, ForkResult, Pid};
+use rustix::{
+    fs::OFlags,
+    io::{FdFlags, fcntl_setfd},
+};
 
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug)]
@@ -33,20 +36,31 @@ pub fn fork() -> io::Result<Fork> {
 }
 
 /// Takes over an open descriptor that whoever executed this program has told the number of. To be called
-/// once for each number.
+/// once for each number. It does not stay open when this process executes another program.
 pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
-    if descriptor <= 2
-        || fs::read_link(PathBuf::from(format!("/proc/self/fd/{descriptor}"))).is_err()
-    {
+    if descriptor <= 2 || !was_left_open(descriptor) {
         return Err(io::Error::other(format!("{descriptor} is no descriptor to take over")));
     }
-    // SAFETY: it is open, it is none of the standard streams, and it was opened before this program was
-    // executed and left open for it alone, so nothing else in the process owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    // SAFETY: it is open and none of the standard streams, and it was opened before this program was
+    // executed: all that is opened since is to be closed on execution, and this one would not be. So nothing
+    // else in the process owns it.
+    let adopted = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    fcntl_setfd(&adopted, FdFlags::CLOEXEC)?;
+    Ok(adopted)
+}
+
+/// Whether a descriptor is open, and would stay so if another program was executed.
+fn was_left_open(descriptor: RawFd) -> bool {
+    let told = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     #[test]
@@ -54,6 +68,9 @@ mod tests {
         for descriptor in [-1, 0, 1, 2, 1_000_000] {
             assert!(adopt(descriptor).is_err(), "{descriptor}");
         }
+        // Open, and somebody's: a number that was told wrong must not give it a second owner.
+        let ours = fs::File::open("/dev/null").unwrap();
+        adopt(ours.as_raw_fd()).unwrap_err();
     }
 
     #[test]

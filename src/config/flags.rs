@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
+    path::PathBuf,
     str::FromStr,
     thread,
 };
@@ -26,7 +27,8 @@ use crate::fibonacci;
     disable_help_subcommand = true,
 )]
 pub(super) struct Flags {
-    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too
+    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too. Counts for nothing where
+    /// a service manager has passed sockets
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
     pub(super) listen: Vec<SocketAddr>,
@@ -35,6 +37,11 @@ pub(super) struct Flags {
     /// serves by itself
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
     pub(super) workers: Option<Workers>,
+
+    /// Directory, this user's alone, where processes on the port that cannot find each other otherwise share
+    /// their metrics
+    #[arg(long, env = "FIBSRV_RUNTIME_DIR", value_name = "DIR")]
+    pub(super) runtime_dir: Option<PathBuf>,
 
     /// The last n whose answer is kept in the table, which is made at start
     #[arg(long, env = "FIBSRV_TABLE", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]

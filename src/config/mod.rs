@@ -3,6 +3,7 @@
 //! Every flag has an environment variable; a flag given wins. Nothing else in the program reads either.
 
 mod flags;
+mod service_manager;
 
 use std::{env, ffi::OsString, fmt, net::SocketAddr, os::fd::RawFd, path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ use log::LevelFilter;
 
 use flags::{Action, Flags};
 use nix::unistd::Pid;
+pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
 
 use crate::{
     app, drain,
@@ -37,10 +39,14 @@ pub struct Config {
     pub time_limits_ns: [u64; CLASSES],
     /// How many workers a supervisor has; none if there is no supervisor.
     pub workers: Option<usize>,
+    /// Where processes that cannot find each other share their metrics.
+    pub runtime_dir: Option<PathBuf>,
     /// How this program was started.
     pub invocation: Invocation,
     /// What the version of this program before it has left to it.
     pub inherited: Option<Inherited>,
+    /// What a service manager has said.
+    pub service_manager: ServiceManager,
     /// How to leave.
     pub drain: drain::Times,
     /// The least grave events that are logged.
@@ -61,6 +67,8 @@ pub struct Invocation {
 pub struct Inherited {
     /// The numbers of the listening sockets.
     pub sockets: Vec<RawFd>,
+    /// Who has opened them.
+    pub opened_by: OpenedBy,
     /// The workers that still run.
     pub workers: Vec<Pid>,
     /// Those of them that have been told to leave already.
@@ -69,8 +77,30 @@ pub struct Inherited {
     pub region: Option<RawFd>,
 }
 
+impl Config {
+    /// Who opens the listening sockets. If a service manager has passed any, those are all there are.
+    pub fn opened_by(&self) -> OpenedBy {
+        if self.service_manager.sockets.is_empty() {
+            self.inherited.as_ref().map_or(OpenedBy::Us, |inherited| inherited.opened_by)
+        } else {
+            OpenedBy::ServiceManager
+        }
+    }
+}
+
+/// Who has opened the listening sockets, and will see to it that they stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// This program, where its flags say.
+    Us,
+    /// A service manager, where its own configuration says.
+    ServiceManager,
+}
+
 /// The variable with the numbers of the sockets that are inherited.
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
+/// The variable that says, if it is not empty, that a service manager has opened them.
+pub const INHERITED_PASSED: &str = "FIBSRV_INHERITED_PASSED";
 /// The variable with the process ids of the workers that are inherited.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
 /// The variable with the process ids of workers that have been told to leave.
@@ -114,7 +144,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     }
     let program = env::current_exe().map_err(|error| UsageError(error.to_string()))?;
     let arguments = arguments.into_iter().skip(1).collect();
-    let config = flags.check(Invocation { program, arguments }, inherited()?)?;
+    let service_manager = ServiceManager::read(|name| env::var_os(name), std::process::id())?;
+    let config = flags.check(Invocation { program, arguments }, inherited()?, service_manager)?;
     Ok(if flags.check {
         Command::Print(config.to_string())
     } else {
@@ -141,7 +172,10 @@ fn inherited() -> Result<Option<Inherited>, UsageError> {
     let workers = pids(&workers)?;
     let leaving = pids(&env::var(INHERITED_LEAVING).unwrap_or_default())?;
     let region = numbers(&env::var(INHERITED_REGION).unwrap_or_default())?.first().copied();
-    Ok(Some(Inherited { sockets: numbers(&sockets)?, workers, leaving, region }))
+    let is_passed = env::var(INHERITED_PASSED).is_ok_and(|value| !value.is_empty());
+    let opened_by = if is_passed { OpenedBy::ServiceManager } else { OpenedBy::Us };
+    let sockets = numbers(&sockets)?;
+    Ok(Some(Inherited { sockets, opened_by, workers, leaving, region }))
 }
 
 /// clap's message is a paragraph with hints; its first line says what is wrong.
@@ -189,6 +223,7 @@ impl Flags {
         &self,
         invocation: Invocation,
         inherited: Option<Inherited>,
+        service_manager: ServiceManager,
     ) -> Result<Config, UsageError> {
         let head_bytes = within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?;
         let target_bytes = within("--max-target", self.max_target, 1, self.max_head.as_u64())?;
@@ -230,8 +265,10 @@ impl Flags {
             connections: self.max_connections,
             time_limits_ns,
             workers: self.workers.map(|workers| workers.0.get()),
+            runtime_dir: self.runtime_dir.clone(),
             invocation,
             inherited,
+            service_manager,
             drain: drain::Times {
                 delay_ns: nanoseconds_or_none("--drain-delay", self.drain_delay.into())?,
                 grace_ns: nanoseconds_or_none("--drain-grace", self.drain_grace.into())?,
@@ -278,6 +315,9 @@ impl fmt::Display for Config {
         }
         if let Some(workers) = self.workers {
             writeln!(f, "--workers {workers}")?;
+        }
+        if let Some(directory) = &self.runtime_dir {
+            writeln!(f, "--runtime-dir {}", directory.display())?;
         }
         writeln!(f, "--table {}", self.table_last)?;
         writeln!(f, "--max-n {}", self.numbers.max_n)?;

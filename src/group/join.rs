@@ -5,6 +5,7 @@ use std::{
     io, mem,
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
+    rc::Rc,
     time::Duration,
 };
 
@@ -13,13 +14,13 @@ use mio::net::TcpListener;
 
 use super::{
     Group, Meeting, Stage,
-    ledger::{Event, ListenerId},
+    ledger::{Event, ListenerId, Owner},
     message::Message,
     names::{self, JoinLock, Reason},
 };
 use crate::{
     clock::Clock,
-    listener::{self, ListenError, listen, renew},
+    listener::{self, ListenError, adopt, listen, renew},
 };
 
 /// How long the others have to say what they have. It takes them less than a millisecond, once their loop
@@ -36,6 +37,15 @@ pub struct Joined {
     pub region: Option<OwnedFd>,
 }
 
+/// What a process finds that looks around before it joins.
+#[derive(Debug)]
+pub struct Found {
+    /// Listeners that are nobody's.
+    pub orphans: Vec<TcpListener>,
+    /// The region that the others share, if they have one.
+    pub region: Option<OwnedFd>,
+}
+
 impl Group {
     /// Joins the processes that listen on `address`, and has a listener there in the end, with or without
     /// them. `own_region` is for those who come later, if nobody has one yet.
@@ -46,60 +56,98 @@ impl Group {
         unacknowledged: Duration,
         own_region: Option<OwnedFd>,
     ) -> Result<Joined, ListenError> {
-        // Only the kernel knows yet which port it will be, and that nobody is there.
-        let opened = match address.port() {
-            0 => Some(listen(address, unacknowledged)?),
-            _ => None,
-        };
-        let actual = opened.as_ref().and_then(|listener| listener.local_addr().ok());
-        let mut group = Self::new(actual.unwrap_or(address), own_region);
-        let lock = match group.gather() {
-            Ok(lock) => Some(lock),
-            Err(reason) => {
-                warn!("{}: shared without handing over, {reason}", group.address);
-                None
+        if address.port() == 0 {
+            // Only the kernel knows yet which port it will be, and that nobody is there.
+            let listener = listen(address, unacknowledged)?;
+            let actual = listener.local_addr().map_err(|error| ListenError::new(address, error))?;
+            return Self::join_with(actual, vec![listener], own_region);
+        }
+        Self::enter(address, own_region, |group| match group.ledger.orphan() {
+            Some(orphan) => {
+                group.take_over(orphan, unacknowledged);
+                Ok(())
             }
-        };
-        let mut given = None;
-        if let Stage::Joining { region, .. } = mem::replace(&mut group.stage, Stage::Joined) {
-            // A duplicate, as one is passed on. Without it this process counts for itself.
-            given = region.as_ref().and_then(|region| region.try_clone().ok());
-            group.region = region.or_else(|| group.region.take());
-        }
-        match (opened, group.ledger.orphan()) {
-            (Some(listener), _) => group.claim_new(listener)?,
-            (None, Some(orphan)) => group.take_over(orphan, unacknowledged),
-            (None, None) => group.claim_new(listen(group.address, unacknowledged)?)?,
-        }
+            None => group.claim_new(listen(address, unacknowledged)?),
+        })
+    }
+
+    /// Joins as well, with listeners that this process was born with. Somebody else has them, too, and looks
+    /// after them when this process leaves or dies; so may the group meanwhile.
+    pub fn join_with(
+        address: SocketAddr,
+        listeners: Vec<TcpListener>,
+        own_region: Option<OwnedFd>,
+    ) -> Result<Joined, ListenError> {
+        Self::enter(address, own_region, |group| {
+            listeners.into_iter().try_for_each(|listener| group.claim_new(listener))
+        })
+    }
+
+    /// A group of one, which nobody joins, with a listener that somebody else looks after.
+    pub fn of_one(listener: TcpListener) -> io::Result<Self> {
+        let mut group = Self::new(listener.local_addr()?, None);
+        group.stop_joining();
+        let id = ListenerId(listener::cookie(&listener)?);
+        group.listeners.insert(id, Rc::new(listener));
+        group.claim(id);
+        Ok(group)
+    }
+
+    /// What the processes that listen on `address` have for one that will join later, or whose children will.
+    pub fn look_around(address: SocketAddr) -> Result<Found, ListenError> {
+        let mut group = Self::new(address, None);
+        let lock = group.lock_and(|group, clock| group.ask(&names::list(address)?, clock));
+        let region = group.stop_joining();
+        drop(lock);
+        let orphans = group.ledger.owners().filter(|(_, owner)| *owner == Owner::Nobody);
+        let orphans = orphans.filter_map(|(id, _)| group.listeners.get(&id));
+        let orphans = orphans.map(|orphan| adopt(orphan.as_fd().try_clone_to_owned()?));
+        let orphans = orphans.collect::<io::Result<_>>();
+        let orphans = orphans.map_err(|error| ListenError::new(address, error))?;
+        Ok(Found { orphans, region })
+    }
+
+    fn enter(
+        address: SocketAddr,
+        own_region: Option<OwnedFd>,
+        claim: impl FnOnce(&mut Self) -> Result<(), ListenError>,
+    ) -> Result<Joined, ListenError> {
+        let mut group = Self::new(address, own_region);
+        let lock = group.lock_and(|group, clock| {
+            let others = names::list(address)?;
+            group.meeting = Meeting::Open(names::open_meeting(address)?);
+            group.ask(&others, clock)
+        });
+        let region = group.stop_joining();
+        // A duplicate, as one is passed on. Without it this process counts for itself.
+        let given = region.as_ref().and_then(|region| region.try_clone().ok());
+        group.region = region.or_else(|| group.region.take());
+        claim(&mut group)?;
         group.settle();
         // Not before all have been told: the next one must not take the same.
         drop(lock);
         Ok(Joined { group, region: given })
     }
 
-    /// A group of one, with a listener that somebody else looks after when this process leaves or dies.
-    pub fn of_one(listener: TcpListener) -> io::Result<Self> {
-        let mut group = Self::new(listener.local_addr()?, None);
-        group.stage = Stage::Joined;
-        let id = ListenerId(listener::cookie(&listener)?);
-        group.hold(id, listener);
-        group.apply(Event::Claim(id));
-        Ok(group)
+    /// Does this as the only one who joins, if that can be had. The next may join when the lock is dropped.
+    fn lock_and(
+        &mut self,
+        gather: impl FnOnce(&mut Self, &mut Clock) -> Result<(), Reason>,
+    ) -> Option<JoinLock> {
+        let mut clock = Clock::new();
+        let lock = JoinLock::take(self.address, &mut clock);
+        let gathered = lock.and_then(|lock| gather(self, &mut clock).map(|()| lock));
+        let told =
+            |reason: &Reason| warn!("{}: shared without handing over, {reason}", self.address);
+        gathered.inspect_err(told).ok()
     }
 
-    /// Gets in touch with the others, and learns what they have. The next may join when the lock is dropped.
-    fn gather(&mut self) -> Result<JoinLock, Reason> {
-        let mut clock = Clock::new();
-        let lock = JoinLock::take(self.address, &mut clock)?;
-        let found = names::list(self.address);
-        let found = found.map_err(|error| Reason::System("list Unix names", error))?;
-        let meeting = names::open_meeting(self.address);
-        let meeting = meeting.map_err(|error| Reason::System("bind a Unix name", error))?;
-        self.meeting = Meeting::Open(meeting);
+    /// Gets in touch with the others, and learns what they have.
+    fn ask(&mut self, names: &[Vec<u8>], clock: &mut Clock) -> Result<(), Reason> {
         let mut met = BTreeSet::new();
-        for name in found {
+        for name in names {
             // One that has gone since, or that others besiege, is as good as not there.
-            let link = names::connect_to(&name).ok().and_then(|socket| self.take_in(socket));
+            let link = names::connect_to(name).ok().and_then(|socket| self.take_in(socket));
             met.extend(link);
         }
         self.stage = Stage::Joining { awaited: met.clone(), region: None };
@@ -108,8 +156,15 @@ impl Group {
             self.links.say(key, Message::Hello, None);
         }
         let give_up_at_ns = clock.now_ns().saturating_add(ANSWER_PATIENCE_NS);
-        self.hear_all(give_up_at_ns, &mut clock)?;
-        Ok(lock)
+        self.hear_all(give_up_at_ns, clock)
+    }
+
+    /// Waits for nobody any more; returns the region that was heard of.
+    fn stop_joining(&mut self) -> Option<OwnedFd> {
+        match mem::replace(&mut self.stage, Stage::Joined) {
+            Stage::Joining { region, .. } => region,
+            Stage::Joined => None,
+        }
     }
 
     /// Listens to the others until each has said all, or time is up.
@@ -142,8 +197,10 @@ impl Group {
     fn claim_new(&mut self, listener: TcpListener) -> Result<(), ListenError> {
         let cookie = listener::cookie(&listener);
         let cookie = cookie.map_err(|error| ListenError::new(self.address, error))?;
-        self.hold(ListenerId(cookie), listener);
-        self.claim(ListenerId(cookie));
+        let id = ListenerId(cookie);
+        // Always: the bound is for what others tell of.
+        self.listeners.entry(id).or_insert_with(|| Rc::new(listener));
+        self.claim(id);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most listeners that a process keeps for others.
-pub const LISTENERS_MAX: usize = 64;
+pub const LISTENERS_MAX: usize = 256;
 
 /// Which listener: the same for all processes, and never used again while the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,8 +17,9 @@ use super::{
     message::Message,
 };
 
-/// Most other processes. With more of them, some are not in touch with each other.
-pub(super) const LINKS_MAX: usize = 64;
+/// Most other processes: two supervisors with as many workers as can be, in the midst of an upgrade. With more
+/// of them, some are not in touch with each other.
+pub(super) const LINKS_MAX: usize = 256;
 
 /// The links by key.
 #[derive(Debug)]

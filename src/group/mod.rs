@@ -26,6 +26,9 @@
 //! he could tell: until then, he who has said `Held` stands for it. All of it may be said twice, or to
 //! somebody who knows.
 //!
+//! A worker under a supervisor was born with listeners, and brings them along in step 5. Its supervisor asks
+//! for what there is before it opens any, and leaves again: to the others it was one that died early.
+//!
 //! Who does not answer in time is not waited for, but the link stays, so that it is told everything and may
 //! tell later. Who says what makes no sense is not listened to any more. In either case this process has its
 //! own listener, as it would without a group.
@@ -57,7 +60,10 @@ use rustix::{
     net::{SocketFlags, accept_with},
 };
 
-pub use self::{join::Joined, ledger::ListenerId};
+pub use self::{
+    join::{Found, Joined},
+    ledger::ListenerId,
+};
 use self::{
     ledger::{Action, Event, Ledger, LinkId, Owner},
     link::Received,

@@ -83,20 +83,26 @@ pub(super) fn connect_to(name: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Binds a socket to a name that nobody else has, and listens there for processes that come later.
-pub(super) fn open_meeting(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = socket()?;
-    // Process ids are no names: containers may share a port and not their ids.
-    let name = format!("{}{:x}", prefix(address), socket_cookie(&socket)?);
-    bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket)
+pub(super) fn open_meeting(address: SocketAddr) -> Result<OwnedFd, Reason> {
+    let open = || {
+        let socket = socket()?;
+        // Process ids are no names: containers may share a port and not their ids.
+        let name = format!("{}{:x}", prefix(address), socket_cookie(&socket)?);
+        bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    open().map_err(|error| Reason::System("bind a Unix name", error))
 }
 
 /// The names at which processes of the group can be met.
-pub(super) fn list(address: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
-    let mut table = Vec::new();
-    File::open(TABLE)?.take(TABLE_BYTES_MAX).read_to_end(&mut table)?;
-    Ok(find(&table, prefix(address).as_bytes()))
+pub(super) fn list(address: SocketAddr) -> Result<Vec<Vec<u8>>, Reason> {
+    let read = || {
+        let mut table = Vec::new();
+        File::open(TABLE)?.take(TABLE_BYTES_MAX).read_to_end(&mut table)?;
+        Ok(find(&table, prefix(address).as_bytes()))
+    };
+    read().map_err(|error| Reason::System("list Unix names", error))
 }
 
 fn prefix(address: SocketAddr) -> String {

@@ -5,15 +5,14 @@ use log::{info, warn};
 use super::{Queue, Server};
 use crate::drain::{Step, Told};
 
-/// Connections accepted at most when accepting ends. A queue has room for so many; more have come meanwhile.
-const LAST_ACCEPTS_MAX: u32 = 4096;
-
 impl Server {
     /// Takes in that the process was told to end.
     pub(super) fn told_to_leave(&mut self) {
         match self.drain.tell(self.service.clock.now_ns()) {
             Told::First => {
-                info!("told to stop: finishing {} connections", self.peers.len());
+                let status = format!("finishing {} connections", self.peers.len());
+                info!("told to stop: {status}");
+                self.overseer.leaves(&status);
                 self.service.app.set_unready();
             }
             Told::Again => info!("told again: leaving at once"),
@@ -30,29 +29,37 @@ impl Server {
                 Step::Leave => warn!("out of time: {} connections are cut off", self.peers.len()),
             }
         }
-        self.drain.has_left() || (self.drain.is_draining() && self.peers.is_empty())
+        let is_done = self.drain.is_draining() && self.peers.is_empty() && self.doors.are_left();
+        is_done || self.drain.has_left()
     }
 
-    /// Hands the listening sockets over to the other processes on the port. Where there are none, accepts
-    /// who waits already, then nobody any more. The sockets stay open until the process ends: closing one
-    /// resets whoever is still in its queue, and another process may share it, or come to share it yet.
+    /// Hands the listening sockets over to the other processes on the port, if there are any. They stay open
+    /// until this process ends: closing one resets whoever is still in its queue, and another process may
+    /// share it, or come to share it yet.
     fn stop_accepting(&mut self) {
         self.doors.release();
-        for index in 0..self.doors.places() {
-            if let Some(door) = self.doors.get_mut(index) {
-                door.queue = Queue::Waiting;
-            }
-            let mut left = LAST_ACCEPTS_MAX;
-            while left > 0 && self.accept_from(index) {
-                left -= 1;
-            }
-            if let Some(door) = self.doors.get_mut(index) {
-                door.queue = Queue::Left;
-            }
-        }
+        self.doors.suspect_all();
         for key in self.peers.keys() {
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.make_next_answer_the_last();
+            }
+        }
+    }
+
+    /// Accepts who waits where nobody else will, as soon as there is a place, and nobody who comes later.
+    pub(super) fn accept_the_last(&mut self) {
+        for index in 0..self.doors.places() {
+            while self.doors.get_mut(index).is_some_and(|door| door.last_accepts > 0)
+                && self.accept_from(index)
+            {
+                if let Some(door) = self.doors.get_mut(index) {
+                    door.last_accepts -= 1;
+                }
+            }
+            if let Some(door) = self.doors.get_mut(index)
+                && (door.queue == Queue::Empty || door.last_accepts == 0)
+            {
+                door.queue = Queue::Left;
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     doors::{Doors, FIRST_DOOR, Queue, queue_after},
     drain::Drain,
     group::Group,
+    overseer::Overseer,
     peer::{Peer, Service, Turn},
     peers::{PeerId, Peers},
     signals::{Request, Signals},
@@ -50,6 +51,7 @@ pub struct Server {
     room: Room,
     complaints: Complaints,
     drain: Drain,
+    overseer: Overseer,
 }
 
 impl Server {
@@ -77,7 +79,14 @@ impl Server {
             room,
             complaints: Complaints::default(),
             drain,
+            overseer: Overseer::default(),
         })
+    }
+
+    /// Has this one told how the worker fares: that it serves, to begin with.
+    pub fn report_to(&mut self, overseer: Overseer, status: &str) {
+        self.overseer = overseer;
+        self.overseer.serves(status);
     }
 
     /// Serves until told to stop, and then until that is done in order.
@@ -90,6 +99,7 @@ impl Server {
                 return Err(error);
             }
             self.service.tick();
+            self.overseer.beat(self.service.clock.now_ns());
             let again = std::mem::take(&mut self.again);
             for event in &events {
                 match event.token() {
@@ -109,7 +119,11 @@ impl Server {
                 self.give_turn(key);
             }
             self.expire();
-            self.accept();
+            if self.drain.is_draining() {
+                self.accept_the_last();
+            } else {
+                self.accept();
+            }
             if self.leave() {
                 return Ok(());
             }
@@ -133,7 +147,11 @@ impl Server {
             Queue::Waiting | Queue::Shut => room_ns,
             Queue::Resting { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
         });
-        let deadlines = [self.peers.next_deadline_ns(), self.drain.next_deadline_ns()];
+        let deadlines = [
+            self.peers.next_deadline_ns(),
+            self.drain.next_deadline_ns(),
+            self.overseer.next_beat_ns(),
+        ];
         let deadline_ns = doors.chain(deadlines.into_iter().flatten()).min()?;
         Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
     }

@@ -1,6 +1,6 @@
 //! When a worker is to be started again: at once, unless it keeps dying.
 
-use std::os::fd::OwnedFd;
+use std::{mem, os::fd::OwnedFd};
 
 use nix::unistd::Pid;
 
@@ -13,6 +13,9 @@ const PAUSE_NS: u64 = 100_000_000;
 /// The longest pause.
 const PAUSE_NS_MAX: u64 = 10_000_000_000;
 
+/// A worker that was silent in so many looks in a row hangs.
+const SILENT_LOOKS: u32 = 2;
+
 /// One place for a worker, and the process that has it.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -21,6 +24,8 @@ pub(super) struct Child {
     early_deaths: u32,
     /// How many workers had this place before.
     pub(super) deaths: u32,
+    /// How often in a row it was silent when it was looked after.
+    silent_looks: u32,
 }
 
 /// Whether a worker serves.
@@ -30,8 +35,8 @@ pub(super) enum Service {
     None,
     /// Not yet: it will tell here.
     Awaited(OwnedFd),
-    /// It has told so.
-    Begun,
+    /// It has told so, and tells here that it lives, if that is asked for.
+    Begun(OwnedFd),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,13 @@ pub(super) enum State {
 
 impl Child {
     pub(super) const fn new() -> Self {
-        Self { state: State::Due { at_ns: 0 }, service: Service::None, early_deaths: 0, deaths: 0 }
+        Self {
+            state: State::Due { at_ns: 0 },
+            service: Service::None,
+            early_deaths: 0,
+            deaths: 0,
+            silent_looks: 0,
+        }
     }
 
     /// The process that has this place.
@@ -61,17 +72,38 @@ impl Child {
     pub(super) const fn awaited(&self) -> Option<&OwnedFd> {
         match &self.service {
             Service::Awaited(pipe) => Some(pipe),
-            Service::None | Service::Begun => None,
+            Service::None | Service::Begun(_) => None,
         }
+    }
+
+    /// Takes in that it serves.
+    pub(super) fn serves_now(&mut self) {
+        self.service = match mem::replace(&mut self.service, Service::None) {
+            Service::Awaited(pipe) | Service::Begun(pipe) => Service::Begun(pipe),
+            Service::None => Service::None,
+        };
     }
 
     /// Whether it serves.
     pub(super) const fn serves(&self) -> bool {
-        matches!(self.service, Service::Begun)
+        matches!(self.service, Service::Begun(_))
+    }
+
+    /// Looks whether it has said anything since the last look. One that runs and has been silent through two of
+    /// them hangs: looks are counted and not time, so that a machine that was halted takes nobody for hung.
+    pub(super) fn hangs(&mut self) -> Option<Pid> {
+        let State::Alive { pid, .. } = self.state else { return None };
+        let said = match &self.service {
+            Service::Begun(pipe) => rustix::io::read(pipe, &mut [0; 64]),
+            Service::None | Service::Awaited(_) => Ok(0), // it does not come to serve
+        };
+        self.silent_looks = if matches!(said, Ok(1..)) { 0 } else { self.silent_looks + 1 };
+        (self.silent_looks >= SILENT_LOOKS).then_some(pid)
     }
 
     /// Takes in that it was started.
     pub(super) const fn born(&mut self, pid: Pid, now_ns: u64) {
+        self.silent_looks = 0;
         self.state = State::Alive { pid, since_ns: now_ns };
     }
 

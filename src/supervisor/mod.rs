@@ -7,12 +7,13 @@
 
 mod birth;
 mod child;
+mod shares;
 mod upgrade;
+mod watch;
 
 use std::{
     error::Error,
     io,
-    net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
@@ -34,9 +35,11 @@ use rustix::{
 
 use crate::{
     clock::Clock,
-    config::{Config, Inherited},
-    listener::{adopt, listen, stands_for},
+    config::{Config, OpenedBy},
+    listener::{ListenError, listen, may_stand_for},
+    overseer::Pulse,
     sys::{self, Fork},
+    systemd::{News, Notifier},
 };
 pub use birth::Birth;
 
@@ -68,6 +71,9 @@ struct Supervisor<'c> {
     /// Those that have been told to: told twice, a worker leaves at once.
     leaving: Vec<Pid>,
     stage: Stage,
+    notifier: Notifier,
+    /// When workers are looked after, if the service manager asks for that.
+    pulse: Option<Pulse>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +89,12 @@ enum Stage {
 
 /// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
 ///
-/// `region` is the memory that the workers count in, which is handed on in an upgrade.
+/// `sockets` are listening sockets to begin with, and `region` is the memory that the workers count in, which
+/// is handed on in an upgrade.
 pub fn run(
     config: &Config,
     workers: usize,
+    sockets: Vec<TcpListener>,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
@@ -94,7 +102,7 @@ pub fn run(
     let signals: SigSet = signals.into_iter().collect();
     signals.thread_block()?;
     let inherited = config.inherited.as_ref();
-    let sockets = open_sockets(config, workers, inherited)?;
+    let sockets = open_sockets(config, workers, sockets)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
@@ -105,6 +113,8 @@ pub fn run(
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         stage: Stage::Starting,
+        notifier: Notifier::new(config.service_manager.notify.as_deref()),
+        pulse: config.service_manager.watchdog_ns.map(Pulse::for_limit),
     };
     loop {
         supervisor.clock.tick();
@@ -125,38 +135,36 @@ pub fn run(
             }
         }
         supervisor.enforce();
+        supervisor.look_after_workers();
     }
 }
 
-/// One socket for each worker and address, those inherited first. Sockets are never closed, even if there
-/// are more than workers: somebody may wait in their queues.
+/// One socket for each worker and address, beginning with those given; no more than those if a service manager
+/// has opened them. Sockets are never closed, even if there are more than workers: somebody may wait in their
+/// queues.
 fn open_sockets(
     config: &Config,
     workers: usize,
-    inherited: Option<&Inherited>,
-) -> Result<Vec<TcpListener>, Box<dyn Error>> {
-    let mut sockets = Vec::new();
-    for descriptor in inherited.map_or(&[][..], |inherited| &inherited.sockets) {
-        sockets.push(adopt(sys::adopt(*descriptor)?)?);
+    mut sockets: Vec<TcpListener>,
+) -> Result<Vec<TcpListener>, ListenError> {
+    if config.opened_by() == OpenedBy::ServiceManager {
+        return Ok(sockets);
     }
     for address in &config.listen {
-        let is_of =
-            |socket: &&TcpListener| socket.local_addr().is_ok_and(|found| is_same(found, *address));
+        let is_of = |socket: &&TcpListener| {
+            socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
+        };
         let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
         // With port 0 the first socket decides, and the others share its port.
-        let mut address = found.first().map_or(Ok(*address), |socket| socket.local_addr())?;
+        let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
+        let mut address = first.map_err(|error| ListenError::new(*address, error))?;
         for _ in found.len()..workers {
             let socket = listen(address, config.write_timeout())?;
-            address = socket.local_addr()?;
+            address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
             sockets.push(socket);
         }
     }
     Ok(sockets)
-}
-
-fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
-    let port = if wanted.port() == 0 { found.port() } else { wanted.port() };
-    stands_for(found, SocketAddr::new(wanted.ip(), port))
 }
 
 impl Supervisor<'_> {
@@ -205,13 +213,6 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Duplicates of the sockets that a worker accepts from: one of each address, if there are as many sockets as
-    /// workers.
-    fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
-        let sockets = self.sockets.iter().skip(place).step_by(self.children.len());
-        sockets.map(|socket| adopt(socket.as_fd().try_clone_to_owned()?)).collect()
-    }
-
     /// Waits for a signal, for a worker that serves, or for something to be due.
     fn wait(&self) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
@@ -221,7 +222,9 @@ impl Supervisor<'_> {
         });
         let due_ns = match self.stage {
             Stage::Stopping { until_ns } => Some(until_ns),
-            Stage::Starting | Stage::Serving => due.min(),
+            Stage::Starting | Stage::Serving => {
+                due.chain(self.pulse.as_ref().map(Pulse::due_ns)).min()
+            }
         };
         let timeout = due_ns.map(|due_ns| {
             let ns = i64::try_from(due_ns.saturating_sub(now_ns)).unwrap_or(i64::MAX);
@@ -241,7 +244,7 @@ impl Supervisor<'_> {
         for child in &mut self.children {
             let Some(pipe) = child.awaited() else { continue };
             match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => child.service = Service::Begun,
+                Ok(1..) => child.serves_now(),
                 // It has died without, which a signal tells as well.
                 Ok(0) => child.service = Service::None,
                 Err(_) => {} // nothing yet
@@ -251,11 +254,10 @@ impl Supervisor<'_> {
             self.stage = Stage::Serving;
             tell(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);
-            for socket in self.sockets.iter().step_by(self.children.len()) {
-                if let Ok(address) = socket.local_addr() {
-                    info!("{} workers, listening on {address}", self.children.len());
-                }
+            for address in self.addresses().keys() {
+                info!("{} workers, listening on {address}", self.children.len());
             }
+            self.report_ready("");
         }
     }
 
@@ -297,6 +299,7 @@ impl Supervisor<'_> {
         let mut whom = self.alive();
         if self.stage == Stage::Starting || self.stage == Stage::Serving {
             info!("told to stop: so are the workers");
+            self.notifier.tell(News::Stopping("the workers finish their connections"));
             whom = self.untold();
             let longest_ns = self.config.drain.longest_ns();
             let until_ns =
@@ -329,15 +332,23 @@ impl Supervisor<'_> {
         }
         let program = self.config.invocation.program.display();
         info!("told to become the version in {program}");
+        self.notifier.tell(News::Reloading("becoming another version"));
         let error = match upgrade::try_out(&self.config.invocation) {
             Ok(()) => {
                 let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
                 let workers = (&self.untold()[..], &self.leaving[..]);
-                upgrade::execute(&self.config.invocation, &sockets, workers, self.region)
+                upgrade::execute(
+                    &self.config.invocation,
+                    (&sockets, self.config.opened_by()),
+                    workers,
+                    self.region,
+                )
             }
             Err(error) => error,
         };
         error!("{program} does not start, and this version goes on: {error}");
+        // There is no way to tell that it has failed, other than in words.
+        self.report_ready("; the version on disk does not start");
     }
 
     /// The processes of all workers, those of the version before included.

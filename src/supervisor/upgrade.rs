@@ -21,14 +21,18 @@ use rustix::{
     process::{Pid as ProcessId, PidfdFlags, pidfd_open},
 };
 
-use crate::config::{self, Invocation};
+use crate::config::{self, Invocation, OpenedBy};
 
 /// How long the program on disk may take to check its configuration.
 const TRIAL_S: i64 = 10;
 
 /// Whether the program on disk starts: it has to check the flags and the environment, and to end well.
 pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
-    let mut trial = Command::new(&invocation.program)
+    let mut trial = Command::new(&invocation.program);
+    // What the service manager says is for this process alone.
+    forget(&mut trial, &config::LISTEN_VARIABLES);
+    forget(&mut trial, &config::NOTIFY_VARIABLES);
+    let mut trial = trial
         .args(&invocation.arguments)
         .arg("--check")
         .stdin(Stdio::null())
@@ -52,7 +56,7 @@ pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
 /// Executes the program on disk in this process. Returns only if that failed.
 pub(super) fn execute(
     invocation: &Invocation,
-    sockets: &[BorrowedFd<'_>],
+    (sockets, opened_by): (&[BorrowedFd<'_>], OpenedBy),
     (workers, leaving): (&[Pid], &[Pid]),
     region: Option<BorrowedFd<'_>>,
 ) -> io::Error {
@@ -60,13 +64,27 @@ pub(super) fn execute(
     let (Ok(sockets), Ok(region)) = numbers else {
         return io::Error::other("the descriptors cannot be handed on");
     };
-    Command::new(&invocation.program)
+    let passed = match opened_by {
+        OpenedBy::Us => "",
+        OpenedBy::ServiceManager => "1",
+    };
+    let mut program = Command::new(&invocation.program);
+    // What was passed is inherited from now on, under other numbers perhaps.
+    forget(&mut program, &config::LISTEN_VARIABLES);
+    program
         .args(&invocation.arguments)
         .env(config::INHERITED_SOCKETS, sockets)
+        .env(config::INHERITED_PASSED, passed)
         .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
         .env(config::INHERITED_LEAVING, joined(leaving.iter().map(|pid| pid.as_raw())))
         .env(config::INHERITED_REGION, region)
         .exec()
+}
+
+fn forget(program: &mut Command, variables: &[&str]) {
+    for variable in variables {
+        program.env_remove(variable);
+    }
 }
 
 /// Has descriptors stay open when another program is executed; returns their numbers.

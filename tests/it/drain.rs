@@ -1,6 +1,6 @@
 //! Being told to stop: nothing under way is lost, nobody new is let in, and it ends.
 
-use crate::support::{Server, request};
+use crate::support::{Server, halt, request};
 
 const LARGE: &str = "/api/fibonacci/10000000";
 
@@ -72,11 +72,11 @@ fn idle_connections_are_closed_without_a_reset_after_the_grace() {
     ends_well(server);
 }
 
-#[test]
-fn whoever_waits_to_be_accepted_is_served() {
-    let server = Server::start(&[]);
-    server.signal("STOP");
-    let mut waiting: Vec<_> = (0..50).map(|_| server.connect()).collect();
+/// Has so many come while it is stopped; lets it go on, told to leave, and sees that they are answered.
+fn check_waiting_are_served(count: usize, flags: &[&str]) {
+    let server = Server::start(flags);
+    halt(server.id());
+    let mut waiting: Vec<_> = (0..count).map(|_| server.connect()).collect();
     for client in &mut waiting {
         client.send(request("GET", "/api/fibonacci/20").as_bytes());
     }
@@ -87,6 +87,16 @@ fn whoever_waits_to_be_accepted_is_served() {
     }
     drop(waiting);
     ends_well(server);
+}
+
+#[test]
+fn whoever_waits_to_be_accepted_is_served() {
+    check_waiting_are_served(50, &[]);
+}
+
+#[test]
+fn whoever_waits_is_served_though_all_places_are_taken() {
+    check_waiting_are_served(50, &["--max-connections", "2"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::{
-    support::{ANSWERED, Client, Server, counted, eventually, request},
+    support::{ANSWERED, Client, Server, counted, halt, request},
     watch::Watch,
 };
 
@@ -94,8 +94,7 @@ fn deep_pipelines_have_a_turn_each_before_a_single_request_is_answered() {
     for client in greedy.iter_mut().chain([&mut honest]) {
         assert_eq!(client.get("/healthz").status, 200);
     }
-    server.signal("STOP");
-    eventually("the server is stopped", || server.state() == 'T');
+    halt(server.id());
     for client in &mut greedy {
         client.send(request("GET", "/api/fibonacci/1").repeat(DEPTH).as_bytes());
     }

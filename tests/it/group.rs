@@ -10,15 +10,12 @@ use std::{
     thread,
 };
 
-use rustix::{
-    net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-        SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
-    },
-    process::{Pid, WaitOptions, waitpid},
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
 };
 
-use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, request};
+use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
 
 /// So many processes on one port.
 fn together(count: usize) -> Vec<Server> {
@@ -33,16 +30,8 @@ fn another(address: SocketAddr) -> Server {
     Server::start_on(&address.to_string(), &[])
 }
 
-/// Stops a process, and waits until it is: it will not accept any more.
-fn halt(server: &Server) {
-    server.signal("STOP");
-    let id = Pid::from_raw(server.id().cast_signed()).unwrap();
-    let (_, status) = waitpid(Some(id), WaitOptions::UNTRACED).unwrap().unwrap();
-    assert!(status.stopped());
-}
-
 /// How many sockets listen on this port, as the kernel lists them.
-fn listeners(address: SocketAddr) -> usize {
+pub(crate) fn listeners(address: SocketAddr) -> usize {
     let port = format!(":{:04X}", address.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let sockets = table.lines().filter(|line| {
@@ -64,7 +53,7 @@ fn names(address: SocketAddr) -> Vec<String> {
 }
 
 /// Clients that have asked, some of them in the queue of a process that does not accept.
-fn clients_of(address: SocketAddr) -> Vec<Client> {
+pub(crate) fn clients_of(address: SocketAddr) -> Vec<Client> {
     let clients = (0..100).map(|_| {
         let mut client = Client::connect(address);
         client.send(request("GET", "/api/fibonacci/20").as_bytes());
@@ -73,7 +62,7 @@ fn clients_of(address: SocketAddr) -> Vec<Client> {
     clients.collect()
 }
 
-fn all_are_answered(clients: Vec<Client>) {
+pub(crate) fn all_are_answered(clients: Vec<Client>) {
     for mut client in clients {
         assert_eq!(client.reply().body, "6765");
     }
@@ -83,7 +72,7 @@ fn check_queue_is_taken(count: usize, signals: &[&str]) {
     let mut servers = together(count);
     assert_eq!(listeners(servers[0].address()), count);
     let victim = servers.remove(0);
-    halt(&victim);
+    halt(victim.id());
     // All of these came to the halted process with a chance of 2^-100, and none with the same.
     let clients = clients_of(victim.address());
     for signal in signals {
@@ -113,7 +102,7 @@ fn one_after_the_other_may_die() {
     let address = servers[0].address();
     while servers.len() > 1 {
         for server in &servers[1..] {
-            halt(server);
+            halt(server.id());
         }
         let clients = clients_of(address);
         let victim = servers.pop().unwrap();
@@ -195,7 +184,7 @@ fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
         let link = rogue.join().unwrap();
         all_are_answered(clients_of(address));
         drop(link);
-        halt(&server);
+        halt(server.id());
         let clients = clients_of(address);
         server.signal("KILL");
         all_are_answered(clients);
@@ -254,7 +243,7 @@ fn who_comes_to_a_running_process_with_nonsense_does_no_harm() {
     all_are_answered(clients_of(address));
     drop(rogues);
     let second = another(address);
-    halt(&second);
+    halt(second.id());
     let clients = clients_of(address);
     second.signal("KILL");
     all_are_answered(clients);

@@ -39,7 +39,7 @@ fn a_busy_connection_does_not_make_room() {
 
 #[test]
 fn descriptors_are_counted_ahead() {
-    let mut server = Server::start_with_files(40);
+    let mut server = Server::start_with_limit("-n 40");
     let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/healthz").status, 200);

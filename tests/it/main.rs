@@ -24,6 +24,8 @@ mod numbers; // numbers beyond the table
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod rude; // clients that send rubbish or do not listen
+mod runtime_dir; // metrics shared by a file, or not at all
 mod slow; // clients that take their time
 mod supervisor; // several workers
+mod systemd; // as a service: sockets that were passed, and what is told about how it fares
 mod vanishing; // clients that go away at any moment

@@ -2,18 +2,20 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::support::{ANSWERED, Server, eventually, request, signal};
+use crate::{
+    group::{all_are_answered, clients_of, listeners},
+    support::{ANSWERED, Client, Server, eventually, halt, request, signal, state},
+};
 
 /// The processes of the workers of a supervisor.
-fn workers(server: &Server) -> Vec<u32> {
+pub(crate) fn workers(server: &Server) -> Vec<u32> {
     let id = server.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 fn check(server: &Server, times: usize) {
@@ -40,7 +42,7 @@ fn a_worker_that_dies_is_replaced_and_its_queue_is_served() {
     for _ in 0..3 {
         let [worker] = workers(&server)[..] else { panic!("one worker") };
         // It cannot accept any more, and then it dies: whoever waits is served by the next one.
-        signal(worker, "STOP");
+        halt(worker);
         let mut waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
         for client in &mut waiting {
             client.send(request("GET", "/api/fibonacci/20").as_bytes());
@@ -86,10 +88,10 @@ fn whichever_worker_is_scraped_tells_the_sum() {
 }
 
 /// A copy of the program, which can be replaced while it runs.
-struct Program(PathBuf);
+pub(crate) struct Program(pub(crate) PathBuf);
 
 impl Program {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("fibsrv");
@@ -98,7 +100,7 @@ impl Program {
     }
 
     /// Puts another program in its place, as an installation does: by a rename.
-    fn replace(&self, other: &str) {
+    pub(crate) fn replace(&self, other: &str) {
         let new = self.0.with_extension("new");
         fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &new).unwrap(); // for its permissions
         if !other.is_empty() {
@@ -154,4 +156,94 @@ fn a_version_that_does_not_start_changes_nothing() {
         check(&server, 10);
         assert_eq!(workers(&server), before);
     }
+}
+
+/// Supervisors of two workers each, on one port.
+fn side_by_side(count: usize) -> Vec<Server> {
+    let first = Server::start(&["--workers", "2"]);
+    let address = first.address().to_string();
+    let others = (1..count).map(|_| Server::start_on(&address, &["--workers", "2"]));
+    let others: Vec<_> = others.collect();
+    [first].into_iter().chain(others).collect()
+}
+
+/// Clients that have asked while every worker of this supervisor is stopped, and it cannot start others.
+fn clients_of_a_halted(server: &Server) -> Vec<Client> {
+    halt(server.id());
+    workers(server).into_iter().for_each(halt);
+    clients_of(server.address())
+}
+
+#[test]
+fn supervisors_side_by_side_take_over_each_others_queues() {
+    for how in ["KILL", "TERM"] {
+        let mut servers = side_by_side(2);
+        let address = servers[0].address();
+        let mut leaves = servers.remove(0);
+        let workers = workers(&leaves);
+        let clients = clients_of_a_halted(&leaves);
+        for process in workers.iter().copied().chain([leaves.id()]) {
+            signal(process, how);
+            signal(process, "CONT"); // a zombie, if it is gone: its parent is stopped, or is this test
+        }
+        all_are_answered(clients);
+        leaves.wait();
+        eventually("its workers have ended", || !workers.iter().any(|pid| is_alive(*pid)));
+        assert_eq!(listeners(address), 4, "none was closed");
+        all_are_answered(clients_of(address));
+    }
+}
+
+#[test]
+fn a_supervisor_that_comes_takes_over_what_was_left() {
+    let mut servers = side_by_side(2);
+    let address = servers[0].address();
+    for round in 0..6 {
+        servers.push(Server::start_on(&address.to_string(), &["--workers", "2"]));
+        let mut leaves = servers.remove(0);
+        leaves.signal("TERM");
+        assert_eq!(leaves.wait().0.code(), Some(0));
+        assert!(listeners(address) <= 6, "round {round}: {}", listeners(address));
+        all_are_answered(clients_of(address));
+    }
+}
+
+#[test]
+fn supervisors_and_processes_started_by_hand_count_together() {
+    let mut servers = side_by_side(2);
+    let address = servers[0].address().to_string();
+    servers.push(Server::start_on(&address, &[]));
+    let mut expected = 0;
+    while servers.len() > 1 {
+        check(&servers[0], 60);
+        expected += 60;
+        for _ in 0..20 {
+            let counted = servers[0].counted();
+            assert_eq!(counted[ANSWERED], f64::from(expected), "whoever answers");
+            assert_eq!(counted["fibsrv_metrics_shared"], 1.0);
+        }
+        let mut leaves = servers.remove(0);
+        leaves.signal("TERM");
+        leaves.wait();
+    }
+    check(&servers[0], 60);
+    eventually("one is left", || servers[0].counted()["fibsrv_workers"] == 1.0);
+    assert_eq!(servers[0].counted()[ANSWERED], f64::from(expected + 60), "who was first has left");
+}
+
+#[test]
+fn an_upgrade_beside_others_keeps_the_counts_and_the_sockets() {
+    let mut servers = side_by_side(2);
+    let address = servers[0].address();
+    check(&servers[0], 60);
+    for _ in 0..3 {
+        servers[1].signal("HUP");
+        servers[1].await_log("2 workers, listening on");
+        servers[1].await_log("of the version before ended with status 0");
+        servers[1].await_log("of the version before ended with status 0");
+        all_are_answered(clients_of(address));
+    }
+    assert_eq!(servers[0].counted()[ANSWERED], 360.0);
+    assert_eq!(listeners(address), 4);
+    eventually("four are left", || servers[0].counted()["fibsrv_workers"] == 4.0);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     path::Path,
@@ -56,16 +57,17 @@ impl Server {
         Self::spawn(server)
     }
 
-    /// Starts a server that may have so many files open.
-    pub(crate) fn start_with_files(files: u32) -> Self {
+    /// Starts a server under a limit, as the shell's `ulimit` takes it: `-n 64` for so many open files.
+    pub(crate) fn start_with_limit(limit: &str) -> Self {
         let mut shell = Command::new("sh");
         let binary = env!("CARGO_BIN_EXE_fibsrv");
-        let script = format!("ulimit -n {files}; exec '{binary}' --listen 127.0.0.1:0");
+        let script = format!("ulimit {limit}; exec '{binary}' --listen 127.0.0.1:0");
         shell.env_clear().arg("-c").arg(script);
         Self::spawn(shell)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts a server by this command, and waits until it listens.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut preface = String::new();
@@ -187,6 +189,23 @@ pub(crate) const ANSWERED: &str =
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(status.expect("kill is there").success());
+}
+
+/// Stops a process, and waits until it is: it will not accept any more.
+pub(crate) fn halt(pid: u32) {
+    signal(pid, "STOP");
+    eventually("it has stopped", || state(pid) == Some('T'));
+}
+
+/// A process's state as one letter; `T` is stopped, `Z` has ended.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid).ok()?.chars().next()
+}
+
+/// The fields of proc(5) behind the name, which is in parentheses and may hold anything.
+pub(crate) fn stat(pid: u32) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(text.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default())
 }
 
 /// The server's executable, without anything from the environment of the test.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Client, Server, eventually};
+use crate::support::{Client, Server, eventually, stat};
 
 /// What a server may hold more in memory after an attack than before. The allocator keeps what it had to
 /// fetch once, and does not return a page with one small piece left on it; what an attack can make the server
@@ -31,21 +31,16 @@ impl Server {
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// The process's state as one letter; `T` is stopped.
-    pub(crate) fn state(&self) -> char {
-        self.stat().chars().next().unwrap()
-    }
-
     /// Processor time used so far, in clock ticks.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         // utime and stime.
-        self.stat().split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
-    }
-
-    /// The fields of proc(5) behind the name, which is in parentheses and may hold anything.
-    fn stat(&self) -> String {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
-        text.rsplit_once(") ").unwrap().1.to_owned()
+        stat(self.id())
+            .unwrap()
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
     }
 
     /// Number of open files.

@@ -21,8 +21,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{super::Slot, RegionError};
 
-/// Most owners at once.
-pub(super) const SLOTS: usize = 64;
+/// Most owners at once: as many as a process of a group keeps in touch with.
+pub(super) const SLOTS: usize = 256;
 pub(super) const PAGE_BYTES: usize = 4096;
 /// Length of a region.
 pub(super) const REGION_BYTES: usize = PAGE_BYTES * (1 + SLOTS);

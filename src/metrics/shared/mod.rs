@@ -1,6 +1,6 @@
 //! The slots of several processes in one piece of memory, so that any of them can tell the sum.
 //!
-//! A [`Region`] is a header and 64 pages, a slot each. Every process that holds it maps it; each worker owns a
+//! A [`Region`] is a header and 256 pages, a slot each. Every process that holds it maps it; each worker owns a
 //! slot through its [`Counters`], and is the only one to write there. Who owns what is told by locks that
 //! belong to an open file description, which the kernel frees when its last holder ends, however it ends: no
 //! process identifiers that somebody else may come to have, no heartbeat, nobody who has to clean up.
@@ -78,6 +78,11 @@ impl Region {
     /// they take are on descriptions of their own.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.holder.file.as_fd()
+    }
+
+    /// Whether others find it by its name, in a directory.
+    pub const fn is_named(&self) -> bool {
+        self.holder.home.is_some()
     }
 
     /// Takes the lowest slot that nobody owns. To be called after a fork, in the process that will count: the

@@ -65,14 +65,14 @@ fn private_counters_are_those_of_one() {
 }
 
 #[test]
-fn there_are_64_slots_and_the_lowest_free_one_is_taken() {
+fn the_lowest_free_slot_is_taken_until_all_are() {
     let region = Region::in_memory().unwrap();
     let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim().unwrap()).collect();
     assert!(matches!(region.claim(), Err(RegionError::Full)));
     for counters in &owners {
         counters.connections_accepted.add(1);
     }
-    assert_eq!((accepted(&region), region.snapshot().workers), (64, 64));
+    assert_eq!((accepted(&region), region.snapshot().workers), (256, 256));
     drop(owners.remove(7));
     let again = region.claim().unwrap();
     assert_eq!(again.connections_accepted.get(), 1, "where the last owner stopped");

@@ -1,0 +1,45 @@
+"""The table at the end of a test: what was measured, and what was promised.
+
+    with Table("outside_test") as table:
+        table.row("page after the server stopped", 5.31, at_most=12, unit="s")
+        table.row("lines lost", 0, exactly=0)
+        table.row("latency before, 99 %", 0.4, unit="ms")       # told, not judged
+    sys.exit(table.status)
+
+A test that breaks off has its table printed as far as it got.
+"""
+
+
+class Table:
+    def __init__(self, title):
+        self.title = title
+        self.rows = []
+        self.failed = 0
+        self.status = 1
+
+    def row(self, what, seen, at_most=None, exactly=None, unit=""):
+        """Notes a figure; with an objective it is judged."""
+        if exactly is not None:
+            objective, well = self._text(exactly, unit), seen == exactly
+        elif at_most is not None:
+            objective, well = "at most " + self._text(at_most, unit), seen <= at_most
+        else:
+            objective, well = "-", True
+        self.failed += not well
+        self.rows.append((what, self._text(seen, unit), objective, "ok" if well else "MISSED"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, _error, _trace):
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        for row in self.rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        failed = self.failed + (kind is not None)
+        print(f"{self.title}: {len(self.rows) - self.failed} passed, {failed} failed", flush=True)
+        self.status = 1 if failed else 0
+
+    @staticmethod
+    def _text(value, unit):
+        text = f"{value:.2f}" if isinstance(value, float) else str(value)
+        return f"{text} {unit}".strip()

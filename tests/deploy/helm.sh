@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# The chart as helm sees it, without a cluster: lint, templates of each file in ci/, schemas, policy, refusals.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+source tests/deploy/tools.sh
+
+fail() { echo "helm: $*" >&2; exit 1; }
+
+need python3=python3 pip=python3-pip node=nodejs npm=npm
+helm_tools
+python_tools
+model_tools
+chart=deploy/helm/fibsrv
+for linked in rules dashboards; do
+    [ -d "$chart/files/$linked/" ] || fail "$chart/files/$linked leads nowhere: it is a link to where $linked are kept"
+done
+
+files=$(mktemp -d)
+trap 'rm -rf "$files"' EXIT
+export HELM_CACHE_HOME=$files/helm HELM_CONFIG_HOME=$files/helm HELM_DATA_HOME=$files/helm
+
+# quietly COMMAND...: what it prints goes to a file; what it says is shown only if it fails.
+quietly() { "$@" >"$files/out" 2>"$files/said" || { cat "$files/out" "$files/said" >&2; fail "$*"; }; }
+
+quietly helm lint --strict "$chart"
+count=0
+for values in "$chart"/ci/*.yaml; do
+    quietly helm lint --strict "$chart" --values "$values"
+    for version in 1.25.0 1.30.0 1.37.0; do
+        mkdir -p "$files/rendered/$version"
+        quietly helm template release "$chart" --namespace numbers --kube-version "$version" --values "$values"
+        cp "$files/out" "$files/rendered/$version/$(basename "$values")"
+        count=$((count + 1))
+    done
+done
+echo "helm: linted, and rendered $count times"
+
+python tests/deploy/helm_schemas.py "$files/rendered"
+python tests/deploy/rendered.py "$files/rendered" | node tests/deploy/helm_custom.mjs "$models"
+python tests/deploy/helm_policy.py "$files/rendered"
+python tests/deploy/helm_sources.py "$files/rendered"
+
+# A package has what the links lead to, and renders the same.
+quietly helm package "$chart" --destination "$files"
+helm template release "$files"/fibsrv-*.tgz --namespace numbers --kube-version 1.37.0 \
+    --values "$chart/ci/monitoring-values.yaml" 2>/dev/null |
+    cmp - "$files/rendered/1.37.0/monitoring-values.yaml" || fail "the package is not what the folder is"
+tar -tzf "$files"/fibsrv-*.tgz | grep -q '^fibsrv/ci/' && fail "the package has the values of the tests"
+
+# What must not pass, each with a word of what is said about it.
+count=0
+while read -r word settings; do
+    count=$((count + 1))
+    # shellcheck disable=SC2086 # several settings are several words
+    if helm template release "$chart" $settings >/dev/null 2>"$files/said"; then fail "not refused: $settings"; fi
+    grep -q -- "$word" "$files/said" || { cat "$files/said" >&2; fail "refused without '$word': $settings"; }
+done <<'REFUSED'
+replicas --set replicas=3
+replicaCount --set replicaCount=two
+replicaCount --set replicaCount=-1
+maxnn --set config.maxnn=3
+idleTimeout --set config.idleTimeout=forever
+cache --set config.cache=much
+listen --set config.listen=[::]:80
+delaySeconds --set drain.delaySeconds=5s
+extraEnv --set extraEnv[0].name=FIBSRV_DRAIN_TIMEOUT
+tag --set image.tag=latest
+digest --set image.digest=sha256:12
+maxUnavailable --set podDisruptionBudget.maxUnavailable=0
+maxSurge --set maxSurge=0
+publicPaths --set publicPaths={/}
+publicPaths --set publicPaths={/metrics}
+hosts --set ingress.enabled=true
+hosts --set ingress.enabled=true,ingress.hosts={http://a}
+parentRefs --set httpRoute.enabled=true
+issuer --set certManager.enabled=true
+certificate --set certManager.enabled=true,certManager.issuer.name=a,certManager.certificate=true
+minReplicas --set autoscaling.enabled=true,autoscaling.minReplicas=5,autoscaling.maxReplicas=4
+targetCPU --set autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=null
+ipFamilies --set service.ipFamilies={IPv5}
+workers --set workers=all
+interval --set serviceMonitor.interval=often
+REFUSED
+echo "helm: $count mistakes in values refused"

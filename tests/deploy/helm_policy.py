@@ -1,0 +1,570 @@
+"""What must hold of all that the chart renders; and that each rule sees its breach.
+
+A rule takes the documents of a release and yields what is wrong with them. Beside it stand changes
+of a release that holds, as file of ci/, kind, path and new value: each of them must be complained
+about by that rule.
+"""
+
+import copy
+import re
+import sys
+
+import rendered
+
+GONE = object()
+RULES = []
+
+
+def rule(*breaches):
+    """Registers a rule with its breaches."""
+
+    def register(check):
+        RULES.append((check, breaches))
+        return check
+
+    return register
+
+
+def of_kind(documents, kind):
+    return [document for document in documents if document["kind"] == kind]
+
+
+def only(documents, kind):
+    found = of_kind(documents, kind)
+    assert len(found) == 1, f"{len(found)} of {kind}"
+    return found[0]
+
+
+def pods(documents):
+    """Each pod as what makes it, its labels and its spec."""
+    for document in of_kind(documents, "Deployment"):
+        yield (
+            "Deployment",
+            document["spec"]["template"]["metadata"]["labels"],
+            document["spec"]["template"]["spec"],
+        )
+    for document in of_kind(documents, "Pod"):
+        yield "Pod", document["metadata"]["labels"], document["spec"]
+
+
+def containers(documents):
+    for kind, _, spec in pods(documents):
+        for container in spec.get("initContainers", []) + spec["containers"]:
+            yield kind, container
+
+
+def server(documents):
+    return only(documents, "Deployment")["spec"]["template"]["spec"]
+
+
+def variables(documents):
+    return {
+        entry["name"]: entry.get("value") for entry in server(documents)["containers"][0]["env"]
+    }
+
+
+def seconds(text):
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|s|m|h)", text))
+
+
+def size(text):
+    """Bytes of a quantity of Kubernetes or of a size of the server."""
+    number, unit = re.fullmatch(r"(\d+)\s*([KMG]i?)?B?", str(text)).groups()
+    return (
+        int(number)
+        * {None: 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[unit]
+    )
+
+
+def matches(selector, labels):
+    return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+POD = "spec.template.spec."
+SERVER = POD + "containers.0."
+
+
+# The restricted Pod Security Standard, and a read-only root beside it.
+
+
+@rule(
+    ("default", "Deployment", POD + "securityContext.runAsNonRoot", False),
+    ("default", "Deployment", POD + "securityContext.runAsUser", 0),
+    ("default", "Deployment", SERVER + "securityContext.runAsUser", 0),
+    ("default", "Pod", "spec.securityContext.runAsNonRoot", GONE),
+)
+def nobody_is_root(documents):
+    for kind, _, spec in pods(documents):
+        if spec["securityContext"].get("runAsNonRoot") is not True:
+            yield f"{kind} may run as root"
+        contexts = [spec["securityContext"]] + [
+            container["securityContext"] for container in spec["containers"]
+        ]
+        if any(context.get("runAsUser") == 0 for context in contexts):
+            yield f"{kind} runs as root"
+
+
+@rule(
+    ("default", "Deployment", SERVER + "securityContext.allowPrivilegeEscalation", True),
+    ("default", "Deployment", SERVER + "securityContext.capabilities.drop", ["NET_RAW"]),
+    ("default", "Deployment", SERVER + "securityContext.capabilities.add", ["SYS_ADMIN"]),
+    ("default", "Deployment", SERVER + "securityContext.privileged", True),
+    ("default", "Deployment", SERVER + "securityContext.procMount", "Unmasked"),
+    ("default", "Pod", "spec.containers.0.securityContext.allowPrivilegeEscalation", GONE),
+)
+def no_privileges(documents):
+    for kind, container in containers(documents):
+        context = container["securityContext"]
+        if context.get("allowPrivilegeEscalation") is not False:
+            yield f"{kind} may gain privileges"
+        if context.get("capabilities") != {"drop": ["ALL"]}:
+            yield f"{kind} has capabilities"
+        if context.get("privileged") or "procMount" in context:
+            yield f"{kind} is privileged"
+
+
+@rule(
+    ("default", "Deployment", POD + "securityContext.seccompProfile.type", "Unconfined"),
+    ("default", "Pod", "spec.securityContext.seccompProfile", GONE),
+)
+def system_calls_are_filtered(documents):
+    for kind, _, spec in pods(documents):
+        if spec["securityContext"].get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{kind} has no filter of system calls"
+
+
+@rule(
+    ("default", "Deployment", SERVER + "securityContext.readOnlyRootFilesystem", GONE),
+    ("default", "Pod", "spec.containers.0.securityContext.readOnlyRootFilesystem", False),
+)
+def the_root_is_read_only(documents):
+    for kind, container in containers(documents):
+        if container["securityContext"].get("readOnlyRootFilesystem") is not True:
+            yield f"{kind} may write to its image"
+
+
+@rule(
+    ("default", "Deployment", POD + "hostNetwork", True),
+    ("default", "Deployment", POD + "volumes", [{"name": "host", "hostPath": {"path": "/"}}]),
+    ("default", "Deployment", SERVER + "ports.0.hostPort", 3000),
+)
+def nothing_of_the_host(documents):
+    for kind, _, spec in pods(documents):
+        if spec.get("hostNetwork") or spec.get("hostPID") or spec.get("hostIPC"):
+            yield f"{kind} shares namespaces with its node"
+        if spec.get("volumes"):
+            yield f"{kind} has volumes, and the server needs none"
+        if any(
+            "hostPort" in port
+            for container in spec["containers"]
+            for port in container.get("ports", [])
+        ):
+            yield f"{kind} takes a port of its node"
+
+
+@rule(
+    ("default", "Deployment", POD + "automountServiceAccountToken", GONE),
+    ("default", "ServiceAccount", "automountServiceAccountToken", True),
+    ("default", "Pod", "spec.automountServiceAccountToken", True),
+)
+def nobody_has_a_token(documents):
+    for kind, _, spec in pods(documents):
+        if spec.get("automountServiceAccountToken") is not False:
+            yield f"{kind} has a token"
+    for document in of_kind(documents, "ServiceAccount"):
+        if document.get("automountServiceAccountToken") is not False:
+            yield "ServiceAccount has a token"
+
+
+# What a pod may use, and what it is made of.
+
+
+@rule(
+    ("default", "Deployment", SERVER + "resources.limits.memory", GONE),
+    ("default", "Deployment", SERVER + "resources.requests.cpu", GONE),
+    ("default", "Pod", "spec.containers.0.resources.limits", GONE),
+)
+def resources_are_bounded(documents):
+    for kind, container in containers(documents):
+        for bound in ("requests", "limits"):
+            for resource in ("cpu", "memory"):
+                if resource not in container.get("resources", {}).get(bound, {}):
+                    yield f"{kind} has no {resource} among its {bound}"
+
+
+@rule(
+    ("default", "Deployment", SERVER + "resources.limits.memory", "256Mi"),
+    (
+        "default",
+        "Deployment",
+        SERVER + "env",
+        [{"name": "FIBSRV_MAX_CONNECTIONS", "value": "4000"}],
+    ),
+)
+def memory_is_enough_for_the_worst(documents):
+    """As values.yaml reckons: 100 KiB a connection, table, cache, computation, and 16 MiB more."""
+    known = variables(documents)
+    limits = server(documents)["containers"][0]["resources"]["limits"]
+    workers = known.get("FIBSRV_WORKERS", "1")
+    workers = int(limits["cpu"]) if workers == "auto" else int(workers)
+    connections = int(known.get("FIBSRV_MAX_CONNECTIONS", "100000")) * 100 * 1024
+    each = connections + size(known.get("FIBSRV_CACHE", "64MiB")) + 66 * 10**6
+    table = (
+        int(known.get("FIBSRV_TABLE", "10000")) ** 2 // 9
+    )  # digits of F(0) to F(n): 0.209 n for F(n)
+    if workers * each + table + 16 * 2**20 > size(limits["memory"]):
+        yield "the limit of memory can be reached"
+
+
+@rule(
+    ("default", "Deployment", SERVER + "image", "fibsrv"),
+    ("default", "Deployment", SERVER + "image", "fibsrv:latest"),
+    ("image", "Pod", "spec.containers.0.image", "fibsrv:0.1.0"),
+)
+def images_have_a_version_and_are_the_same(documents):
+    images = {container["image"] for _, container in containers(documents)}
+    if len(images) != 1:
+        yield f"images differ: {images}"
+    for image in images:
+        if not re.search(r"(:[^/:]+|@sha256:[0-9a-f]{64})$", image) or image.endswith(":latest"):
+            yield f"{image} has no version"
+
+
+@rule(("default", "Deployment", POD + "enableServiceLinks", GONE))
+def no_variables_but_ours(documents):
+    if server(documents).get("enableServiceLinks") is not False:
+        yield "a service's name may set one of the server's flags"
+
+
+@rule(("default", "Deployment", SERVER + "env", [{"name": "FIBSRV_MAX_N", "value": "1e+07"}]))
+def numbers_are_written_out(documents):
+    for name, value in variables(documents).items():
+        if re.fullmatch(r"[0-9.]+e\+?[0-9]+", value or ""):
+            yield f"{name} is {value}"
+
+
+# That nothing is lost.
+
+
+@rule(
+    ("default", "Deployment", SERVER + "livenessProbe.httpGet.path", "/readyz"),
+    ("default", "Deployment", SERVER + "readinessProbe.httpGet.path", "/healthz"),
+    ("default", "Deployment", SERVER + "startupProbe", GONE),
+    ("default", "Deployment", SERVER + "readinessProbe.httpGet.port", "metrics"),
+)
+def probes_ask_the_right_thing(documents):
+    container = server(documents)["containers"][0]
+    paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    for probe, path in paths.items():
+        if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
+            yield f"{probe} does not ask {path}"
+    if [port["name"] for port in container["ports"]] != ["http"]:
+        yield "the port has another name than the probes"
+
+
+@rule(
+    ("default", "Deployment", POD + "terminationGracePeriodSeconds", 30),
+    ("default", "Deployment", POD + "terminationGracePeriodSeconds", GONE),
+    ("config", "Deployment", POD + "terminationGracePeriodSeconds", 75),
+)
+def leaving_has_the_time_it_needs(documents):
+    known = variables(documents)
+    longest = seconds(known["FIBSRV_DRAIN_DELAY"]) + seconds(known["FIBSRV_DRAIN_TIMEOUT"])
+    if not server(documents).get("terminationGracePeriodSeconds", 30) > longest:
+        yield f"killed while it may still drain, for {longest} s"
+
+
+@rule(
+    ("default", "Deployment", SERVER + "readinessProbe.periodSeconds", 5),
+    ("default", "Deployment", SERVER + "readinessProbe.failureThreshold", GONE),
+)
+def leaving_is_noticed_within_the_delay(documents):
+    probe = server(documents)["containers"][0]["readinessProbe"]
+    noticed = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+    if noticed > seconds(variables(documents)["FIBSRV_DRAIN_DELAY"]):
+        yield f"who asks for readiness knows after {noticed} s, when nobody is let in any more"
+
+
+@rule(
+    ("default", "Deployment", "spec.strategy.rollingUpdate.maxUnavailable", 1),
+    ("default", "Deployment", "spec.strategy.rollingUpdate.maxSurge", 0),
+    ("default", "Deployment", "spec.strategy", {"type": "Recreate"}),
+)
+def an_update_takes_none_away(documents):
+    strategy = only(documents, "Deployment")["spec"]["strategy"]
+    update = strategy.get("rollingUpdate", {})
+    if (
+        strategy["type"] != "RollingUpdate"
+        or update.get("maxUnavailable") != 0
+        or update.get("maxSurge") in (0, "0%", None)
+    ):
+        yield f"an update by {strategy}"
+
+
+@rule(
+    ("autoscaling", "Deployment", "spec.replicas", 3),
+    ("default", "Deployment", "spec.replicas", GONE),
+    ("autoscaling", "HorizontalPodAutoscaler", "spec.scaleTargetRef.name", "another"),
+)
+def one_decides_how_many(documents):
+    deployment = only(documents, "Deployment")
+    scalers = of_kind(documents, "HorizontalPodAutoscaler")
+    if bool(scalers) == ("replicas" in deployment["spec"]):
+        yield "both or none of Deployment and HorizontalPodAutoscaler tell how many"
+    for scaler in scalers:
+        if scaler["spec"]["scaleTargetRef"]["name"] != deployment["metadata"]["name"]:
+            yield "HorizontalPodAutoscaler looks after another"
+
+
+@rule(
+    ("default", "PodDisruptionBudget", "spec.maxUnavailable", 0),
+    ("single", "PodDisruptionBudget", "spec.minAvailable", 1),
+)
+def a_node_can_be_drained(documents):
+    for budget in of_kind(documents, "PodDisruptionBudget"):
+        if "minAvailable" in budget["spec"] or budget["spec"].get("maxUnavailable") in (
+            0,
+            "0%",
+            None,
+        ):
+            yield "PodDisruptionBudget keeps a node for ever"
+
+
+# That things find each other.
+
+
+@rule(
+    ("default", "Service", "spec.selector", {"app.kubernetes.io/instance": "release"}),
+    ("default", "Service", "spec.selector", {}),
+    ("default", "Deployment", "spec.template.metadata.labels", {}),
+    (
+        "default",
+        "PodDisruptionBudget",
+        "spec.selector.matchLabels",
+        {"app.kubernetes.io/name": "another"},
+    ),
+    ("network", "NetworkPolicy", "spec.podSelector", {}),
+    (
+        "default",
+        "Deployment",
+        POD + "topologySpreadConstraints.0.labelSelector.matchLabels",
+        {"a": "b"},
+    ),
+    ("monitoring", "ServiceMonitor", "spec.selector.matchLabels", {"a": "b"}),
+    ("monitoring", "ServiceMonitor", "spec.endpoints.0.port", "metrics"),
+)
+def selectors_find_the_servers_and_nobody_else(documents):
+    labels = {kind: labels for kind, labels, _ in pods(documents)}
+    selectors = [("Deployment", only(documents, "Deployment")["spec"]["selector"]["matchLabels"])]
+    selectors.append(("Service", only(documents, "Service")["spec"]["selector"]))
+    for budget in of_kind(documents, "PodDisruptionBudget"):
+        selectors.append(("PodDisruptionBudget", budget["spec"]["selector"]["matchLabels"]))
+    for policy in of_kind(documents, "NetworkPolicy"):
+        selectors.append(("NetworkPolicy", policy["spec"]["podSelector"].get("matchLabels")))
+    for spread in server(documents).get("topologySpreadConstraints", []):
+        selectors.append(("topology spread", spread["labelSelector"]["matchLabels"]))
+    for name, selector in selectors:
+        if not matches(selector, labels["Deployment"]):
+            yield f"{name} does not find the servers"
+        if matches(selector, labels["Pod"]):
+            yield f"{name} finds the pod of helm test"
+    service = only(documents, "Service")
+    for monitor in of_kind(documents, "ServiceMonitor"):
+        if not matches(monitor["spec"]["selector"]["matchLabels"], service["metadata"]["labels"]):
+            yield "ServiceMonitor does not find the Service"
+        if [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] != [
+            service["spec"]["ports"][0]["name"]
+        ]:
+            yield "ServiceMonitor asks another port"
+
+
+@rule(
+    ("ingress", "Ingress", "spec.rules.0.http.paths.0.backend.service.name", "another"),
+    ("ingress", "Ingress", "spec.rules.0.http.paths.0.backend.service.port", {"name": "web"}),
+    ("httproute", "HTTPRoute", "spec.rules.0.backendRefs.0.port", 3000),
+    ("default", "Service", "spec.ports.0.targetPort", "web"),
+    ("default", "Service", "metadata.name", "another"),
+    (
+        "network",
+        "Pod",
+        "spec.containers.0.args",
+        ["health", "[$(ANOTHER_SERVICE_HOST)]:8080"],
+    ),
+    (
+        "network",
+        "Pod",
+        "spec.containers.0.args",
+        ["health", "$(RELEASE_FIBSRV_SERVICE_HOST):8080"],
+    ),
+)
+def who_asks_finds_the_service(documents):
+    service = only(documents, "Service")
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]
+    if port["targetPort"] != server(documents)["containers"][0]["ports"][0]["name"]:
+        yield "Service sends to another port"
+    for ingress in of_kind(documents, "Ingress"):
+        for path in [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]:
+            if path["backend"]["service"] != {"name": name, "port": {"name": port["name"]}}:
+                yield "Ingress sends to another service"
+    for route in of_kind(documents, "HTTPRoute"):
+        for entry in route["spec"]["rules"]:
+            if entry["backendRefs"] != [{"name": name, "port": port["port"]}]:
+                yield "HTTPRoute sends to another service"
+    host = "$(%s_SERVICE_HOST)" % name.upper().replace("-", "_")
+    if service["spec"].get("ipFamilies", ["IPv4"])[0] == "IPv6":
+        host = f"[{host}]"
+    if only(documents, "Pod")["spec"]["containers"][0]["args"] != [
+        "health",
+        f"{host}:{port['port']}",
+    ]:
+        yield "helm test asks another service"
+
+
+@rule(
+    ("ingress", "Ingress", "spec.rules.0.http.paths.0.path", "/"),
+    ("ingress", "Ingress", "spec.rules.0.http.paths.0.path", "/metrics"),
+    ("httproute", "HTTPRoute", "spec.rules.0.matches.0.path.value", "/"),
+    ("httproute", "HTTPRoute", "spec.rules.0.matches", []),
+)
+def metrics_and_health_are_not_public(documents):
+    paths = []
+    for ingress in of_kind(documents, "Ingress"):
+        paths += [
+            path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]
+        ]
+    for route in of_kind(documents, "HTTPRoute"):
+        for entry in route["spec"]["rules"]:
+            paths += [match["path"]["value"] for match in entry["matches"]] or ["/"]
+    for path in paths:
+        if any(closed.startswith(path) for closed in ("/metrics", "/healthz", "/readyz")):
+            yield f"{path} is open to the outside"
+
+
+@rule(
+    ("network", "NetworkPolicy", "spec.policyTypes", ["Ingress"]),
+    ("network", "NetworkPolicy", "spec.egress", [{}]),
+    ("network", "NetworkPolicy", "spec.ingress", [{}]),
+    ("network", "NetworkPolicy", "spec.ingress.0.from.2", GONE),
+)
+def the_network_is_closed_but_for_the_port(documents):
+    for policy in of_kind(documents, "NetworkPolicy"):
+        spec = policy["spec"]
+        if spec["policyTypes"] != ["Ingress", "Egress"] or spec["egress"]:
+            yield "the server may open connections"
+        if [entry.get("ports") for entry in spec["ingress"]] != [
+            [{"port": "http", "protocol": "TCP"}]
+        ]:
+            yield "more is open than the server's port"
+        asker = only(documents, "Pod")["metadata"]["labels"]
+        allowed = spec["ingress"][0].get("from")
+        if allowed and not any(
+            matches(peer.get("podSelector", {}).get("matchLabels"), asker) for peer in allowed
+        ):
+            yield "helm test is not let in"
+
+
+@rule(
+    ("ingress", "Ingress", "spec.tls", GONE),
+    ("ingress", "Ingress", "spec.tls.0.hosts", ["fib.example.org"]),
+    ("httproute", "Certificate", "spec.dnsNames", ["another.example.org"]),
+    ("ingress", "Ingress", "metadata.annotations", {}),
+)
+def certificates_cover_the_names(documents):
+    certificates = of_kind(documents, "Certificate")
+    names = []
+    for route in of_kind(documents, "HTTPRoute"):
+        names += route["spec"].get("hostnames", [])
+    for ingress in of_kind(documents, "Ingress"):
+        hosts = [rule["host"] for rule in ingress["spec"]["rules"]]
+        names += hosts
+        covered = [host for entry in ingress["spec"].get("tls", []) for host in entry["hosts"]]
+        if covered != hosts:
+            yield "Ingress has names without a certificate"
+        secrets = {entry["secretName"] for entry in ingress["spec"].get("tls", [])}
+        made = {certificate["spec"]["secretName"] for certificate in certificates}
+        asked = any(
+            key.startswith("cert-manager.io/") for key in ingress["metadata"].get("annotations", {})
+        )
+        given = any(not secret.endswith("-tls") for secret in secrets)
+        if not (asked or given or secrets <= made):
+            yield "nobody makes the certificate of Ingress"
+    for certificate in certificates:
+        if set(certificate["spec"]["dnsNames"]) != set(names):
+            yield "Certificate is for other names"
+
+
+@rule(
+    ("default", "Service", "metadata.labels", {}),
+    ("default", "Service", "kind", "ServiceAccount"),
+)
+def everything_is_labelled_and_named_once(documents):
+    wanted = (
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/instance",
+        "app.kubernetes.io/managed-by",
+        "helm.sh/chart",
+    )
+    for document in documents:
+        missing = [label for label in wanted if label not in document["metadata"]["labels"]]
+        if missing:
+            yield f"{document['kind']} lacks {missing}"
+    names = [(document["kind"], document["metadata"]["name"]) for document in documents]
+    if len(names) != len(set(names)):
+        yield "two of a kind have one name"
+
+
+@rule(
+    ("default", "Pod", "spec.restartPolicy", "Always"),
+    ("default", "Pod", "spec.activeDeadlineSeconds", GONE),
+    ("default", "Pod", "metadata.annotations", {}),
+)
+def helm_test_ends(documents):
+    pod = only(documents, "Pod")
+    if pod["metadata"].get("annotations", {}).get("helm.sh/hook") != "test":
+        yield "the pod of helm test is no test"
+    if pod["spec"].get("restartPolicy") != "Never" or not pod["spec"].get("activeDeadlineSeconds"):
+        yield "the pod of helm test may go on for ever"
+
+
+def changed(documents, kind, path, value):
+    """The documents with one place changed."""
+    documents = copy.deepcopy(documents)
+    place = only(documents, kind)
+    *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in way:
+        place = place[key]
+    if value is GONE:
+        del place[last]
+    else:
+        place[last] = value
+    return documents
+
+
+def complaints_of(check, documents):
+    """What a rule says; that it stumbles over what is not there counts as a complaint."""
+    try:
+        return list(check(documents))
+    except (AssertionError, KeyError, IndexError, TypeError) as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+found = []
+for version, name, documents in rendered.files():
+    for check, _ in RULES:
+        found += [
+            f"{name} for {version}: {check.__name__}: {said}"
+            for said in complaints_of(check, documents)
+        ]
+
+releases = rendered.newest()
+count = 0
+for check, breaches in RULES:
+    for name, kind, path, value in breaches:
+        count += 1
+        if not complaints_of(check, changed(releases[name], kind, path, value)):
+            found.append(f"{check.__name__} does not see {path} of {kind} changed in {name}")
+
+if found:
+    sys.exit("\n".join(found))
+print(f"helm: {len(RULES)} rules hold, and see each of {count} breaches")

