@@ -14,6 +14,7 @@
 //!    the large ones are computed.
 //! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
 //!    [`access_log`] has a line for each answer.
+//! 7. [`health`]: no part of the server, but a client that asks one whether it is ready.
 //!
 //! ARCHITECTURE.md says which of them may use which, and why.
 
@@ -29,6 +30,7 @@ pub mod doors;
 pub mod drain;
 pub mod fibonacci;
 pub mod group;
+pub mod health;
 pub mod http;
 pub mod listener;
 pub mod logging;

@@ -4,7 +4,7 @@ use std::{env, io::Write as _, process::ExitCode};
 
 use fibsrv::{
     config::{self, Command, Config},
-    logging, worker,
+    health, logging, worker,
 };
 
 /// The exit status for wrong flags or a wrong environment; other errors are 1.
@@ -15,6 +15,10 @@ fn main() -> ExitCode {
     match config::parse(env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Health(addresses)) => match health::ask(&addresses) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error, ExitCode::FAILURE),
+        },
         Err(error) => complain(&error, USAGE.into()),
     }
 }

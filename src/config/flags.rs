@@ -9,7 +9,11 @@ use std::{
 };
 
 use bytesize::ByteSize;
+<<<<<<< HEAD
 use clap::{Parser, ValueEnum};
+=======
+use clap::{Parser, Subcommand};
+>>>>>>> containers
 use log::LevelFilter;
 
 use crate::fibonacci;
@@ -24,6 +28,7 @@ use crate::fibonacci;
     ),
     about = "Answers GET /api/fibonacci/:n with the nth Fibonacci number.",
     max_term_width = 100,
+    disable_help_subcommand = true,
 )]
 pub(super) struct Flags {
     /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too. Counts for nothing where
@@ -129,6 +134,20 @@ pub(super) struct Flags {
     /// Check the flags and the environment, print what they come to, and end
     #[arg(long)]
     pub(super) check: bool,
+
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Action {
+    /// Ask a running server whether it is ready, and end with 0 if it is, else with 1 and a line that says why not
+    Health {
+        /// Whom to ask, instead of who listens on the addresses of --listen
+        #[arg(value_name = "ADDR:PORT")]
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 /// Whether there is an access log, and how its lines are spelled.

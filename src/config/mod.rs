@@ -11,7 +11,11 @@ use bytesize::ByteSize;
 use clap::{Parser as _, error::ErrorKind};
 use log::LevelFilter;
 
+<<<<<<< HEAD
 use flags::{AccessLogFormat, Flags};
+=======
+use flags::{Action, Flags};
+>>>>>>> containers
 use nix::unistd::Pid;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
 
@@ -115,6 +119,8 @@ pub const INHERITED_REGION: &str = "FIBSRV_INHERITED_REGION";
 pub enum Command {
     /// Serve.
     Serve(Box<Config>),
+    /// Ask whoever listens on these addresses whether they are ready.
+    Health(Vec<SocketAddr>),
     /// Print this text and end well.
     Print(String),
 }
@@ -139,6 +145,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
         Err(error) => return Err(UsageError(one_line(&error))),
     };
+    if let Some(Action::Health { addresses }) = &flags.action {
+        return flags.whom_to_ask(addresses).map(Command::Health);
+    }
     let program = env::current_exe().map_err(|error| UsageError(error.to_string()))?;
     let arguments = arguments.into_iter().skip(1).collect();
     let service_manager = ServiceManager::read(|name| env::var_os(name), std::process::id())?;
@@ -204,6 +213,17 @@ impl Config {
 }
 
 impl Flags {
+    /// These, or those listened on. Which port the kernel has chosen for port 0 is known to who listens alone.
+    fn whom_to_ask(&self, named: &[SocketAddr]) -> Result<Vec<SocketAddr>, UsageError> {
+        let addresses = if named.is_empty() { &self.listen } else { named };
+        match addresses.iter().find(|address| address.port() == 0) {
+            Some(address) => {
+                Err(UsageError(format!("{address} names no port to ask (see --help)")))
+            }
+            None => Ok(addresses.to_vec()),
+        }
+    }
+
     /// Makes a configuration of the flags, if they go together.
     fn check(
         &self,

@@ -101,3 +101,22 @@ fn workers_are_counted_or_found_out() {
     assert!(effective(&["--workers", "3"]).contains("--workers 3\n"));
     assert!(effective(&["--workers", "auto"]).contains("--workers "));
 }
+
+#[test]
+fn health_asks_whom_it_is_told_or_who_listens() {
+    let check = |flags: &[&str], expected: &[&str]| match parse_flags(flags) {
+        Ok(Command::Health(addresses)) => {
+            let expected: Vec<SocketAddr> =
+                expected.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(addresses, expected, "{flags:?}");
+        }
+        other => panic!("{flags:?}: {other:?}"),
+    };
+    check(&["health"], &["[::]:3000"]);
+    check(&["--listen", "127.0.0.1:1,[::1]:2", "health"], &["127.0.0.1:1", "[::1]:2"]);
+    check(&["--listen", "127.0.0.1:1", "health", "127.0.0.1:3"], &["127.0.0.1:3"]);
+    for flags in [&["health", "localhost:3000"][..], &["health", "127.0.0.1:0"], &["health", "x"]] {
+        let error = parse_flags(flags).expect_err("no address to ask").to_string();
+        assert!(error.lines().count() == 1 && error.contains(flags[1]), "{error}");
+    }
+}

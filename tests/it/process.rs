@@ -64,6 +64,22 @@ fn flags_win_over_the_environment() {
 }
 
 #[test]
+fn health_is_a_status_and_when_bad_a_line() {
+    let mut server = Server::start(&["--workers", "2", "--drain-delay", "20s"]);
+    let address = server.address().to_string();
+    let well = run(&["health", &address]);
+    assert_eq!((well.status.code(), well.stdout.len(), well.stderr.len()), (Some(0), 0, 0));
+    assert_eq!(run(&["--listen", &address, "health"]).status.code(), Some(0));
+    server.signal("TERM");
+    eventually("both workers drain", || run(&["health", &address]).status.code() == Some(1));
+    check_failure(&["health", &address], 1, &format!("not ready: {address} answered 503"));
+    server.signal("TERM");
+    server.wait();
+    check_failure(&["health", &address], 1, &format!("not ready: {address} cannot be asked"));
+    check_failure(&["health", "somewhere"], 2, "somewhere");
+}
+
+#[test]
 fn signals_end_it_well() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);

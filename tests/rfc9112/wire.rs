@@ -142,7 +142,7 @@ pub(crate) fn default_limits() -> Limits {
     use fibsrv::config::{Command, parse};
     match parse(["fibsrv".into()]).expect("no flag is required") {
         Command::Serve(config) => config.limits,
-        Command::Print(text) => panic!("told to print {text}"),
+        other @ (Command::Health(_) | Command::Print(_)) => panic!("not told to serve: {other:?}"),
     }
 }
 
