@@ -9,11 +9,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-<<<<<<< HEAD
-use clap::{Parser, ValueEnum};
-=======
-use clap::{Parser, Subcommand};
->>>>>>> containers
+use clap::{Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::fibonacci;

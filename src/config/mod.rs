@@ -11,11 +11,7 @@ use bytesize::ByteSize;
 use clap::{Parser as _, error::ErrorKind};
 use log::LevelFilter;
 
-<<<<<<< HEAD
-use flags::{AccessLogFormat, Flags};
-=======
-use flags::{Action, Flags};
->>>>>>> containers
+use flags::{AccessLogFormat, Action, Flags};
 use nix::unistd::Pid;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
 
