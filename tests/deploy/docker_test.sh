@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# The Dockerfile and the compose file, as they are, with a real engine: build, check the image, bring up, ask, scrape,
+# stop, scale, take down; and what happens if a port is taken, a variable wrong, a volume read-only.
+#
+# Where no registry of images can be reached, stand-ins are made from Debian's packages and tagged as the files name
+# them: the builder from the machine's own Rust toolchain, Prometheus from Debian's. Grafana and cAdvisor have none:
+# of them only the configuration is checked. If no engine runs, one is started, and ended, with a folder of its own.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+source tests/deploy/tools.sh
+
+say() { printf 'docker: %5.1f s  %s\n' "$(bc <<<"($(date +%s%N) - $began) / 1000000000" -l)" "$*"; }
+fail() { echo "docker: $*" >&2; exit 1; }
+began=$(date +%s%N)
+
+need bc=bc curl=curl python3=python3 pip=python3-pip dockerd=docker.io mmdebstrap=mmdebstrap iptables=iptables jq=jq
+compose_tools
+image_tools
+# Debian's, whatever else may be called docker: a newer one wants a builder that is a plugin.
+docker() { command /usr/bin/docker "$@"; }
+
+work=$(mktemp -d)
+engine=''
+project=fibsrv-test-$$
+cleanup() {
+    local status=$?
+    set +e
+    if [ "$status" -ne 0 ]; then
+        docker ps --all --format '{{.Names}} {{.Status}}'
+        compose logs --tail 20
+        [ -z "$engine" ] || tail -5 "$work/engine.log"
+    fi >&2
+    compose down --volumes --timeout 5 >/dev/null 2>&1
+    [ ! -s "$work/containers" ] || xargs docker rm --force --volumes <"$work/containers" >/dev/null 2>&1
+    docker image rm --force "fibsrv:$version" fibsrv:latest >/dev/null 2>&1
+    if [ -n "$engine" ]; then
+        kill "$engine" && wait "$engine" 2>/dev/null
+        for mounted in $(awk -v under="$work" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r); do
+            umount "$mounted"
+        done
+        ip link delete fibsrv-test0 2>/dev/null
+    else
+        [ ! -s "$work/images" ] || xargs docker image rm --force <"$work/images" >/dev/null 2>&1
+    fi
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+export FIBSRV_VERSION=$version FIBSRV_REVISION=0123456789ab
+compose() { docker compose --project-name "$project" --progress quiet "$@"; }
+
+# await SECONDS WHAT COMMAND...: until it succeeds.
+await() {
+    local until=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || fail "not within the time: $what"
+        sleep 0.2
+    done
+}
+
+if ! docker info >/dev/null 2>&1; then
+    # Its own folders, bridge and addresses: nothing that another engine may have made later is touched.
+    ip link add fibsrv-test0 type bridge
+    ip address add 172.31.254.1/24 dev fibsrv-test0
+    ip link set fibsrv-test0 up
+    export DOCKER_HOST=unix://$work/engine.sock
+    dockerd --host "$DOCKER_HOST" --data-root "$work/engine" --exec-root "$work/run" --pidfile "$work/engine.pid" \
+        --bridge fibsrv-test0 --default-address-pool base=172.31.240.0/20,size=24 >"$work/engine.log" 2>&1 &
+    engine=$!
+    await 30 'an engine' docker info >/dev/null 2>&1
+    say "an engine of our own: $(docker version --format '{{.Server.Version}}')"
+fi
+reachable() { timeout 20 docker pull --quiet "$1" >/dev/null 2>&1; }
+
+# stand_in IMAGE COMMAND...: unless the image is there or can be had, the command makes it.
+stand_in() {
+    local image=$1
+    shift
+    docker image inspect "$image" >/dev/null 2>&1 && return
+    reachable "$image" && return
+    "$@" "$image"
+    echo "$image" >>"$work/images"
+    say "a stand-in for $image"
+}
+
+# debian PACKAGES...: the smallest Debian with these packages, as an archive on stdout. Certificates are this machine's:
+# where it has an authority of its own, what it downloads must be checked by that in a container too.
+debian() {
+    local packages=$1
+    shift
+    mmdebstrap --quiet --variant=minbase --include="$packages" --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' "$@" bookworm -
+}
+
+make_rust() {
+    tar -C "$(rustc --print sysroot)" --exclude='llvm-*' --exclude='*/share/doc' -cf "$work/toolchain.tar" bin lib
+    debian gcc,libc6-dev,ca-certificates \
+        --customize-hook="tar-in $work/toolchain.tar /usr/local" \
+        --customize-hook='upload /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt' |
+        docker import --change 'ENV PATH=/usr/local/cargo/bin:/usr/local/bin:/usr/bin:/bin' \
+            --change 'ENV CARGO_HOME=/usr/local/cargo' - "$1" >/dev/null
+    rm "$work/toolchain.tar"
+}
+
+make_prometheus() {
+    debian prometheus | docker import --change 'USER nobody' --change 'EXPOSE 9090' \
+        --change 'ENTRYPOINT ["/usr/bin/prometheus"]' --change 'WORKDIR /prometheus' - "$1" >/dev/null
+    # The image of the project has a folder for the volume that its user owns.
+    printf 'FROM %s\nUSER root\nRUN mkdir -p /prometheus && chown 65534:65534 /prometheus\nUSER nobody\nVOLUME /prometheus\n' "$1" |
+        docker build --quiet --tag "$1" - >/dev/null
+}
+
+hadolint Dockerfile
+say 'hadolint has nothing to say'
+compose --profile '*' config --quiet
+say "the compose file is one: $(compose config --services | sort | paste -sd ' ')"
+
+stand_in "$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)" make_rust
+stand_in "$(compose config --images | grep prometheus)" make_prometheus
+
+# Where cargo has a mirror or a proxy to go through, so must it in the build.
+arguments=()
+for name in http_proxy https_proxy HTTP_PROXY HTTPS_PROXY no_proxy NO_PROXY; do
+    [ -z "${!name:-}" ] || arguments+=(--build-arg "$name")
+done
+DOCKER_BUILDKIT=0 docker build --network host "${arguments[@]}" --build-arg VERSION="$version" --build-arg REVISION="$FIBSRV_REVISION" \
+    --tag "fibsrv:$version" --tag fibsrv:latest . >"$work/build.log" 2>&1 || { tail -30 "$work/build.log" >&2; fail 'docker build'; }
+size=$(docker image inspect --format '{{.Size}}' "fibsrv:$version")
+say "built: $size bytes"
+[ "$size" -le $((6 << 20)) ] || fail "$size bytes are more than 6 MiB"
+
+container-structure-test test --image "fibsrv:$version" --config tests/deploy/image.yml --quiet || fail 'container-structure-test'
+docker save --output "$work/image.tar" "fibsrv:$version"
+syft scan --quiet --output json "docker-archive:$work/image.tar" >"$work/sbom.json"
+crates=$(jq '[.artifacts[] | select(.type == "rust-crate") | .name] | sort' "$work/sbom.json")
+for crate in mio httparse ibig log simple_logger fibsrv; do
+    jq --exit-status --arg crate "$crate" 'index($crate)' <<<"$crates" >/dev/null || fail "the image does not tell of $crate"
+done
+say "the image tells what is in it: $(jq length <<<"$crates") crates"
+
+run() { # run NAME ARGUMENT...: starts a container as the compose file does, without a port.
+    local name=$1
+    shift
+    docker run --detach --read-only --cap-drop ALL --security-opt no-new-privileges --pids-limit 32 "$@" >"$work/$name"
+    cat "$work/$name" >>"$work/containers"
+}
+started=$(date +%s%N)
+run plain "fibsrv:$version"
+address=$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$(<"$work/plain")")
+await 10 'an answer' curl -fsS -o "$work/answer" "http://$address:3000/api/fibonacci/20" 2>/dev/null
+ready=$(date +%s%N)
+[ "$(<"$work/answer")" = 6765 ] || fail "F(20) is $(<"$work/answer")"
+inside=$(docker inspect --format '{{.State.StartedAt}}' "$(<"$work/plain")")
+rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$(docker inspect --format '{{.State.Pid}}' "$(<"$work/plain")")/status")
+say "F(20) $(((ready - started) / 1000000)) ms after docker run, $(((ready - $(date -d "$inside" +%s%N)) / 1000000)) ms after the process began; $rss KiB resident"
+stopped=$(date +%s%N)
+docker stop "$(<"$work/plain")" >/dev/null
+[ "$(docker inspect --format '{{.State.ExitCode}}' "$(<"$work/plain")")" = 0 ] || fail 'docker stop does not end it in order'
+say "docker stop ends it with 0 after $((($(date +%s%N) - stopped) / 1000000)) ms"
+
+# refused NAME WORDS ARGUMENT...: the container ends, not with 0, and has said one line, with these words.
+refused() {
+    local name=$1 words=$2 code
+    shift 2
+    run "$name" "$@"
+    code=$(timeout 20 docker wait "$(<"$work/$name")") || fail "$name: it goes on"
+    docker logs "$(<"$work/$name")" >"$work/said" 2>&1
+    [ "$code" != 0 ] || fail "$name: status 0"
+    [ "$(wc -l <"$work/said")" -eq 1 ] && grep -q -- "$words" "$work/said" || { cat "$work/said" >&2; fail "$name: not one line with '$words'"; }
+    say "$name: status $code, $(<"$work/said")"
+}
+refused 'a wrong variable' FIBSRV_TABLE --env FIBSRV_TABLE=many "fibsrv:$version"
+refused 'an unwritable log' 'access log' --env FIBSRV_ACCESS_LOG=json --env FIBSRV_ACCESS_LOG_FILE=/access.log "fibsrv:$version"
+
+compose up --detach --wait fibsrv
+[ "$(curl -fsS http://127.0.0.1:3000/api/fibonacci/20)" = 6765 ] || fail 'F(20) on port 3000'
+say 'up: fibsrv is healthy, F(20) on port 3000 is 6765'
+taken=$(docker run --rm --publish 3000:3000 "fibsrv:$version" 2>&1) && fail 'port 3000 twice'
+[ "$(grep -c 'port is already allocated' <<<"$taken")" = 1 ] || fail "port 3000 taken: $taken"
+say 'a second one on port 3000 is refused by the engine'
+
+compose up --detach --wait prometheus
+asked() { curl -fsS --get --data-urlencode "query=$1" http://127.0.0.1:9000/api/v1/query | jq --exit-status ".data.result | $2" >/dev/null; }
+await 30 'the target up' asked 'up{job="fibsrv"} == 1' 'length == 1'
+say 'Prometheus on port 9000 has the target up'
+for _ in $(seq 50); do curl -fsS -o /dev/null http://127.0.0.1:3000/api/fibonacci/20; done
+await 30 'the counter counting' asked 'sum(fibsrv_requests_total{handler="fibonacci",code="200"}) >= 51' 'length == 1'
+say 'it counts the requests'
+rules=$(curl -fsS http://127.0.0.1:9000/api/v1/rules | jq '[.data.groups[].rules[] | select(.health == "err")] | length')
+[ "$rules" = 0 ] || fail "$rules rules cannot be evaluated"
+compose stop --timeout 10 fibsrv
+pending() { curl -fsS http://127.0.0.1:9000/api/v1/alerts | jq --exit-status '[.data.alerts[].labels.alertname] | any(. == "FibsrvDown" or . == "FibsrvMissing")' >/dev/null; }
+await 40 'the alert' pending
+say 'the server stopped: an alert is pending'
+
+# Several containers cannot have one port of the host: without it there may be as many as wanted.
+printf 'services:\n  fibsrv:\n    ports: !reset []\n' >"$work/scale.yml"
+compose --file docker-compose.yml --file "$work/scale.yml" up --detach --wait --scale fibsrv=3 fibsrv
+await 40 'three targets' asked 'up{job="fibsrv"} == 1' 'length == 3'
+say 'scaled: three targets are up'
+compose down --volumes --timeout 10
+[ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$project")" ] || fail 'containers are left'
+say 'down: nothing is left'
