@@ -60,10 +60,10 @@ front_test: build ## kill, freeze and cut off parts of the front pair under load
 	tests/deploy/front_test.py
 
 outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
-	tests/deploy/outside.py
+	tests/deploy/outside_test.py
 
 logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
-	tests/deploy/logs.py
+	tests/deploy/logs_test.py
 
 helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
 	tests/deploy/helm.sh
