@@ -19,7 +19,7 @@ import load_client
 import pki
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "fibsrv"
+BINARY = ROOT / "bin" / "fibsrv"
 DEPLOY = ROOT / "deploy"
 FLOATING = "10.77.0.10"
 NAME = "fibsrv.test"
@@ -41,14 +41,14 @@ while True:
 class Front:
     """All of it, up and serving when made."""
 
-    def __init__(self, net, workers=3):
+    def __init__(self, net, workers=3, kind=None):
         lab.need("haproxy keepalived curl openssl", *TOOLS)
         if not BINARY.exists():
-            sys.exit(f"{BINARY} is needed: cargo build --release")
+            sys.exit(f"{BINARY} is needed: make build")
         self.net = net
         self.outside, self.inside = net.switch("outside"), net.switch("inside")
         self.authority = pki.Authority(net.folder)
-        self.workers = [Worker(self, number) for number in range(1, workers + 1)]
+        self.workers = [(kind or Worker)(self, number) for number in range(1, workers + 1)]
         certificate = self.authority.issue(NAME)
         self.proxies = [Proxy(self, number, certificate) for number in (1, 2)]
         self.client = self.new_client("client", 101)
@@ -62,9 +62,9 @@ class Front:
         client.write("/run/ca.pem", self.authority.certificate)
         return client
 
-    def load(self, machine=None, **options):
+    def load(self, machine=None, url=URL, **options):
         """A load client for F(20) at the floating address."""
-        return load_client.start(machine or self.client, URL, connect=FLOATING, cacert="/run/ca.pem", expect="6765",
+        return load_client.start(machine or self.client, url, connect=FLOATING, cacert="/run/ca.pem", expect="6765",
                                  **options)
 
     def curl(self, *arguments, path="/api/fibonacci/20", machine=None, trust=True, **options):
@@ -96,12 +96,14 @@ class Front:
 class Worker:
     """A machine with one fibsrv."""
 
+    flags = ()
+
     def __init__(self, front, number):
         self.machine = front.net.machine(f"worker{number}", (front.inside, f"10.77.1.{20 + number}/24"))
         self.start()
 
     def start(self):
-        self.process = self.machine.start(BINARY, "--drain-delay", "2s")
+        self.process = self.machine.start(BINARY, "--drain-delay", "2s", *self.flags)
 
     def up(self, proxy):
         """Whether a proxy has found it well."""

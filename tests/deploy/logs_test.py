@@ -57,6 +57,38 @@ FIELDS = {"time": str, "peer": str, "port": int, "method": str, "target": str, "
           "host": str, "program": str}
 
 
+def prepare(machine, hosts):
+    """Gives a machine these names, and folders of its own for rsyslog and what it reads and writes."""
+    machine.write("/run/hosts", hosts)
+    machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
+    for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
+        machine.own(folder)
+    machine.write("/run/main.conf", MAIN)
+
+
+def configure(machine, files):
+    """Has just these files of deploy/rsyslog/ where rsyslog looks for them."""
+    there = machine.path("/etc/rsyslog.d")
+    for old in there.glob("*.conf"):
+        old.unlink()
+    loaded = ""
+    for file in sorted(files):
+        number = 40 if file.startswith(("shipper", "receiver")) else 41
+        text = (SHIPPED / file).read_text()
+        # As README.md says: what one has loaded, a second cannot load again.
+        loads = re.findall(r'^module\(load="imfile"\).*\n', text, re.MULTILINE)
+        if loads and 'load="imfile"' in loaded:
+            text = text.replace(loads[0], "")
+        loaded += text
+        # The one thing that is changed: a test has no time to wait for statistics.
+        text = text.replace('interval="30"', 'interval="1"')
+        machine.write(f"/etc/rsyslog.d/{number}-fibsrv-{file}", text)
+
+
+def start_rsyslog(machine):
+    return machine.start("rsyslogd", "-n", "-f", "/run/main.conf", "-i", "/run/rsyslogd.pid")
+
+
 class Way:
     """The two machines, and how a line gets from one to the other."""
 
@@ -66,32 +98,10 @@ class Way:
         self.web = net.machine("web", (wire, f"{WEB}/24"))
         self.logs = net.machine("logs", (wire, f"{LOGS}/24"))
         for machine in (self.web, self.logs):
-            machine.write("/run/hosts", HOSTS)
-            machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
-            for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
-                machine.own(folder)
-            machine.write("/run/main.conf", MAIN)
+            prepare(machine, HOSTS)
         self.web.must("mkdir", "-p", QUEUE_METRICS.rpartition("/")[0])
         self.web.write("/usr/local/sbin/fibsrv-queue-metrics", SHIPPED / "queue-metrics.py", mode=0o755)
         self.clients = {}
-
-    def configure(self, machine, files):
-        """Has just these files of deploy/rsyslog/ where rsyslog looks for them."""
-        there = machine.path("/etc/rsyslog.d")
-        for old in there.glob("*.conf"):
-            old.unlink()
-        loaded = ""
-        for file in sorted(files):
-            number = 40 if file.startswith(("shipper", "receiver")) else 41
-            text = (SHIPPED / file).read_text()
-            # As README.md says: what one has loaded, a second cannot load again.
-            loads = re.findall(r'^module\(load="imfile"\).*\n', text, re.MULTILINE)
-            if loads and 'load="imfile"' in loaded:
-                text = text.replace(loads[0], "")
-            loaded += text
-            # The one thing that is changed: a test has no time to wait for statistics.
-            text = text.replace('interval="30"', 'interval="1"')
-            machine.write(f"/etc/rsyslog.d/{number}-fibsrv-{file}", text)
 
     def certify(self, machine, file, name):
         """Gives a machine the certificate of the authority, and one of its own by this name."""
@@ -101,10 +111,10 @@ class Way:
         machine.write(f"/etc/rsyslog.d/tls/{file}.key", both, mode=0o600)
 
     def start_receiver(self):
-        self.receiver = self.logs.start("rsyslogd", "-n", "-f", "/run/main.conf", "-i", "/run/rsyslogd.pid")
+        self.receiver = start_rsyslog(self.logs)
 
     def start_shipper(self):
-        self.shipper = self.web.start("rsyslogd", "-n", "-f", "/run/main.conf", "-i", "/run/rsyslogd.pid")
+        self.shipper = start_rsyslog(self.web)
 
     def start_journal(self):
         """As on any machine, the journal is there before there is anybody to read it."""
@@ -201,7 +211,7 @@ def check_files(way, table):
     checked = 0
     for machine in (way.web, way.logs):
         for files in VARIANTS[machine.name]:
-            way.configure(machine, files)
+            configure(machine, files)
             machine.must("rsyslogd", "-N1", "-f", "/etc/rsyslog.conf")
             checked += 1
     way.web.must("promtool", "check", "rules", "--lint=all", SHIPPED / "rules.yml")
@@ -379,8 +389,8 @@ def tls(way, table):
     """Over TLS: nobody sends who has not the right name, and what he has waits until he has it."""
     way.receiver.stop()
     way.shipper.stop()
-    way.configure(way.logs, ["receiver.conf", "listen-tls.conf"])
-    way.configure(way.web, ["shipper-tls.conf", "file.conf"])
+    configure(way.logs, ["receiver.conf", "listen-tls.conf"])
+    configure(way.web, ["shipper-tls.conf", "file.conf"])
     way.certify(way.web, "host", "stranger.example")
     way.start_receiver()
     way.start_shipper()
@@ -413,8 +423,8 @@ def main():
         way = Way(net)
         check_files(way, table)
 
-        way.configure(way.logs, ["receiver.conf", "listen.conf"])
-        way.configure(way.web, SENDERS)
+        configure(way.logs, ["receiver.conf", "listen.conf"])
+        configure(way.web, SENDERS)
         way.start_journal()
         way.start_receiver()
         way.start_shipper()

@@ -65,8 +65,8 @@ def objective(name):
 class Watch:
     """The machines that watch, what they look at, and questions to the programs on them."""
 
-    def __init__(self, net):
-        self.front = front.Front(net, workers=1)
+    def __init__(self, net, workers=1, kind=None):
+        self.front = front.Front(net, workers, kind)
         self.worker = self.front.workers[0]
         self.outside = net.machine("monitor", (self.front.outside, "10.77.0.102/24"))
         self.third = net.machine("third", (self.front.outside, f"{THIRD}/24"))
