@@ -1,4 +1,4 @@
-"""The table at the end of a test: what was measured, and what was promised.
+"""The table at the end of a test: what was measured, and what was promised. `markdown` sets any other table.
 
     with Table("outside_test") as table:
         table.row("page after the server stopped", 5.31, at_most=12, unit="s")
@@ -8,6 +8,13 @@
 
 A test that breaks off has its table printed as far as it got.
 """
+
+
+def markdown(head, rows):
+    """A table as README.md has them, and legible as it is."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [head, tuple("-" * width for width in widths), *rows]
+    return "\n".join("| " + " | ".join(f"{word:{width}}" for word, width in zip(line, widths)) + " |" for line in lines)
 
 
 class Table:

@@ -73,6 +73,19 @@ class Front:
         command += ["--cacert", "/run/ca.pem"] if trust else []
         return (machine or self.client).run(*command, f"https://{NAME}{path}", **options)
 
+    def certify(self, certificate):
+        """Has both proxies serve another certificate."""
+        for proxy in self.proxies:
+            proxy.certify(certificate)
+            proxy.reload()
+
+    def serves(self, certificate, name=NAME):
+        """Whether who connects is shown this certificate, and no other."""
+        shown = self.client.must(
+            "sh", "-c", f"openssl s_client -connect {FLOATING}:443 -servername {name} </dev/null 2>/dev/null"
+            " | openssl x509 -noout -fingerprint")
+        return shown == self.client.must("openssl", "x509", "-noout", "-fingerprint", input=certificate)
+
     def holders(self):
         """The proxies that have the floating address; one, when all is well."""
         return [proxy for proxy in self.proxies if FLOATING in proxy.machine.addresses()]
@@ -211,6 +224,10 @@ class Proxy:
 
     def thaw(self):
         self.machine.thaw()
+        self.mend()
+
+    def mend(self):
+        """Puts both cables back, whichever was cut."""
         for cable in (0, 1):
             self.machine.mend(cable)
 

@@ -3,11 +3,9 @@
 
     front_test.py [--rounds 3] [--only WORD]...
 
-Prints a table of time without service and failed requests against the goals, and fails if one is missed. Two clients
-ask all the time, fifty times a second each: one with a connection for each request, whose longest wait between two
-good answers is the time without service, and one with four kept connections; failed requests are those of both.
-A third asks a server on a path that no drill touches: a round in which that one was not served either has measured the
-machine and not the front, and is played again.
+Prints a table of time without service and failed requests, as users.py sees them, against the goals, and fails if one is
+missed. Another client asks a server on a path that no drill touches: a round in which that one was not served either has
+measured the machine and not the front, and is played again.
 """
 
 import argparse
@@ -16,9 +14,11 @@ import signal
 import sys
 import time
 
+import figures
 import front
 import lab
 import load_client
+import users
 
 TIME_LIMIT = 540
 SECONDS = 3.0
@@ -35,12 +35,12 @@ class Drills:
     def __init__(self, net, rounds, only):
         self.rounds, self.only = rounds, only
         self.front = front.Front(net)
-        self.each = self.front.load(seconds=TIME_LIMIT)
-        self.kept = self.front.load(self.front.new_client("keeper", 103), seconds=TIME_LIMIT, kept=4)
+        self.users = users.Users(self.front, TIME_LIMIT)
         bystander = net.machine("bystander", (self.front.outside, "10.77.0.90/24"))
         bystander.start(front.BINARY)
         self.witness = load_client.start(bystander, "http://10.77.0.90:3000/api/fibonacci/20", seconds=TIME_LIMIT)
         self.rows, self.faults, self.noisy = [], [], 0
+        self.untold = []
 
     def wanted(self, name):
         return not self.only or any(word in name for word in self.only)
@@ -58,46 +58,47 @@ class Drills:
             if len(forth) == rounds:
                 break
             self._calm()
-            done, calm, what = self._watch(act, self.front.settled(), seconds)
-            undoing, still, _ = self._watch(undo, what, seconds) if undo else (None, True, None)
-            if calm and still or len(forth) + self.noisy >= rounds * 2:
+            done, what = self._play(act, self.front.settled(), seconds)
+            undoing, _ = self._play(undo, what, seconds) if undo else (None, None)
+            if all(self._was_calm(*window) for window in (done, undoing) if window) or len(forth) + self.noisy >= rounds * 2:
                 forth.append(done)
                 back.append(undoing)
             else:
                 self.noisy += 1
-        self._row(name, forth, goal, lost)
-        if undone:
-            self._row(undone, back, *undone_goal)
+        self.tell()
+        self.untold = [(name, forth, goal, lost)] + ([(undone, back, *undone_goal)] if undone else [])
+
+    def tell(self):
+        """Makes rows of the drill before: by now all of its requests have ended, and nobody has to wait for them."""
+        for name, windows, goal, lost in self.untold:
+            self._row(name, [self.users.saw(*window) for window in windows], goal, lost)
+        self.untold = []
 
     def _calm(self):
         """Waits, but not for ever, for a second in which the machine does not stand still."""
         end = time.monotonic() + 20
-        while time.monotonic() < end:
-            now = time.monotonic()
-            if load_client.Summary(self.witness.records(), now - 1, now).gap < CALM:
-                return
+        while time.monotonic() < end and not self._was_calm(time.monotonic() - 1, time.monotonic()):
             time.sleep(0.2)
 
-    def _watch(self, act, subject, seconds):
-        """What both clients saw from the act on, whether the machine was calm, and what the act returned."""
+    def _was_calm(self, since, until):
+        return load_client.Summary(self.witness.records(), since, until).gap < CALM
+
+    @staticmethod
+    def _play(act, subject, seconds):
+        """From when to when there is something to be seen, and what the act returned."""
         since = time.monotonic()
         what = act(subject)
         time.sleep(max(0.0, since + seconds - time.monotonic()))
-        until = time.monotonic() - since
-        each, kept = self.each.during(since, until), self.kept.during(since, until)
-        return (each, kept), self.witness.during(since, until).gap < CALM, what
+        return (since, time.monotonic()), what
 
     def _row(self, name, rounds, goal, lost):
-        gaps = [each.gap for each, _ in rounds]
-        failed = [each.failed + kept.failed for each, kept in rounds]
-        asked = [each.requests + kept.requests for each, kept in rounds]
-        met = bool(rounds) and max(gaps) <= goal and (lost is None or max(failed) <= lost)
-        worst = max(range(len(rounds)), key=lambda n: failed[n], default=None)
-        classes = rounds[worst][0].failures + rounds[worst][1].failures if rounds else {}
-        told = ", ".join(f"{count} {outcome}" for outcome, count in classes.most_common()) if classes else ""
-        self.rows.append((name, " ".join(f"{gap:.2f}" for gap in gaps), f"{goal:.1f}",
-                          " ".join(f"{a}/{b}" for a, b in zip(failed, asked)), "" if lost is None else str(lost), told,
-                          "yes" if met else "NO"))
+        met = bool(rounds) and max(seen.gap for seen in rounds) <= goal \
+            and (lost is None or max(seen.failed for seen in rounds) <= lost)
+        worst = max(rounds, key=lambda seen: seen.failed, default=None)
+        told = ", ".join(f"{count} {outcome}" for outcome, count in worst.failures.most_common()) if worst else ""
+        self.rows.append((name, " ".join(f"{seen.gap:.2f}" for seen in rounds), f"{goal:.1f}",
+                          " ".join(f"{seen.failed}/{seen.requests}" for seen in rounds), "" if lost is None else str(lost),
+                          told, "yes" if met else "NO"))
         print(" | ".join(self.rows[-1]), flush=True)
         if not met:
             self.faults.append(f"{name}: a goal was missed")
@@ -110,10 +111,7 @@ class Drills:
 
     def table(self):
         head = ("drill", "without service, s", "goal", "failed of requests", "goal", "how the worst failed", "met")
-        widths = [max(len(row[column]) for row in [head, *self.rows]) for column in range(len(head))]
-        lines = [head, tuple("-" * width for width in widths), *self.rows]
-        return "\n".join("| " + " | ".join(f"{word:{width}}" for word, width in zip(line, widths)) + " |"
-                         for line in lines)
+        return figures.markdown(head, self.rows)
 
 
 def proxies(drills):
@@ -164,8 +162,7 @@ def machines(drills):
         return act
 
     def mend(proxy):
-        for cable in (0, 1):
-            proxy.machine.mend(cable)
+        proxy.mend()
 
     drills.drill("machine killed", power_off, DEAD_MACHINE,
                  undo=lambda proxy: proxy.power_on(), undone="machine started again")
@@ -187,14 +184,8 @@ def changes(drills):
 
     def swap(_):
         certificate = pair.authority.issue(front.NAME)
-        for proxy in pair.proxies:
-            proxy.certify(certificate)
-            proxy.reload()
-        served = pair.client.must(
-            "sh", "-c", f"openssl s_client -connect {front.FLOATING}:443 -servername {front.NAME} </dev/null 2>/dev/null"
-            " | openssl x509 -noout -serial")
-        fresh = pair.client.must("openssl", "x509", "-noout", "-serial", input=certificate)
-        drills.check("the new certificate is served at once", served == fresh, (served, fresh))
+        pair.certify(certificate)
+        drills.check("the new certificate is served at once", pair.serves(certificate))
 
     def break_file(active):
         good = active.machine.path("/etc/haproxy/haproxy.cfg").read_text()
@@ -358,6 +349,8 @@ def main():
         drills = Drills(net, options.rounds, options.only)
         for play in (facts, proxies, machines, changes, workers, slow_clients, greedy_client):
             play(drills)
+        drills.tell()
+        drills.users.stop()
     print(f"\n{drills.table()}\n\n{drills.noisy} rounds played again, as the machine stood still in them; "
           f"{time.monotonic() - began:.0f} s in all")
     if drills.faults:

@@ -18,6 +18,8 @@ Each has a connection of its own, or with `--kept` one of so many that are kept 
 lenient: a kept connection that is closed under a request is a failure, and it asks only once. `benches/load.py`
 measures speed; this client is slow, and measures absence.
 
+With `--number NAME` each request tells in its query who asks and which of its requests it is: so it can be looked for in a log.
+
 Time without service is the longest time between two good answers, whatever was asked: it is never less than the
 pace. Times are of `time.monotonic()`, which is one clock for all processes of a machine.
 """
@@ -27,6 +29,7 @@ import asyncio
 import collections
 import dataclasses
 import errno
+import itertools
 import pathlib
 import signal
 import ssl
@@ -40,19 +43,20 @@ UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENON
 
 @dataclasses.dataclass
 class Record:
-    """One request: when it began and ended, and `ok` or the class of its failure."""
+    """One request: its number, when it began and ended, and `ok` or the class of its failure."""
 
+    number: int
     began: float
     ended: float
     outcome: str
 
     def __str__(self):
-        return f"{self.began:.6f} {self.ended:.6f} {self.outcome}"
+        return f"{self.number} {self.began:.6f} {self.ended:.6f} {self.outcome}"
 
     @classmethod
     def parse(cls, line):
-        began, ended, outcome = line.split(" ", 2)
-        return cls(float(began), float(ended), outcome)
+        number, began, ended, outcome = line.split(" ", 3)
+        return cls(int(number), float(began), float(ended), outcome)
 
 
 class Summary:
@@ -66,6 +70,7 @@ class Summary:
         self.requests = len(within)
         self.failures = collections.Counter(record.outcome for record in within if record.outcome != OK)
         self.failed = sum(self.failures.values())
+        self.answered = [record.number for record in within if record.outcome == OK]
         self.slowest = max((record.ended - record.began for record in within if record.outcome == OK), default=0)
         answers = sorted(r.ended for r in records if r.outcome == OK and self.since <= r.ended <= self.until)
         moments = [self.since, *answers, self.until]
@@ -108,11 +113,13 @@ class Load:
         return Summary(self.records())
 
 
-def start(machine, url, *, every=0.02, timeout=2.0, seconds=120, kept=0, expect=None, cacert=None, connect=None):
+def start(machine, url, *, every=0.02, timeout=2.0, seconds=120, kept=0, expect=None, cacert=None, connect=None,
+          number=None):
     """Starts this file on a machine, and returns when it has had its first answer, good or bad."""
     command = [sys.executable, pathlib.Path(__file__).resolve(), "--records", "--every", every, "--timeout", timeout,
                "--seconds", seconds, "--kept", kept]
-    for flag, value in (("--expect", expect), ("--cacert", cacert), ("--connect", connect)):
+    flags = {"--expect": expect, "--cacert": cacert, "--connect": connect, "--number": number}
+    for flag, value in flags.items():
         command += [flag, value] if value is not None else []
     load = Load(machine.start(*command, url), timeout)
     end = time.monotonic() + timeout + 10
@@ -126,7 +133,7 @@ def start(machine, url, *, every=0.02, timeout=2.0, seconds=120, kept=0, expect=
 class Target:
     """What is asked, where, and what the answer has to be."""
 
-    def __init__(self, url, connect=None, cacert=None, expect=None):
+    def __init__(self, url, connect=None, cacert=None, expect=None, number=None):
         parts = urllib.parse.urlsplit(url)
         secure = parts.scheme == "https"
         self.host = connect or parts.hostname
@@ -134,16 +141,21 @@ class Target:
         self.name = parts.hostname if secure else None
         self.context = ssl.create_default_context(cafile=cacert) if secure else None
         self.expect = expect.encode() if expect is not None else None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.head = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: load_client\r\n".encode()
+        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.source = f"{'&' if parts.query else '?'}source={number}&line=" if number is not None else None
+        self.fields = f"Host: {parts.netloc}\r\nUser-Agent: load_client\r\n"
+
+    def head(self, number):
+        path = self.path if self.source is None else f"{self.path}{self.source}{number}"
+        return f"GET {path} HTTP/1.1\r\n{self.fields}".encode()
 
     async def open(self):
         return await asyncio.open_connection(self.host, self.port, ssl=self.context, server_hostname=self.name)
 
-    async def ask(self, connection, close):
+    async def ask(self, connection, number, close):
         """One request; the outcome, and whether the connection may be asked again."""
         reader, writer = connection
-        writer.write(self.head + (b"Connection: close\r\n\r\n" if close else b"\r\n"))
+        writer.write(self.head(number) + (b"Connection: close\r\n\r\n" if close else b"\r\n"))
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, _, fields = head.partition("\r\n")
         fields = dict(line.lower().split(": ", 1) for line in fields.split("\r\n") if ": " in line)
@@ -161,6 +173,7 @@ class Client:
     def __init__(self, target, options, tell):
         self.target, self.options, self.tell = target, options, tell
         self.stopped = asyncio.Event()
+        self.numbers = itertools.count()
 
     async def run(self):
         loop = asyncio.get_running_loop()
@@ -208,19 +221,19 @@ class Client:
 
     async def _record(self, connection):
         """One request told; the connection if it may be used again."""
-        began, known = time.monotonic(), [connection]
+        number, began, known = next(self.numbers), time.monotonic(), [connection]
 
         async def exchange():
             if known[0] is None:
                 known[0] = await self.target.open()
-            return await self.target.ask(known[0], close=not self.options.kept)
+            return await self.target.ask(known[0], number, close=not self.options.kept)
 
         kept = False
         try:
             outcome, kept = await asyncio.wait_for(exchange(), self.options.timeout)
         except (OSError, EOFError, ValueError, IndexError, asyncio.TimeoutError, asyncio.LimitOverrunError) as error:
             outcome = failure(error)
-        self.tell(Record(began, time.monotonic(), outcome))
+        self.tell(Record(number, began, time.monotonic(), outcome))
         return known[0] if kept else self._drop(known[0])
 
     @staticmethod
@@ -257,11 +270,12 @@ def main():
     options.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for one request, in all (2)")
     options.add_argument("--seconds", type=float, default=10.0, help="when to end at the latest (10)")
     options.add_argument("--kept", type=int, default=0, metavar="COUNT", help="connections kept between requests (0)")
+    options.add_argument("--number", metavar="NAME", help="ask with ?source=NAME&line=NUMBER")
     options.add_argument("--records", action="store_true", help="print a line for each request as it ends")
     options = options.parse_args()
     records = []
     tell = (lambda record: print(record, flush=True)) if options.records else records.append
-    target = Target(options.url, options.connect, options.cacert, options.expect)
+    target = Target(options.url, options.connect, options.cacert, options.expect, options.number)
     asyncio.run(Client(target, options, tell).run())
     if not options.records:
         print(Summary(records))

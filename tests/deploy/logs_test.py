@@ -24,12 +24,12 @@ import time
 import figures
 import lab
 import pki
+import rsyslog
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "deploy/rsyslog"
 
 WEB, LOGS = "10.77.0.1", "10.77.0.2"
-HOSTS = f"127.0.0.1 localhost\n{WEB} web.example\n{LOGS} logs.example\n"
+NAMES = f"{WEB} web.example\n{LOGS} logs.example\n"
 PORTS = {"file": 3001, "journal": 3002, "containers": 3003}
 QUEUE_METRICS = "/var/lib/prometheus/node-exporter/fibsrv-logs.prom"
 EVERY_S = 0.005
@@ -44,49 +44,11 @@ VARIANTS = {
     "logs": [["receiver.conf", "listen.conf"], ["receiver.conf", "listen-tls.conf"]],
 }
 
-# Debian's own file beside what is included also reads the kernel's log, of which there is only one.
-MAIN = """
-global(workDirectory="/var/spool/rsyslog")
-include(file="/etc/rsyslog.d/*.conf")
-"""
-
 JOURNALD = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\nRateLimitIntervalSec=0\n"
 
 FIELDS = {"time": str, "peer": str, "port": int, "method": str, "target": str, "version": str, "status": int, "bytes": int,
           "referer": type(None), "user_agent": type(None), "forwarded_for": type(None), "duration_us": int,
           "host": str, "program": str}
-
-
-def prepare(machine, hosts):
-    """Gives a machine these names, and folders of its own for rsyslog and what it reads and writes."""
-    machine.write("/run/hosts", hosts)
-    machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
-    for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
-        machine.own(folder)
-    machine.write("/run/main.conf", MAIN)
-
-
-def configure(machine, files):
-    """Has just these files of deploy/rsyslog/ where rsyslog looks for them."""
-    there = machine.path("/etc/rsyslog.d")
-    for old in there.glob("*.conf"):
-        old.unlink()
-    loaded = ""
-    for file in sorted(files):
-        number = 40 if file.startswith(("shipper", "receiver")) else 41
-        text = (SHIPPED / file).read_text()
-        # As README.md says: what one has loaded, a second cannot load again.
-        loads = re.findall(r'^module\(load="imfile"\).*\n', text, re.MULTILINE)
-        if loads and 'load="imfile"' in loaded:
-            text = text.replace(loads[0], "")
-        loaded += text
-        # The one thing that is changed: a test has no time to wait for statistics.
-        text = text.replace('interval="30"', 'interval="1"')
-        machine.write(f"/etc/rsyslog.d/{number}-fibsrv-{file}", text)
-
-
-def start_rsyslog(machine):
-    return machine.start("rsyslogd", "-n", "-f", "/run/main.conf", "-i", "/run/rsyslogd.pid")
 
 
 class Way:
@@ -98,9 +60,10 @@ class Way:
         self.web = net.machine("web", (wire, f"{WEB}/24"))
         self.logs = net.machine("logs", (wire, f"{LOGS}/24"))
         for machine in (self.web, self.logs):
-            prepare(machine, HOSTS)
+            machine.know(NAMES)
+            rsyslog.prepare(machine)
         self.web.must("mkdir", "-p", QUEUE_METRICS.rpartition("/")[0])
-        self.web.write("/usr/local/sbin/fibsrv-queue-metrics", SHIPPED / "queue-metrics.py", mode=0o755)
+        self.web.write("/usr/local/sbin/fibsrv-queue-metrics", rsyslog.SHIPPED / "queue-metrics.py", mode=0o755)
         self.clients = {}
 
     def certify(self, machine, file, name):
@@ -111,10 +74,10 @@ class Way:
         machine.write(f"/etc/rsyslog.d/tls/{file}.key", both, mode=0o600)
 
     def start_receiver(self):
-        self.receiver = start_rsyslog(self.logs)
+        self.receiver = rsyslog.start(self.logs)
 
     def start_shipper(self):
-        self.shipper = start_rsyslog(self.web)
+        self.shipper = rsyslog.start(self.web)
 
     def start_journal(self):
         """As on any machine, the journal is there before there is anybody to read it."""
@@ -173,12 +136,7 @@ class Way:
         return "".join(line + "\n" for line in self.kept("events.log"))
 
     def arrived(self):
-        """The numbers that have arrived, in the order in which they did, by client; read from the plain text."""
-        found = collections.defaultdict(list)
-        for line in self.kept():
-            if match := re.search(r"source=([-\w]+)&line=(\d+)", line):
-                found[match[1]].append(int(match[2]))
-        return found
+        return rsyslog.arrived(self.kept())
 
     def settled(self, seconds=40):
         """Waits until all that has been asked has arrived; if that is not to be, the table tells."""
@@ -211,13 +169,13 @@ def check_files(way, table):
     checked = 0
     for machine in (way.web, way.logs):
         for files in VARIANTS[machine.name]:
-            configure(machine, files)
+            rsyslog.configure(machine, *files)
             machine.must("rsyslogd", "-N1", "-f", "/etc/rsyslog.conf")
             checked += 1
-    way.web.must("promtool", "check", "rules", "--lint=all", SHIPPED / "rules.yml")
-    way.web.must("promtool", "test", "rules", SHIPPED / "rules_test.yml")
+    way.web.must("promtool", "check", "rules", "--lint=all", rsyslog.SHIPPED / "rules.yml")
+    way.web.must("promtool", "test", "rules", rsyslog.SHIPPED / "rules_test.yml")
     sections = (ROOT / "docs/runbooks.md").read_text()
-    for alert in re.findall(r"alert: (\w+)", (SHIPPED / "rules.yml").read_text()):
+    for alert in re.findall(r"alert: (\w+)", (rsyslog.SHIPPED / "rules.yml").read_text()):
         assert f"## {alert}\n" in sections, f"docs/runbooks.md has no section on {alert}"
     table.row("variants accepted by rsyslogd -N1", checked, exactly=sum(map(len, VARIANTS.values())))
 
@@ -315,7 +273,7 @@ def receiver_away(way, table):
     metrics = way.web.path(QUEUE_METRICS).read_text()
     said = way.web.run("promtool", "check", "metrics", input=metrics)
     assert said.returncode == 0 and not said.stderr, said.stderr
-    used = set(re.findall(r"fibsrv_log_\w+", (SHIPPED / "rules.yml").read_text()))
+    used = set(re.findall(r"fibsrv_log_\w+", (rsyslog.SHIPPED / "rules.yml").read_text()))
     assert used and used <= set(re.findall(r"^fibsrv_log_\w+", metrics, re.MULTILINE)), used
     check_lines(way, table, title)
     for when, since, until in (("before", 0, frozen), ("meanwhile", frozen, back)):
@@ -374,7 +332,7 @@ def both_away(way, table):
 def rotation(way, table):
     """What is kept is put away, twice, while lines come."""
     way.logs.own("/etc/logrotate.d")
-    way.logs.write("/etc/logrotate.d/fibsrv-logs", SHIPPED / "logrotate.conf")
+    way.logs.write("/etc/logrotate.d/fibsrv-logs", rsyslog.SHIPPED / "logrotate.conf")
     way.start_clients("rotation")
     for _ in range(2):
         way.go_on(0.5)
@@ -389,8 +347,8 @@ def tls(way, table):
     """Over TLS: nobody sends who has not the right name, and what he has waits until he has it."""
     way.receiver.stop()
     way.shipper.stop()
-    configure(way.logs, ["receiver.conf", "listen-tls.conf"])
-    configure(way.web, ["shipper-tls.conf", "file.conf"])
+    rsyslog.configure(way.logs, "receiver.conf", "listen-tls.conf")
+    rsyslog.configure(way.web, "shipper-tls.conf", "file.conf")
     way.certify(way.web, "host", "stranger.example")
     way.start_receiver()
     way.start_shipper()
@@ -423,8 +381,8 @@ def main():
         way = Way(net)
         check_files(way, table)
 
-        configure(way.logs, ["receiver.conf", "listen.conf"])
-        configure(way.web, SENDERS)
+        rsyslog.configure(way.logs, "receiver.conf", "listen.conf")
+        rsyslog.configure(way.web, *SENDERS)
         way.start_journal()
         way.start_receiver()
         way.start_shipper()

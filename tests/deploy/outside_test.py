@@ -1,10 +1,8 @@
 #!/usr/bin/env python3
 """Eyes outside: are the shipped files valid, and does somebody hear of it when fibsrv does not answer as it must?
 
-Beside the front pair of front.py, with one worker behind it, there are two machines in its outer network: `monitor` with
-the blackbox exporter, Prometheus and Alertmanager from Debian's packages, all with the files of deploy/; `third` with the
-dead man's switch and the receiver of pages and tickets. What is shipped is changed in one way: all times of those who
-watch are a tenth, so objectives are too.
+Outside of the front pair of front.py, with one worker behind it, are those who watch, of watchers.py: their times are a
+tenth of what is shipped, so objectives are too.
 
 Needs root and Debian's prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, haproxy, keepalived, openssl
 and curl. `make outside_test` calls this.
@@ -16,30 +14,15 @@ import re
 import subprocess
 import sys
 import time
-import urllib.parse
 
 import figures
 import front
 import lab
 import pki
+from watchers import FASTER, NAME, TARGET, Watch, objective
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-
-FASTER = 10
-OBJECTIVE_S = {
-    "page": 120,                # from the end of the server, or from its first lie, to the page
-    "resolved": 120,            # from its return to the message that says so
-    "dead man": 300,            # from the end of Prometheus to the page of the dead man's switch
-    "alive again": 240,         # from the return of Prometheus to the message that says so
-    "ticket": 420,              # from the first probe of a certificate of three days to the ticket about it
-}
-"""What deploy/outside/README.md promises with the times that are shipped."""
-
-NAME, THIRD = "fibsrv.example", "10.77.0.103"
-HOSTS = (f"127.0.0.1 localhost\n{front.FLOATING} {NAME}\n"
-         f"{THIRD} pager.example tickets.example deadman.example liar.example\n")
-TARGET = f"https://{NAME}/api/fibonacci/20"
 
 LIES = {  # body: whether that is F(20) and nothing else
     "6765": True, "6765%0A": False, "6766": False, "16765": False, "6765%0A6765": False, "": False,
@@ -47,108 +30,12 @@ LIES = {  # body: whether that is F(20) and nothing else
 }
 
 
-def faster(file):
-    """The text of a shipped file with each time divided by FASTER."""
-    def divide(match):
-        milliseconds = int(match[1]) * {"s": 1000, "m": 60_000, "h": 3_600_000}[match[2]] // FASTER
-        return f"{milliseconds}ms"
-
-    text, count = re.subn(r"(?<![\w.])(\d+)([smh])\b", divide, file.read_text())
-    assert count, f"no times in {file}"
-    return text
-
-
-def objective(name):
-    return OBJECTIVE_S[name] / FASTER
-
-
-class Watch:
-    """The machines that watch, what they look at, and questions to the programs on them."""
-
-    def __init__(self, net, workers=1, kind=None):
-        self.front = front.Front(net, workers, kind)
-        self.worker = self.front.workers[0]
-        self.outside = net.machine("monitor", (self.front.outside, "10.77.0.102/24"))
-        self.third = net.machine("third", (self.front.outside, f"{THIRD}/24"))
-        for machine in (self.outside, self.third):
-            machine.write("/run/hosts", HOSTS)
-            machine.must("mount", "--bind", "/run/hosts", "/etc/hosts")
-        self.unknown = net.folder / "unknown"
-        self.unknown.mkdir()
-
-    def certify_front(self):
-        """A certificate by the name that the shipped files have, on both proxies."""
-        self.certificate = self.front.authority.issue(NAME, days=3)
-        for proxy in self.front.proxies:
-            proxy.certify(self.certificate)
-            proxy.reload()
-
-    def start_liar(self, machine, address, certificate=None):
-        words = []
-        if certificate:
-            words = [f"/run/{address}.pem"]
-            machine.write(words[0], certificate)
-        return machine.start(sys.executable, ROOT / "tests/deploy/liar.py", address, *words)
-
-    def start_third(self):
-        self.third.start(DEPLOY / "outside/deadman.py", "--expect", "outside", "--silence", f"{180 / FASTER}s",
-                         "--notify", "http://pager.example/page")
-        self.mail = self.third.start(sys.executable, ROOT / "tests/deploy/webhook.py", "0.0.0.0:80")
-
-    def configure_outside(self):
-        self.outside.own("/etc/prometheus")
-        for file in ("outside/prometheus.yml", "outside/rules.yml", "blackbox/blackbox.yml",
-                     "alertmanager/alertmanager.yml"):
-            self.outside.write(f"/etc/prometheus/{pathlib.Path(file).name}", faster(DEPLOY / file))
-
-    def start_outside(self):
-        self.outside.write("/run/ca.pem", self.front.authority.certificate)
-        self.outside.start("prometheus-blackbox-exporter", "--config.file=/etc/prometheus/blackbox.yml",
-                           env={"SSL_CERT_FILE": "/run/ca.pem"})
-        self.outside.start("prometheus-alertmanager", "--config.file=/etc/prometheus/alertmanager.yml",
-                           "--storage.path=/run/alertmanager", "--cluster.listen-address=")
-        self.start_prometheus()
-
-    def start_prometheus(self):
-        self.prometheus = self.outside.start(
-            "prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus",
-            f"--rules.alert.resend-delay={15_000 // FASTER}ms")
-
-    def get(self, address, **query):
-        """What an address that the machine outside can reach answers; nothing if it does not, or not well."""
-        url = f"http://{address}" + ("?" + urllib.parse.urlencode(query) if query else "")
-        return self.outside.run("curl", "-fsS", "--max-time", "8", url, seconds=10).stdout
-
-    def query(self, expression):
-        """The values that an expression has in Prometheus now, by instance."""
-        answer = self.get("127.0.0.1:9090/api/v1/query", query=expression)
-        if not answer:
-            return {}
-        return {row["metric"].get("instance", ""): float(row["value"][1])
-                for row in json.loads(answer)["data"]["result"]}
-
-    def probe(self, module, target):
-        """What the blackbox exporter has measured, by metric."""
-        lines = self.get("127.0.0.1:9115/probe", module=module, target=target).splitlines()
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
-
-    def alerts(self):
-        """How each alert stands in Alertmanager, by name and instance."""
-        answer = self.get("127.0.0.1:9093/api/v2/alerts") or "[]"
-        return {(alert["labels"]["alertname"], alert["labels"].get("instance", "")): alert["status"]["state"]
-                for alert in json.loads(answer)}
-
-    def received(self, alert, status, path="/page", after=0.0):
-        """What the receiver got of an alert."""
-        messages = (json.loads(line) for line in self.mail.log().splitlines() if line.startswith("{"))
-        return [message for message in messages
-                if message["labels"]["alertname"] == alert and message["status"] == status
-                and message["path"] == path and message["at"] > after]
-
-    def delay(self, alert, status, since, seconds, path="/page"):
-        """Waits for a message, and says how long after `since` it came."""
-        messages = lab.until(f"{alert} {status}", lambda: self.received(alert, status, path, since), seconds)
-        return messages[0]["at"] - since
+def start_liar(machine, address, certificate=None):
+    words = []
+    if certificate:
+        words = [f"/run/{address}.pem"]
+        machine.write(words[0], certificate)
+    return machine.start(sys.executable, ROOT / "tests/deploy/liar.py", address, *words)
 
 
 def check_files(watch, table):
@@ -187,14 +74,14 @@ def check_rules(watch, table):
     table.row("alerts with runbook, severity and living metrics", len(rules), exactly=10)
 
 
-def check_probes(watch, table):
+def check_probes(watch, table, certificate, unknown):
     """What is a good answer, and what is not."""
-    known, unknown = watch.front.authority, pki.Authority(watch.unknown)
-    for address, certificate in {"0.0.0.0:8000": None, "0.0.0.0:8001": known.issue("liar.example"),
-                                 "0.0.0.0:8002": unknown.issue("liar.example"),
-                                 "0.0.0.0:8003": known.issue("liar.example", days=-1),
-                                 "0.0.0.0:8004": known.issue("another.example")}.items():
-        watch.start_liar(watch.third, address, certificate)
+    known = watch.front.authority
+    shown_by = {"0.0.0.0:8000": None, "0.0.0.0:8001": known.issue("liar.example"),
+                "0.0.0.0:8002": unknown.issue("liar.example"), "0.0.0.0:8003": known.issue("liar.example", days=-1),
+                "0.0.0.0:8004": known.issue("another.example")}
+    for address, shown in shown_by.items():
+        start_liar(watch.third, address, shown)
     plain, good, strange, expired, other = (f"liar.example:{port}/as/200/" for port in range(8000, 8005))
     cases = [("fibonacci_plain", f"http://{plain}{body}", well) for body, well in LIES.items()]
     cases += [("fibonacci", f"https://{good}{body}", well) for body, well in LIES.items()]
@@ -215,7 +102,7 @@ def check_probes(watch, table):
     wrong = [(module, target) for module, target, well in cases if watch.probe(module, target)["probe_success"] != well]
     table.row(f"probes judged wrongly, of {len(cases)}", wrong or 0, exactly=0)
 
-    text = subprocess.run(["openssl", "x509", "-noout", "-enddate"], input=watch.certificate,
+    text = subprocess.run(["openssl", "x509", "-noout", "-enddate"], input=certificate,
                           check=True, capture_output=True, text=True).stdout
     ends = subprocess.run(["date", "+%s", "--date", text.strip().removeprefix("notAfter=")],
                           check=True, capture_output=True, text=True).stdout
@@ -259,38 +146,43 @@ def main():
              "prometheus-alertmanager", "amtool", "prometheus-blackbox-exporter")
     start = time.monotonic()
     with figures.Table("outside_test") as table, lab.Lab() as net:
-        watch = Watch(net)
-        watch.certify_front()
+        pair = front.Front(net, workers=1)
+        worker = pair.workers[0]
+        certificate = pair.authority.issue(NAME, days=3)
+        pair.certify(certificate)
+        (net.folder / "unknown").mkdir()
+        unknown = pki.Authority(net.folder / "unknown")
+        watch = Watch(pair)
         watch.configure_outside()
         check_files(watch, table)
 
         begun = time.monotonic()
-        watch.start_third()
+        watch.start_third("outside")
         watch.start_outside()
         lab.until("a good probe", lambda: watch.query('probe_success{job="outside"}').get(TARGET) == 1, 30)
         probed = time.monotonic()
         table.row("from the start of all who watch to the first good probe", probed - begun, unit="s")
         lab.until("a sign of life", lambda: "Watchdog" in {name for name, _ in watch.alerts()}, 30)
-        check_probes(watch, table)
+        check_probes(watch, table, certificate, unknown)
         lab.until("all is scraped", lambda: min(watch.query("up").values(), default=0) == 1, 10)
         check_rules(watch, table)
 
-        outage(watch, table, "server stopped", watch.worker.process.stop, watch.worker.start)
+        outage(watch, table, "server stopped", worker.process.stop, worker.start)
 
         delay = watch.delay("FibsrvCertificateExpiresSoon", "firing", probed, 60, path="/ticket")
         table.row("ticket about a certificate of three days", delay, objective("ticket"), unit="s")
 
         def lie():
-            watch.worker.process.kill()
-            watch.liar = watch.start_liar(watch.worker.machine, "0.0.0.0:3000")
+            worker.process.kill()
+            worker.process = start_liar(worker.machine, "0.0.0.0:3000")
 
         def be_honest():
-            watch.liar.kill()
-            watch.worker.start()
+            worker.process.kill()
+            worker.start()
 
         states = outage(watch, table, "200 with a wrong number", lie, be_honest)
-        certificate = states.get(("FibsrvCertificateExpiresSoon", TARGET))
-        assert certificate == "suppressed", f"tickets about what is paged for anyhow: {states}"
+        ticket = states.get(("FibsrvCertificateExpiresSoon", TARGET))
+        assert ticket == "suppressed", f"tickets about what is paged for anyhow: {states}"
 
         dead = time.monotonic()
         watch.prometheus.kill()
