@@ -5,7 +5,7 @@ then demands: every rule is evaluated and every recording rule has a result; eve
 and it is a number; every metric that a rule, a dashboard, the chart or a document names is among those scraped, and every one that
 is scraped is in README.md; every alert has a section in docs/runbooks.md, and every section an alert.
 
-With a path as argument it also writes what Prometheus has gathered as the picture in docs/, see deploy/grafana/README.md.
+With a path as argument it also writes what Prometheus has gathered as a picture, see deploy/grafana/README.md.
 """
 
 import http.client
@@ -20,6 +20,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import picture
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -204,9 +205,8 @@ def main():
             expressions = sum(1 for path in dashboards for _ in check_dashboard(path, prometheus))
             print(f"monitoring: {expressions} expressions of {len(dashboards)} dashboard have results")
             if sys.argv[1:]:
-                import picture
-
-                picture.draw(sys.argv[1], dashboards[0], lambda query, **more: ask(prometheus, "query_range", query=query, **more))
+                picture.draw(sys.argv[1], json.loads(dashboards[0].read_text()),
+                             lambda query, **more: ask(prometheus, "query_range", query=query, **more)["result"])
         scraped = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read()
     linted = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True, timeout=30)
     if linted.returncode or linted.stderr:

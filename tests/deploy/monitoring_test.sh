@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Rules, dashboards and documents about metrics, against a real server that a real Prometheus scrapes under load.
+#
+#   monitoring_test.sh [PICTURE.svg]     also draws what Prometheus has gathered
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -40,4 +42,4 @@ for dashboard in deploy/grafana/dashboards/*.json; do
 done
 echo "monitoring: dashboards are of Grafana's types"
 
-python tests/deploy/monitoring.py
+python tests/deploy/monitoring.py "$@"
