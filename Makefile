@@ -5,7 +5,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help build run test check fuzz bench load docker_build docker_test up down \
-	monitoring_test deploy_test front_test outside_test logs_test helm_test k8s_test clean
+	monitoring_test deploy_test front_test outside_test logs_test staging helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,7 +54,11 @@ down: ## end what `make up` has started; what Prometheus has gathered is kept
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
 
-deploy_test: front_test outside_test logs_test ## test what deploy/ has but for the chart; needs root and Debian's packages
+# One after the other, whatever -j says, as they measure time; with one round of each drill.
+deploy_test: build ## test what deploy/ has but for the chart; needs root and Debian's packages
+	tests/deploy/front_test.py --rounds 1
+	tests/deploy/outside_test.py
+	tests/deploy/logs_test.py
 
 front_test: build ## kill, freeze and cut off parts of the front pair under load; needs root and Debian's packages
 	tests/deploy/front_test.py
@@ -64,6 +68,9 @@ outside_test: build ## see that an outage is told by the monitoring of deploy/ou
 
 logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
 	tests/deploy/logs_test.py
+
+staging: build ## all of production on this machine, with its troubles, in two minutes; needs root and Debian's packages
+	tests/deploy/staging_test.py
 
 helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
 	tests/deploy/helm.sh

@@ -25,6 +25,7 @@ import figures
 import lab
 import pki
 import rsyslog
+import rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -172,11 +173,7 @@ def check_files(way, table):
             rsyslog.configure(machine, *files)
             machine.must("rsyslogd", "-N1", "-f", "/etc/rsyslog.conf")
             checked += 1
-    way.web.must("promtool", "check", "rules", "--lint=all", rsyslog.SHIPPED / "rules.yml")
-    way.web.must("promtool", "test", "rules", rsyslog.SHIPPED / "rules_test.yml")
-    sections = (ROOT / "docs/runbooks.md").read_text()
-    for alert in re.findall(r"alert: (\w+)", (rsyslog.SHIPPED / "rules.yml").read_text()):
-        assert f"## {alert}\n" in sections, f"docs/runbooks.md has no section on {alert}"
+    rules.check(rsyslog.SHIPPED)
     table.row("variants accepted by rsyslogd -N1", checked, exactly=sum(map(len, VARIANTS.values())))
 
 
@@ -273,8 +270,8 @@ def receiver_away(way, table):
     metrics = way.web.path(QUEUE_METRICS).read_text()
     said = way.web.run("promtool", "check", "metrics", input=metrics)
     assert said.returncode == 0 and not said.stderr, said.stderr
-    used = set(re.findall(r"fibsrv_log_\w+", (rsyslog.SHIPPED / "rules.yml").read_text()))
-    assert used and used <= set(re.findall(r"^fibsrv_log_\w+", metrics, re.MULTILINE)), used
+    untold = rules.untold(rsyslog.SHIPPED, "fibsrv_log", metrics)
+    assert not untold, untold
     check_lines(way, table, title)
     for when, since, until in (("before", 0, frozen), ("meanwhile", frozen, back)):
         times = [ended - began for client in way.clients for _, began, ended in way.asked(client)

@@ -1,91 +1,53 @@
 #!/usr/bin/env python3
 """`make staging`: all of production on one machine, and what becomes of its users, its alerts and its logs in trouble.
 
-The front pair of front.py with three hosts of two workers each behind it; the eyes outside of outside.py; a Prometheus
-inside with the rules of prometheus/; rsyslog on each host and on a log host. All of it are Debian's programs with the
-files that are shipped. Two clients ask all the time. Each drill is a disturbance under that load; its row says how long
-nobody was served, how many requests failed, and when who was told, against what is promised. As in outside.py the times of
-those who watch are a tenth of what is shipped, and so are the objectives for them.
+The front pair of front.py, three hosts behind it with a supervisor of two workers each, the watchers of watchers.py outside, a
+Prometheus inside with the rules of prometheus/ and of deploy/haproxy, and rsyslog, from each host to a log host. All of it
+are Debian's programs with the files that are shipped, but that times of those who watch are a tenth, and so are the objectives
+for them. Two users ask all the time.
 
-At the end every line of every access log is looked for on the log host. Exits with 1 if anything that is promised was missed.
+Each drill is a disturbance under that load. Its row says how long nobody was served, how many requests failed, how soon whom
+reached what Alertmanager had to say, and how many of the requests that were answered have no line on the log host in the
+end: each beside what is allowed, which docs/operations.md promises. If the machine stood still meanwhile, so that the bystander
+of users.py was not served either, as much more is allowed. Prints one table; exits with 1 if anything in it was missed.
 """
 
-import collections
+import dataclasses
 import json
 import pathlib
+import re
 import signal
 import sys
 import time
 
-import yaml
-
+import figures
 import front
 import lab
-import logs
-import outside
+import rsyslog
+import users
+from watchers import FASTER, MONITOR, ROOT, TARGET, NAME, Watch, faster, objective
 
 TIME_LIMIT = 175
 HOSTS = 3
 LOG_HOST, INSIDE = "10.77.1.31", "10.77.1.32"
 ACCESS_LOG = "/var/log/fibsrv/access.log"
-NAMES = f"127.0.0.1 localhost\n{LOG_HOST} logs.example\n"
-SMOOTH = 0.3
-"""Seconds without service that are none, but for the pace of the clients and the noise of a machine."""
-TOLD = (5 + 30 + 15) / outside.FASTER
-"""FibsrvDown: a scrape, what it waits for, and an evaluation or two."""
+PACE = 100
+"""Requests a second of both users."""
 
+SMOOTH, DEAD_MACHINE, DEAD_PROXY = 0.3, 1.0, 2.0
+"""Seconds without service. `SMOOTH` is none, but for the pace of the users and the noise of a machine."""
 
-class Staging:
-    """Everything, up and serving when made."""
-
-    def __init__(self, net):
-        self.watch = outside.Watch(net, HOSTS, Host)
-        self.front = self.watch.front
-        self.hosts = self.front.workers
-        self.log_host = net.machine("logs", (self.front.inside, f"{LOG_HOST}/24"))
-        logs.prepare(self.log_host, NAMES)
-        logs.configure(self.log_host, ["receiver.conf", "listen.conf"])
-        self.receiver = logs.start_rsyslog(self.log_host)
-        self.inside = self.start_inside(net)
-        self.watch.certify_front()
-        self.watch.configure_outside()
-        self.watch.start_third()
-        self.watch.start_outside()
-        self.front.settled()
-        self.each = self.front.load(url=outside.TARGET, seconds=TIME_LIMIT)
-        self.kept = self.front.load(self.front.new_client("keeper", 104), outside.TARGET, seconds=TIME_LIMIT, kept=4)
-        lab.until("all hosts are scraped", lambda: len(self.inside_query('up{job="fibsrv"} == 1')) == HOSTS, 20)
-        lab.until("a good probe", lambda: self.watch.query('probe_success{job="outside"}').get(outside.TARGET) == 1, 30)
-
-    def start_inside(self, net):
-        """Prometheus among the hosts, with prometheus/ as it is but for where they are, and a tenth of the times."""
-        machine = net.machine("inside", (self.front.inside, f"{INSIDE}/24"))
-        machine.own("/etc/prometheus")
-        for file in ("watchers.yml", "rules/recording.yml", "rules/alerts.yml"):
-            machine.write(f"/etc/prometheus/{file}", outside.faster(outside.ROOT / "prometheus" / file))
-        config = yaml.safe_load(outside.faster(outside.ROOT / "prometheus/prometheus.yml"))
-        targets = [f"10.77.1.{20 + number}:3000" for number in range(1, HOSTS + 1)]
-        config["scrape_configs"] = [{"job_name": "fibsrv", "static_configs": [{"targets": targets}]}]
-        machine.write("/etc/prometheus/prometheus.yml", yaml.safe_dump(config))
-        machine.start("prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus")
-        return machine
-
-    def inside_query(self, expression):
-        said = self.inside.run("curl", "-fsS", "--max-time", "5", "--get", "--data-urlencode", f"query={expression}",
-                               "http://127.0.0.1:9090/api/v1/query").stdout
-        return json.loads(said)["data"]["result"] if said else []
-
-    def told_inside(self, alert, since):
-        """Waits until the Prometheus inside fires an alert, and says how long that took."""
-        lab.until(alert, lambda: self.inside_query(f'ALERTS{{alertname="{alert}", alertstate="firing"}}'), 30, every=0.05)
-        return time.monotonic() - since
-
-    def lines_written(self):
-        return [line for host in self.hosts for line in host.lines()]
-
-    def lines_kept(self):
-        text = self.log_host.path("/var/log/fibsrv/access.jsonl")
-        return text.read_text().splitlines() if text.exists() else []
+SCRAPES = """
+alerting:
+  alertmanagers:
+    - static_configs: [{{targets: ['{monitor}:9093']}}]
+scrape_configs:
+  - job_name: fibsrv
+    static_configs: [{{targets: {hosts}}}]
+  - job_name: front
+    static_configs: [{{targets: {proxies}}}]
+"""
+"""Takes the place of what prometheus/prometheus.yml says about a compose file's containers."""
 
 
 class Host(front.Worker):
@@ -96,181 +58,253 @@ class Host(front.Worker):
 
     def start(self):
         if self.shipper is None:
-            logs.prepare(self.machine, NAMES)
-            logs.configure(self.machine, ["shipper.conf", "file.conf"])
+            self.machine.know(f"{LOG_HOST} logs.example\n")
+            rsyslog.prepare(self.machine)
+            rsyslog.configure(self.machine, "shipper.conf", "file.conf")
             self.machine.path("/var/log/fibsrv").mkdir()
         super().start()
         if self.shipper is None or not self.shipper.running():
-            self.machine.write("/run/main.conf", logs.MAIN)  # /run is empty after a power cut
-            self.shipper = logs.start_rsyslog(self.machine)
+            self.shipper = rsyslog.start(self.machine)
 
     def worker_pids(self):
-        """The workers of the supervisor."""
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
-    def lines(self):
-        text = self.machine.path(ACCESS_LOG)
-        return text.read_text().splitlines() if text.exists() else []
+
+class Staging:
+    """Everything, up and serving when made."""
+
+    def __init__(self, net):
+        self.front = front.Front(net, HOSTS, Host)
+        self.hosts = self.front.workers
+        self.log_host = net.machine("logs", (self.front.inside, f"{LOG_HOST}/24"))
+        rsyslog.prepare(self.log_host)
+        rsyslog.configure(self.log_host, "receiver.conf", "listen.conf")
+        self.receiver = rsyslog.start(self.log_host)
+        # Of the last fourteen days, so that there is something to be told about it.
+        self.front.certify(self.front.authority.issue(NAME, days=3))
+        self.watch = Watch(self.front)
+        self.watch.configure_outside()
+        self.watch.start_third("outside", "inside")
+        self.watch.start_outside()
+        self.inside = self.start_inside(net)
+        self.front.settled()
+        lab.until("a good probe", lambda: self.watch.query('probe_success{job="outside"}').get(TARGET) == 1, 30)
+        self.probed = time.monotonic()
+        lab.until("all inside is scraped", lambda: self.scraped_inside() == HOSTS + 2, 20)
+        self.users = users.Users(self.front, TIME_LIMIT, TARGET)
+        self.bystander = users.Bystander(self.front, TIME_LIMIT)
+
+    def start_inside(self, net):
+        """Prometheus among the hosts. It reaches Alertmanager by a cable of its own."""
+        machine = net.machine("inside", (self.front.inside, f"{INSIDE}/24"), (self.front.outside, "10.77.0.104/24"))
+        machine.own("/etc/prometheus")
+        rules = ("prometheus/watchers.yml", "prometheus/rules/recording.yml", "prometheus/rules/alerts.yml")
+        for file in rules:
+            machine.write(f"/etc/prometheus/{file.removeprefix('prometheus/')}", faster(ROOT / file))
+        machine.write("/etc/prometheus/rules/front.yml", faster(ROOT / "deploy/haproxy/rules.yml"))
+        head, found, _ = faster(ROOT / "prometheus/prometheus.yml").partition("\nscrape_configs:\n")
+        assert found, "prometheus.yml: no scrape_configs"
+        machine.write("/etc/prometheus/prometheus.yml", head + SCRAPES.format(
+            monitor=MONITOR, hosts=[f"10.77.1.{20 + number}:3000" for number in range(1, HOSTS + 1)],
+            proxies=["10.77.1.11:8404", "10.77.1.12:8404"]))
+        machine.start("prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus")
+        return machine
+
+    def scraped_inside(self):
+        """How many of those inside Prometheus has found well."""
+        said = self.inside.run("curl", "-fsS", "--max-time", "5", "--get", "--data-urlencode",
+                               'query=count(up{job=~"fibsrv|front"} == 1)', "http://127.0.0.1:9090/api/v1/query").stdout
+        found = json.loads(said)["data"]["result"] if said else []
+        return int(found[0]["value"][1]) if found else 0
+
+    def kept(self):
+        """The lines on the log host."""
+        file = self.log_host.path("/var/log/fibsrv/access.jsonl")
+        return file.read_text().splitlines() if file.exists() else []
+
+
+@dataclasses.dataclass
+class Told:
+    """A message that somebody has to get, in so many seconds after the drill's begin."""
+
+    alert: str
+    status: str
+    within: float
+    path: str = "/page"
+
+    def await_it(self, watch, since):
+        """Whether it came in time, and how to say that; with none in twice the time, that is said."""
+        try:
+            delay = watch.delay(self.alert, self.status, since, self.within * 2 - (time.monotonic() - since), self.path)
+        except TimeoutError:
+            return False, f"{self.alert} {self.status}: none ({self.within:.1f} s)"
+        return delay <= self.within, f"{self.alert} {self.status}: {delay:.1f} s ({self.within:.1f} s)"
 
 
 class Report:
-    """A row for each drill."""
+    """A row for each drill. What can be said later only, because messages and lines are under way, is asked in the end."""
 
     def __init__(self, staging):
-        self.staging, self.rows, self.missed = staging, [], 0
+        self.staging, self.rows, self.missed = staging, [], []
+        self.drills = []
 
-    def drill(self, name, act, gap=SMOOTH, failed=0, seconds=3.0):
-        """Does something, watches the clients for so long, and notes a row. `act` may return what was told to whom after
-        how many seconds, and after how many it should have been at most."""
+    def drill(self, name, act, gap=SMOOTH, failed=0, lost=0, told=(), awaited=True, seconds=3.0):
+        """Does something, and goes on when so much time has gone by and all have been told. `failed` is how many requests may
+        fail, `lost` how many of those answered may leave no line. What is not `awaited` is asked for in the end."""
         since = time.monotonic()
-        told = act() or ("", None, None)
-        until = max(time.monotonic(), since + seconds) - since
-        each, kept = self.staging.each.during(since, until), self.staging.kept.during(since, until)
-        self._row(name, each.gap, gap, each.failed + kept.failed, failed, each.requests + kept.requests, told)
+        act()
+        messages = [message.await_it(self.staging.watch, since) for message in told] if awaited else None
+        until = max(time.monotonic(), since + seconds)
+        time.sleep(max(0.0, until - time.monotonic()))
+        self.drills.append((name, since, until, gap, failed, lost, told, messages))
+        print(f"{name}: {until - since:.1f} s", file=sys.stderr, flush=True)
 
-    def _row(self, name, gap, gap_most, failed, failed_most, requests, told):
-        what, after, after_most = told
-        met = (gap <= gap_most and (failed_most is None or failed <= failed_most)
-               and (after is None or after <= after_most))
-        self.missed += not met
-        self.rows.append((
-            name, f"{gap:.2f} s", f"{gap_most:.1f} s", f"{failed} of {requests}", "-" if failed_most is None else str(failed_most),
-            f"{what} {after:.1f} s" if after is not None else "", f"{after_most:.0f} s" if after is not None else "",
-            "yes" if met else "**no**"))
-        print(f"{name}: {gap:.2f} s, {failed} of {requests} failed, {what} {after if after is not None else ''}", file=sys.stderr)
+    def close(self):
+        """Makes the rows."""
+        seen = [self.staging.users.saw(since, until) for _, since, until, *_ in self.drills]
+        self.staging.users.stop()
+        arrived = self._settled(seen)
+        for (name, since, until, gap, failed, lost, told, messages), saw in zip(self.drills, seen, strict=True):
+            if messages is None:
+                messages = [message.await_it(self.staging.watch, since) for message in told]
+            without = self._without_line(saw, arrived)
+            if gap is not None:
+                gap += self.staging.bystander.standstill(since, until)
+            verdicts = [gap is None or saw.gap <= gap, failed is None or saw.failed <= failed, without <= lost,
+                        *(well for well, _ in messages)]
+            self.row(name, f"{saw.gap:.2f} s{'' if gap is None else f' ({gap:.1f} s)'}",
+                     f"{saw.failed} of {saw.requests}{'' if failed is None else f' ({failed})'}",
+                     "; ".join(text for _, text in messages), f"{without} ({lost})", all(verdicts))
+
+    def row(self, name, gap, failed, told, lost, met):
+        self.rows.append((name, gap, failed, told, lost, "yes" if met else "**no**"))
+        if not met:
+            self.missed.append(name)
+
+    def _settled(self, seen):
+        """The numbers whose lines are on the log host, once all of them are there or time is up."""
+        def all_there():
+            arrived = {client: set(numbers) for client, numbers in rsyslog.arrived(self.staging.kept()).items()}
+            return arrived if not any(self._without_line(saw, arrived) for saw in seen) else None
+
+        try:
+            return lab.until("all lines arrive", all_there, 20, every=0.5)
+        except TimeoutError:
+            return {client: set(numbers) for client, numbers in rsyslog.arrived(self.staging.kept()).items()}
+
+    @staticmethod
+    def _without_line(saw, arrived):
+        return sum(len(set(numbers) - arrived.get(client, set())) for client, numbers in saw.answered.items())
 
     def table(self):
-        head = ("drill", "nobody served", "at most", "failed", "at most", "told after", "at most", "met")
-        lines = [head, ("---",) * len(head), *self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return figures.markdown(("drill", "without service", "failed requests", "who was told", "lines lost", "met"), self.rows)
 
 
 def play(staging, report):
     pair = staging.front
     victim = staging.hosts[0]
+    found = {}
 
     def kill_worker():
         lab.signal_all(victim.worker_pids()[:1], signal.SIGKILL)
 
-    def kill_host():
-        since = time.monotonic()
-        victim.machine.power_off()
-        return "FibsrvDown", staging.told_inside("FibsrvDown", since), TOLD
-
-    def bring_host_back():
+    def start_host():
         victim.machine.power_on()
         victim.start()
-        lab.until("the host is back", lambda: all(victim.up(proxy) for proxy in pair.proxies), 20, every=0.1)
+
+    def kill_haproxy():
+        found["proxy"] = pair.settled()
+        found["proxy"].signal_haproxy(signal.SIGKILL)
 
     def kill_proxy():
-        kill_proxy.dead = pair.settled()
-        kill_proxy.dead.machine.power_off()
-
-    def bring_proxy_back():
-        kill_proxy.dead.power_on()
-        pair.settled()
+        found["proxy"] = pair.settled()
+        found["proxy"].machine.power_off()
 
     def pull_cable():
-        pull_cable.cut = pair.settled()
-        pull_cable.cut.machine.cut(0)
+        found["proxy"] = pair.settled()
+        found["proxy"].machine.cut(0)
 
-    def put_cable_back():
-        pull_cable.cut.machine.mend(0)
-        pair.settled()
+    def swap_certificate():
+        certificate = pair.authority.issue(NAME, days=90)
+        pair.certify(certificate)
+        if not pair.serves(certificate, NAME):
+            report.missed.append("the new certificate is served")
 
     def upgrade():
         for host in staging.hosts:
-            before = host.worker_pids()
+            before = set(host.worker_pids())
             host.process.signal(signal.SIGHUP)
             lab.until("new workers serve and the old ones are gone",
-                      lambda: len(host.worker_pids()) == 2 and not set(before) & set(host.worker_pids()), 15, every=0.1)
+                      lambda: len(host.worker_pids()) == 2 and not before & set(host.worker_pids()), 15, every=0.1)
 
     def slow_clients():
-        slow = pair.new_client("slow", 111)
-        slow.start(sys.executable, outside.ROOT / "tests/deploy/slow_clients.py", "--count", "300", "--kind", "head",
-                   front.FLOATING)
+        slow = pair.new_client("slow", 110)
+        addresses = [f"10.77.0.{number}" for number in range(111, 119)]
+        for address in addresses:
+            slow.must("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        said = json.loads(slow.must(sys.executable, ROOT / "tests/deploy/slow_clients.py", "--count", "400", "--kind", "head",
+                                    "--sources", ",".join(addresses), front.FLOATING, seconds=30))
+        if said["counts"] != {"status 408": 400} or said["longest"] > 4.5:
+            report.missed.append(f"slow clients are cut off: {said}")
 
     def log_host_away():
         staging.receiver.freeze()
         time.sleep(1.5)
         staging.receiver.kill()
         time.sleep(1.5)
-        staging.receiver = logs.start_rsyslog(staging.log_host)
-
-    def swap_certificate():
-        certificate = pair.authority.issue(outside.NAME, days=30)
-        for proxy in pair.proxies:
-            proxy.certify(certificate)
-            proxy.reload()
+        staging.receiver = rsyslog.start(staging.log_host)
 
     def stop_all():
-        since = time.monotonic()
         for host in staging.hosts:
             host.process.signal(signal.SIGTERM)
-        return "page", staging.watch.delay("FibsrvUnreachable", "firing", since, 60), outside.objective("page")
 
     def start_all():
-        since = time.monotonic()
         for host in staging.hosts:
             host.process.wait(30)
             host.start()
-        return "resolved", staging.watch.delay("FibsrvUnreachable", "resolved", since, 60), outside.objective("resolved")
 
-    report.drill("a worker process killed", kill_worker)
-    report.drill("a host killed", kill_host, failed=2)
-    report.drill("the host back", bring_host_back)
-    report.drill("the machine of the active proxy killed", kill_proxy, gap=1.0, failed=None)
-    report.drill("that machine back", bring_proxy_back)
-    report.drill("the active proxy's cable pulled", pull_cable, gap=1.0, failed=None)
-    report.drill("the cable put back", put_cable_back)
+    # What a worker had in hand when it was killed is lost with it, the lines of one turn of its loop among that.
+    report.drill("a worker killed", kill_worker, lost=1)
+    report.drill("a host killed", victim.machine.power_off, failed=4, lost=2,
+                 told=[Told("FibsrvDown", "firing", objective("down"))])
+    report.drill("that host back", start_host, told=[Told("FibsrvDown", "resolved", objective("up again"))])
+    report.drill("active proxy: haproxy killed", kill_haproxy, gap=DEAD_PROXY, failed=round(DEAD_PROXY * PACE),
+                 told=[Told("FrontProxyDown", "firing", objective("proxy down"), "/ticket")])
+    report.drill("haproxy started again", lambda: found["proxy"].start_haproxy())
+    report.drill("active proxy: machine killed", kill_proxy, gap=DEAD_MACHINE, failed=round(DEAD_MACHINE * PACE))
+    report.drill("that machine back", lambda: found["proxy"].power_on())
+    report.drill("active proxy: cable pulled", pull_cable, gap=DEAD_MACHINE, failed=round(DEAD_MACHINE * PACE))
+    report.drill("cable put back", lambda: found["proxy"].mend())
     report.drill("all hosts upgraded, one by one", upgrade)
-    report.drill("300 slow clients", slow_clients, gap=1.0, seconds=4.0)
+    report.drill("400 slow clients", slow_clients, gap=1.0)
     report.drill("log host frozen, killed, back", log_host_away)
-    report.drill("certificate swapped on both proxies", swap_certificate)
-    report.drill("all servers stopped", stop_all, gap=60.0, failed=None)
-    report.drill("all servers started", start_all, gap=60.0, failed=None)
-
-
-def count_lines(staging, report):
-    """Every line that a server has written is on the log host. What stands there may stand there twice."""
-    staging.each.stop()
-    staging.kept.stop()
-
-    def key(line):
-        entry = json.loads(line)
-        return tuple(entry[name] for name in ("time", "peer", "port", "target", "status", "duration_us"))
-
-    def missing():
-        return collections.Counter(map(key, staging.lines_written())) - collections.Counter(map(key, staging.lines_kept()))
-
-    try:
-        lab.until("all lines arrive", lambda: not missing(), 20, every=0.5)
-    except TimeoutError:
-        pass  # the row says how many did not
-    lost, written = sum(missing().values()), len(staging.lines_written())
-    report.missed += lost > 0
-    report.rows.append(("lines of the access logs lost", "", "", f"{lost} of {written}", "0", "", "", "yes" if not lost else "**no**"))
+    staging.watch.delay("FibsrvCertificateExpiresSoon", "firing", staging.probed, 60, path="/ticket")
+    report.drill("certificate swapped", swap_certificate, awaited=False,
+                 told=[Told("FibsrvCertificateExpiresSoon", "resolved", objective("ticket closed"), "/ticket")])
+    report.drill("all hosts stopped", stop_all, gap=None, failed=None,
+                 told=[Told("FibsrvUnreachable", "firing", objective("page"))])
+    report.drill("all hosts started", start_all, gap=None, failed=None,
+                 told=[Told("FibsrvUnreachable", "resolved", objective("resolved"))])
 
 
 def main():
     lab.enter(seconds=TIME_LIMIT)
-    lab.need("prometheus prometheus-alertmanager prometheus-blackbox-exporter rsyslog", "prometheus",
+    lab.need("prometheus prometheus-alertmanager prometheus-blackbox-exporter rsyslog rsyslog-relp", "prometheus",
              "prometheus-alertmanager", "prometheus-blackbox-exporter", "rsyslogd")
     start = time.monotonic()
     with lab.Lab() as net:
         staging = Staging(net)
-        ready = time.monotonic() - start
+        ready = time.monotonic()
         report = Report(staging)
-        try:
-            play(staging, report)
-            count_lines(staging, report)
-        finally:
-            print(report.table())
-        whole = time.monotonic() - start
-    print(f"\nEverything up after {ready:.0f} s, the drills over after {whole:.0f} s. Times of those who watch are a tenth of what is"
-          f" shipped, and so are their objectives.")
-    sys.exit(1 if report.missed else 0)
+        play(staging, report)
+        report.close()
+    print(report.table())
+    print(f"\nIn brackets: what is allowed. Times of those who watch are a tenth of what is shipped, and so is what is allowed. "
+          f"Up after {ready - start:.0f} s, torn down after {time.monotonic() - start:.0f} s.")
+    if report.missed:
+        sys.exit("staging: missed: " + "; ".join(report.missed))
+    print("staging: all well")
 
 
 if __name__ == "__main__":

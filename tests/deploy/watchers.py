@@ -24,8 +24,12 @@ OBJECTIVE_S = {
     "dead man": 300,            # from the end of Prometheus to the page of the dead man's switch
     "alive again": 240,         # from the return of Prometheus to the message that says so
     "ticket": 420,              # from the first probe of a certificate of three days to the ticket about it
+    "ticket closed": 360,       # from the swap of that certificate to the message that says so
+    "down": 75,                 # from the end of one host of several to the page, by the Prometheus inside
+    "up again": 75,
+    "proxy down": 120,          # from the end of one proxy of two to the ticket
 }
-"""What deploy/outside/README.md promises with the times that are shipped."""
+"""What deploy/outside/README.md and docs/operations.md promise with the times that are shipped."""
 
 NAME, MONITOR, THIRD = "fibsrv.example", "10.77.0.102", "10.77.0.103"
 NAMES = f"{front.FLOATING} {NAME}\n{THIRD} pager.example tickets.example deadman.example liar.example\n"
