@@ -1,11 +1,13 @@
 # Every target is a command or two that can be typed as well. `make` alone lists them.
 
 CARGO ?= cargo
+# How often front_test plays each drill.
+ROUNDS ?= 1
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check fuzz bench load docker_build docker_test up down \
-	monitoring_test deploy_test front_test outside_test logs_test helm_test k8s_test clean
+.PHONY: help build run test check fuzz bench load docker_build docker_test up down deb deb_test \
+	monitoring_test deploy_test staging front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,13 +53,26 @@ up: ## serve on port 3000 in a container, with Prometheus on 9000, cAdvisor on 8
 down: ## end what `make up` has started; what Prometheus has gathered is kept
 	FIBSRV_VERSION=$(VERSION) docker compose down
 
+deb: build ## make a Debian package below target/deb
+	deploy/deb/build
+
+deb_test: build ## install, reload, upgrade and remove that package under load, with systemd as process 1; needs root
+	tests/deploy/deb_test.sh
+
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
 
-deploy_test: front_test outside_test logs_test ## test what deploy/ has but for the chart; needs root and Debian's packages
+deploy_test: build ## test the front, the eyes outside, the logs and all together; needs root and Debian's packages
+	tests/deploy/front_test.py --rounds $(ROUNDS)
+	tests/deploy/outside.py
+	tests/deploy/logs.py
+	tests/deploy/staging.py
+
+staging: build ## all of production on one machine, played through its troubles; needs root and Debian's packages
+	tests/deploy/staging.py
 
 front_test: build ## kill, freeze and cut off parts of the front pair under load; needs root and Debian's packages
-	tests/deploy/front_test.py
+	tests/deploy/front_test.py --rounds $(ROUNDS)
 
 outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
 	tests/deploy/outside.py
