@@ -1,11 +1,13 @@
 # Every target is a command or two that can be typed as well. `make` alone lists them.
 
 CARGO ?= cargo
+# How often front_test plays each drill.
+ROUNDS ?= 1
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check fuzz bench load docker_build docker_test up down \
-	monitoring_test deploy_test front_test outside_test logs_test staging helm_test k8s_test clean
+.PHONY: help build run test check fuzz bench load docker_build docker_test up down deb deb_test \
+	monitoring_test deploy_test staging front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,26 +53,33 @@ up: ## serve on port 3000 in a container, with Prometheus on 9000, cAdvisor on 8
 down: ## end what `make up` has started; what Prometheus has gathered is kept
 	FIBSRV_VERSION=$(VERSION) docker compose down
 
+deb: build ## make a Debian package below target/deb
+	deploy/deb/build
+
+deb_test: build ## install, reload, upgrade and remove that package under load, with systemd as process 1; needs root
+	tests/deploy/deb_test.sh
+
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
 
-# One after the other, whatever -j says, as they measure time; with one round of each drill.
-deploy_test: build ## test what deploy/ has but for the chart; needs root and Debian's packages
-	tests/deploy/front_test.py --rounds 1
+# One after the other, whatever -j says, as they measure time.
+deploy_test: build ## test the front, the eyes outside, the logs and all together; needs root and Debian's packages
+	tests/deploy/front_test.py --rounds $(ROUNDS)
 	tests/deploy/outside_test.py
 	tests/deploy/logs_test.py
+	tests/deploy/staging_test.py
+
+staging: build ## all of production on one machine, played through its troubles; needs root and Debian's packages
+	tests/deploy/staging_test.py
 
 front_test: build ## kill, freeze and cut off parts of the front pair under load; needs root and Debian's packages
-	tests/deploy/front_test.py
+	tests/deploy/front_test.py --rounds $(ROUNDS)
 
 outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
 	tests/deploy/outside_test.py
 
 logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
 	tests/deploy/logs_test.py
-
-staging: build ## all of production on this machine, with its troubles, in two minutes; needs root and Debian's packages
-	tests/deploy/staging_test.py
 
 helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
 	tests/deploy/helm.sh

