@@ -133,9 +133,8 @@ def proxies(drills):
     drills.drill("haproxy killed", kill_haproxy, DEAD_PROXY,
                  undo=lambda proxy: proxy.start_haproxy(), undone="haproxy started again")
     # Two checks that each wait for an answer; on a busy machine one more.
-    drills.drill("haproxy frozen", freeze_haproxy, 5.0,
-                 undo=lambda proxy: proxy.signal_haproxy(signal.SIGCONT), undone="haproxy thawed",
-                 undone_goal=(DEAD_MACHINE, None), seconds=6)
+    drills.drill("haproxy frozen", freeze_haproxy, 3.0,
+                 undo=lambda proxy: proxy.signal_haproxy(signal.SIGCONT), undone="haproxy thawed", seconds=4)
     drills.drill("keepalived killed", kill_keepalived, DEAD_MACHINE,
                  undo=lambda proxy: proxy.start_keepalived(), undone="keepalived started again")
     drills.drill("keepalived stopped in order", stop_keepalived, DEAD_MACHINE, undo=lambda proxy: proxy.start_keepalived())
