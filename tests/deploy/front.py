@@ -12,7 +12,6 @@ The addresses are those of the shipped files. Needs Debian's haproxy, keepalived
 import pathlib
 import signal
 import sys
-import time
 
 import lab
 import load_client

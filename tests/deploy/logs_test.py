@@ -10,7 +10,6 @@ Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate, openssl, curl
 `make logs_test` calls this.
 """
 
-import collections
 import contextlib
 import gzip
 import json

@@ -15,7 +15,6 @@ of users.py was not served either, as much more is allowed. Prints one table; ex
 import dataclasses
 import json
 import pathlib
-import re
 import signal
 import sys
 import time
@@ -25,7 +24,7 @@ import front
 import lab
 import rsyslog
 import users
-from watchers import FASTER, MONITOR, ROOT, TARGET, NAME, Watch, faster, objective
+from watchers import MONITOR, NAME, ROOT, TARGET, Watch, faster, objective
 
 TIME_LIMIT = 175
 HOSTS = 3

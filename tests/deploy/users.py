@@ -41,7 +41,7 @@ class Users:
 
 
 class Bystander:
-    """A machine with a server and a client of its own, on a path that nothing disturbs but that the whole laboratory stands still."""
+    """A machine with a server and a client of its own, which nothing disturbs but a standstill of the whole laboratory."""
 
     CALM = 0.25
     """The longest gap between its answers that is no such standstill."""
