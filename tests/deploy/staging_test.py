@@ -159,11 +159,11 @@ class Report:
         self.drills.append((name, since, until, gap, failed, lost, told, messages))
         print(f"{name}: {until - since:.1f} s", file=sys.stderr, flush=True)
 
-    def close(self):
-        """Makes the rows."""
+    def close(self, patience):
+        """Makes the rows; waits so many seconds for what is still under way."""
         seen = [self.staging.users.saw(since, until) for _, since, until, *_ in self.drills]
         self.staging.users.stop()
-        arrived = self._settled(seen)
+        arrived = self._settled(seen, patience)
         for (name, since, until, gap, failed, lost, told, messages), saw in zip(self.drills, seen, strict=True):
             if messages is None:
                 messages = [message.await_it(self.staging.watch, since) for message in told]
@@ -181,14 +181,14 @@ class Report:
         if not met:
             self.missed.append(name)
 
-    def _settled(self, seen):
+    def _settled(self, seen, patience):
         """The numbers whose lines are on the log host, once all of them are there or time is up."""
         def all_there():
             arrived = {client: set(numbers) for client, numbers in rsyslog.arrived(self.staging.kept()).items()}
             return arrived if not any(self._without_line(saw, arrived) for saw in seen) else None
 
         try:
-            return lab.until("all lines arrive", all_there, 20, every=0.5)
+            return lab.until("all lines arrive", all_there, patience, every=0.5)
         except TimeoutError:
             return {client: set(numbers) for client, numbers in rsyslog.arrived(self.staging.kept()).items()}
 
@@ -236,6 +236,8 @@ def play(staging, report):
             host.process.signal(signal.SIGHUP)
             lab.until("new workers serve and the old ones are gone",
                       lambda: len(host.worker_pids()) == 2 and not before & set(host.worker_pids()), 15, every=0.1)
+        if not all(host.process.running() for host in staging.hosts):
+            report.missed.append("supervisors live through an upgrade")
 
     def slow_clients():
         slow = pair.new_client("slow", 110)
@@ -296,9 +298,14 @@ def main():
         staging = Staging(net)
         ready = time.monotonic()
         report = Report(staging)
-        play(staging, report)
-        report.close()
-    print(report.table())
+        played = False
+        try:
+            play(staging, report)
+            played = True
+        finally:
+            # A drill that could not be played to its end ends the test; what was seen until then is told.
+            report.close(20 if played else 0)
+            print(report.table())
     print(f"\nIn brackets: what is allowed. Times of those who watch are a tenth of what is shipped, and so is what is allowed. "
           f"Up after {ready - start:.0f} s, torn down after {time.monotonic() - start:.0f} s.")
     if report.missed:
