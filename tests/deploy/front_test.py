@@ -172,6 +172,17 @@ def machines(drills):
                  seconds=6)
 
 
+def stays_fit(drills, reloads=8):
+    """A reload is no reason to give the address away: if both proxies did, at the same time, nobody would have it."""
+    spare = next(proxy for proxy in drills.front.proxies if proxy is not drills.front.settled())
+    check = spare.machine.start("bash", "-c", "while :; do /etc/keepalived/check-proxy 127.0.0.1 || echo unfit; done")
+    for _ in range(reloads):
+        spare.reload()
+        time.sleep(0.3)
+    check.kill()
+    drills.check(f"a proxy stays fit through {reloads} reloads", not check.log(), check.log())
+
+
 def changes(drills):
     """What is done on purpose, under load, and must cost nothing."""
     pair = drills.front
@@ -198,6 +209,8 @@ def changes(drills):
         active.reload()
 
     drills.drill("haproxy reloaded", reload, NONE, lost=0)
+    if drills.wanted("reload"):
+        stays_fit(drills)
     drills.drill("certificate swapped", swap, NONE, lost=0, rounds=1)
     drills.drill("reload of a wrong file", break_file, NONE, lost=0, undo=mend_file, undone="reload of the mended file",
                  rounds=1)
