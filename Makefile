@@ -6,7 +6,7 @@ ROUNDS ?= 1
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check fuzz bench load docker_build docker_test up down deb deb_test \
+.PHONY: help build run test check fuzz bench pgo load docker_build docker_test up down deb deb_test \
 	monitoring_test deploy_test staging front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -37,7 +37,11 @@ fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
 bench: ## measure lookup against computation, a connection on bytes, the exposition
 	$(CARGO) bench --locked
 
-load: build ## load a server with wrk and print a table
+pgo: ## build bin/fibsrv by a profile of its own work; needs wrk and the rustup component llvm-tools
+	benches/pgo
+
+load: build ## load the server and others with wrk, and print a table of rates and processor time
+	$(CARGO) build --release --locked --example limit
 	benches/load.py
 
 docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Load the server with wrk and print a table: `make load` calls this.
+"""Load the server with wrk beside others and print a table: `make load` calls this.
 
 Starts bin/fibsrv on a free port of the loopback interface, alone on processor 0, and wrk on processor 1
 (where there are two), one scenario after the other in interleaved rounds. The figure to trust on a small
 machine is the processor time per request, from the kernel's accounting: the rate may be wrk's own limit.
 
-    load.py [--rounds 3] [--seconds 3] [--beside 'NAME=COMMAND WITH {port}']...
+    load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--beside 'NAME=COMMAND WITH {port}']...
 
-With --beside other servers run in the same rounds; ratios are medians of the rounds' ratios to fibsrv.
+Beside it run, in the same rounds: `limit` (benches/peers/limit.rs), which does the least that an event loop can; nginx
+and haproxy with a constant answer, where they are installed; fibsrv with an access log into a file; and what --beside
+says. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone.
 """
-import argparse, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+import argparse, contextlib, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 BINARY = pathlib.Path(__file__).resolve().parent.parent / "bin" / "fibsrv"
 TICK = os.sysconf("SC_CLK_TCK")
-PATH = "/api/fibonacci/20"
+PEERS = pathlib.Path(__file__).resolve().parent / "peers"
+LIMIT = BINARY.parent.parent / "target" / "release" / "examples" / "limit"
+PATH = "/api/fibonacci/"
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -23,10 +27,13 @@ BROWSER = {
 }
 SCENARIOS = {  # name: (connections, requests per write, fields)
     "keep-alive, 64 connections": (64, 1, {}),
+    "keep-alive, 256 connections": (256, 1, {}),
     "pipelined by 16": (64, 16, {}),
     "a connection per request": (64, 1, {"Connection": "close"}),
     "a browser's fields": (64, 1, BROWSER),
+    "F(1000)": (64, 1, {}),
 }
+NUMBERS = {"F(1000)": 1000}
 PIPELINE = """
 init = function(args)
   local one = {}
@@ -48,16 +55,19 @@ def pinned(processor, command):
 class Server:
     """A server that this script started, and ends."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, file=None, folder=None):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.name = name
+        if file:
+            text = (PEERS / file).read_text().replace("PORT", str(self.port)).replace("FOLDER", folder)
+            pathlib.Path(folder, file).write_text(text)
         words = [word.replace("{port}", str(self.port)) for word in shlex.split(command)]
         self.process = subprocess.Popen(pinned(0, words), stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
-                answer = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{PATH}", timeout=2).read()
+                answer = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{PATH}20", timeout=2).read()
                 if answer != b"6765":
                     sys.exit(f"{name}: F(20) is not {answer[:60]!r}")
                 return
@@ -68,8 +78,13 @@ class Server:
         sys.exit(f"{name}: no answer on port {self.port}")
 
     def processor_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) / TICK, int(fields[12]) / TICK
+        """User and system time so far, of the process and its children."""
+        pids, total = [self.process.pid], [0, 0]
+        for pid in pids:
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total = [total[0] + int(fields[11]), total[1] + int(fields[12])]
+            pids += map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return total[0] / TICK, total[1] / TICK
 
     def stop(self):
         self.process.terminate()
@@ -88,7 +103,7 @@ def load(server, scenario, seconds, script):
         command += ["-H", f"{name}: {value}"]
     if depth > 1:
         command += ["-s", script]
-    command += [f"http://127.0.0.1:{server.port}{PATH}"] + (["--", str(depth)] if depth > 1 else [])
+    command += [f"http://127.0.0.1:{server.port}{PATH}{NUMBERS.get(scenario, 20)}"] + (["--", str(depth)] if depth > 1 else [])
     user, system = server.processor_seconds()
     out = subprocess.run(pinned(1, command), capture_output=True, text=True, timeout=seconds + 30).stdout
     user, system = (after - before for after, before in zip(server.processor_seconds(), (user, system)))
@@ -112,36 +127,55 @@ def load(server, scenario, seconds, script):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=2)
+    options.add_argument("--only", action="append", default=[], metavar="WORD", help="scenarios with this in their names")
+    options.add_argument("--alone", action="store_true", help="beside nobody but who is named by --beside")
     options.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     args = options.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is needed: install it, with `apt-get install wrk` for example")
     if not BINARY.exists():
         sys.exit(f"{BINARY} is needed: `make build`")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
+        pathlib.Path(folder, "pipeline.lua").write_text(PIPELINE)
+        servers = start(args, folder, running)
+        first = servers[0].name
+        print(f"| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | in user space | CPU ÷ {first} |")
+        print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
+        for scenario in SCENARIOS:
+            if args.only and not any(word in scenario for word in args.only):
+                continue
+            runs = {server.name: [] for server in servers}
+            for _ in range(args.rounds):
+                for server in servers:
+                    runs[server.name].append(load(server, scenario, args.seconds, f"{folder}/pipeline.lua"))
+            for name, rows in runs.items():
+                middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+                ratio = statistics.median(a["total"] / max(b["total"], 1e-9) for a, b in zip(rows, runs[first]))
+                print(f"| {scenario} | {name} | {middle['rate']:,.0f} | {middle['p50']:.0f} | {middle['p99']:.0f} | "
+                      f"{middle['total']:.2f} | {middle['user']:.2f} | {ratio:.2f} |", flush=True)
+
+
+def start(args, folder, running):
+    """All servers, the one that ratios refer to first."""
+    ours = f"{shlex.quote(str(BINARY))} --listen 127.0.0.1:{{port}}"
+    wanted = [("fibsrv", ours, None)]
+    if not args.alone:
+        wanted = [("limit", f"{shlex.quote(str(LIMIT))} {{port}}", None), *wanted,
+                  ("fibsrv, access log", f"{ours} --access-log combined --access-log-file {folder}/access.log", None)]
+        for program, command, file in [("nginx", f"nginx -p {folder} -c {folder}/nginx.conf", "nginx.conf"),
+                                       ("haproxy", f"haproxy -db -f {folder}/haproxy.cfg", "haproxy.cfg")]:
+            if shutil.which(program):
+                wanted.append((program, command, file))
+            else:
+                print(f"{program} is not installed, and left out", file=sys.stderr)
+    wanted += [(*beside.split("=", 1), None) for beside in args.beside]
     servers = []
-    try:
-        servers.append(Server("fibsrv", f"{shlex.quote(str(BINARY))} --listen 127.0.0.1:{{port}}"))
-        servers += [Server(*beside.split("=", 1)) for beside in args.beside]
-        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-            script.write(PIPELINE)
-            script.flush()
-            print("| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | in user space | CPU ÷ fibsrv |")
-            print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
-            for scenario in SCENARIOS:
-                runs = {server.name: [] for server in servers}
-                for _ in range(args.rounds):
-                    for server in servers:
-                        runs[server.name].append(load(server, scenario, args.seconds, script.name))
-                for name, rows in runs.items():
-                    middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-                    ratio = statistics.median(a["total"] / max(b["total"], 1e-9) for a, b in zip(rows, runs["fibsrv"]))
-                    print(f"| {scenario} | {name} | {middle['rate']:,.0f} | {middle['p50']:.0f} | {middle['p99']:.0f} | "
-                          f"{middle['total']:.2f} | {middle['user']:.2f} | {ratio:.2f} |", flush=True)
-    finally:
-        for server in servers:
-            server.stop()
+    for name, command, file in wanted:
+        servers.append(Server(name, command, file, folder))
+        running.callback(servers[-1].stop)
+    return servers
 
 
 if __name__ == "__main__":

@@ -189,6 +189,11 @@ impl Peer {
         self.stream = Stream::Ending;
     }
 
+    /// Whether there is something for the peer to take.
+    pub fn is_writing(&self) -> bool {
+        self.conn.waiting().0 == Waiting::Write
+    }
+
     /// Makes the next answer say that it is the last one.
     pub const fn make_next_answer_the_last(&mut self) {
         self.conn.make_next_answer_the_last();

@@ -167,6 +167,8 @@ impl Server {
         }
         if event.is_read_closed() {
             peer.stream_is_ending();
+        } else if !event.is_readable() && !peer.is_writing() {
+            return; // The first event of a connection that has sent nothing yet: it could be written to.
         }
         self.give_turn(key);
     }

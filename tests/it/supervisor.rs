@@ -129,8 +129,12 @@ fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
         server.signal("HUP");
         server.await_log("2 workers, listening on");
         check(&server, 20);
-        let reply = kept.get("/api/fibonacci/20");
-        assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
+        // The old worker has been told by now, but may not have heard it yet.
+        eventually("the old worker asks to be left", || {
+            let reply = kept.get("/api/fibonacci/20");
+            assert_eq!(reply.body, "6765");
+            reply.field("Connection") == Some("close")
+        });
         kept = server.connect();
         eventually("the old workers leave", || {
             let now = workers(&server);
