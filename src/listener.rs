@@ -10,6 +10,8 @@ use std::{
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::sys;
+
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by
 /// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
 const BACKLOG: i32 = 4096;
@@ -25,6 +27,16 @@ const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Longest segment. A receiver acknowledges every second one at once, others after 40 ms: on loopback, where a
 /// segment has 64 KiB, a send buffer of less would wait for that each time it is full.
 const SEGMENT_BYTES_MAX: u32 = 8 * 1024;
+
+/// What flags say about listening sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The longest time for which a peer may take nothing of what has been sent to it.
+    pub unacknowledged: Duration,
+    /// How long the kernel keeps a connection to itself on which nothing has been asked (`TCP_DEFER_ACCEPT`, see
+    /// tcp(7)), in seconds. Not at all if 0.
+    pub defer_seconds: u8,
+}
 
 /// Why there is no listening socket.
 #[derive(Debug)]
@@ -55,12 +67,10 @@ impl std::error::Error for ListenError {
 /// Opens a non-blocking listening socket that shares its port with others of the same user
 /// (`SO_REUSEPORT`). The IPv6 wildcard address takes IPv4 as well; on a host without IPv6 it stands for the
 /// IPv4 one.
-///
-/// `unacknowledged` is the longest time for which a peer may take nothing of what has been sent to it.
-pub fn listen(address: SocketAddr, unacknowledged: Duration) -> Result<TcpListener, ListenError> {
-    let outcome = match open(address, unacknowledged) {
+pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, ListenError> {
+    let outcome = match open(address, options) {
         Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), unacknowledged)
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), options)
         }
         outcome => outcome,
     };
@@ -78,12 +88,12 @@ pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    set_inherited(&socket, unacknowledged)?;
+    set_options(&socket, options)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -93,14 +103,14 @@ fn open(address: SocketAddr, unacknowledged: Duration) -> io::Result<TcpListener
 }
 
 /// Gives a listening socket that another process has opened the options this one would have given it.
-pub fn renew(listener: &TcpListener, unacknowledged: Duration) -> io::Result<()> {
+pub fn renew(listener: &TcpListener, options: Options) -> io::Result<()> {
     let socket = SockRef::from(listener);
-    set_inherited(&socket, unacknowledged)?;
+    set_options(&socket, options)?;
     socket.listen(BACKLOG)
 }
 
-/// The options of accepted sockets.
-fn set_inherited(socket: &Socket, unacknowledged: Duration) -> io::Result<()> {
+fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
+    sys::defer_accept(socket, options.defer_seconds)?;
     // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
     // must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
@@ -112,7 +122,7 @@ fn set_inherited(socket: &Socket, unacknowledged: Duration) -> io::Result<()> {
     socket.set_tcp_mss(SEGMENT_BYTES_MAX)?;
     // Inherited as well: a connection that was closed in order while its peer still had to take something,
     // and does not, is ended by the kernel after this time.
-    socket.set_tcp_user_timeout(Some(unacknowledged))
+    socket.set_tcp_user_timeout(Some(options.unacknowledged))
 }
 
 /// What tells a socket from all others of the machine, in whichever process and under whichever descriptor.
@@ -189,8 +199,10 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    const OPTIONS: Options = Options { unacknowledged: Duration::from_secs(10), defer_seconds: 0 };
+
     fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-        super::listen(address, Duration::from_secs(10))
+        super::listen(address, OPTIONS)
     }
 
     #[test]
@@ -209,7 +221,7 @@ mod tests {
         let admitted = admit(copy(&ours), address).unwrap();
         assert_eq!(cookie(&admitted).unwrap(), cookie(&ours).unwrap());
         assert_ne!(cookie(&listen(address).unwrap()).unwrap(), cookie(&ours).unwrap());
-        renew(&admitted, Duration::from_secs(3)).unwrap();
+        renew(&admitted, Options { unacknowledged: Duration::from_secs(3), ..OPTIONS }).unwrap();
         let timeout = SockRef::from(&ours).tcp_user_timeout().unwrap();
         assert_eq!(timeout, Some(Duration::from_secs(3)), "one socket, two descriptors");
 

@@ -1,12 +1,16 @@
-//! What no library offers without `unsafe`: forking, and taking descriptors over by their numbers.
-#![expect(unsafe_code, reason = "the two calls below, each with what makes it sound")]
+//! What no library offers without `unsafe`: forking, taking descriptors over by their numbers, and an option of
+//! listening sockets.
+#![expect(unsafe_code, reason = "the three calls below, each with what makes it sound")]
 
 use std::{
     fs, io,
-    os::fd::{FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
-use nix::unistd::{self, ForkResult, Pid};
+use nix::{
+    libc,
+    unistd::{self, ForkResult, Pid},
+};
 use rustix::{
     fs::OFlags,
     io::{FdFlags, fcntl_setfd},
@@ -47,6 +51,20 @@ pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     let adopted = unsafe { OwnedFd::from_raw_fd(descriptor) };
     fcntl_setfd(&adopted, FdFlags::CLOEXEC)?;
     Ok(adopted)
+}
+
+/// Has a listening socket keep a connection to itself until the client has sent something, or for about so many
+/// seconds if it does not (`TCP_DEFER_ACCEPT`, tcp(7)).
+pub fn defer_accept(listener: &impl AsFd, seconds: u8) -> io::Result<()> {
+    let value = libc::c_int::from(seconds);
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
+    let length = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    let socket = listener.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the pointer is to a value that is there
+    // until the call returns, of the length that is told. The kernel copies it.
+    let status =
+        unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a descriptor is open, and would stay so if another program was executed.

@@ -53,7 +53,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
             (stay_alone(passed)?, region)
         }
         OpenedBy::Us => join_groups(config, own_region(config, &[]), |address, region| {
-            Group::join(address, config.write_timeout(), region).map(Some)
+            Group::join(address, config.listeners, region).map(Some)
         })?,
     };
     let mut told = BTreeSet::new();
@@ -114,7 +114,7 @@ fn inherit(
     let sockets = inherited.sockets.iter().map(|number| {
         let socket = adopt(sys::adopt(*number)?)?;
         // The flags may be others now.
-        renew(&socket, config.write_timeout()).map(|()| socket)
+        renew(&socket, config.listeners).map(|()| socket)
     });
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     let region = match inherited.region {
@@ -126,7 +126,7 @@ fn inherit(
 
 /// The sockets that a service manager has passed, and the memory to count in.
 fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<Region>), PassedError> {
-    let sockets = systemd::take(&config.service_manager.sockets, config.write_timeout())?;
+    let sockets = systemd::take(&config.service_manager.sockets, config.listeners)?;
     let region = own_region(config, &sockets);
     Ok((sockets, region))
 }
@@ -141,8 +141,7 @@ fn look_around(
     for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
         let found = Group::look_around(*address)?;
         for orphan in found.orphans.into_iter().take(workers) {
-            renew(&orphan, config.write_timeout())
-                .map_err(|error| ListenError::new(*address, error))?;
+            renew(&orphan, config.listeners).map_err(|error| ListenError::new(*address, error))?;
             sockets.push(orphan);
         }
         if nth == 0 {

@@ -3,7 +3,11 @@
 //!
 //!     limit PORT
 
-#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "a measuring program that cannot go on has failed")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a measuring program that cannot go on has failed"
+)]
 
 use std::{
     env,
@@ -26,7 +30,8 @@ const LISTENER: Token = Token(usize::MAX);
 
 fn main() {
     let port = env::args().nth(1).and_then(|port| port.parse().ok()).expect("limit PORT");
-    let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).expect("a socket");
+    let mut listener =
+        TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).expect("a socket");
     let mut poll = Poll::new().expect("a poll");
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("registered");
     let copies = KEPT.repeat(COPIES);
@@ -43,7 +48,9 @@ fn main() {
                     let peer = entry.insert(peer);
                     // As fibsrv does: an answer does not wait for the one before to be acknowledged.
                     peer.set_nodelay(true).expect("an option");
-                    poll.registry().register(peer, Token(key), Interest::READABLE).expect("registered");
+                    poll.registry()
+                        .register(peer, Token(key), Interest::READABLE)
+                        .expect("registered");
                 }
             } else if let Some(peer) = peers.get_mut(event.token().0)
                 && !serve(peer, &mut input, &copies)

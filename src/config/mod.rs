@@ -19,6 +19,7 @@ use crate::{
     access_log, app, drain,
     fibonacci::Store,
     http::head,
+    listener,
     timers::{CLASSES, Class},
 };
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub connections: usize,
     /// Time limits in nanoseconds, in the order of [`Class::ALL`].
     pub time_limits_ns: [u64; CLASSES],
+    /// Options of listening sockets.
+    pub listeners: listener::Options,
     /// How many workers a supervisor has; none if there is no supervisor.
     pub workers: Option<usize>,
     /// Where processes that cannot find each other share their metrics.
@@ -205,14 +208,6 @@ const CACHE_BYTES_MAX: u64 = 1 << 40;
 /// The greatest head limit.
 const HEAD_BYTES_MAX: u64 = 1024 * 1024;
 
-impl Config {
-    /// The time limit for a write, as a duration.
-    pub fn write_timeout(&self) -> Duration {
-        let limit_ns = self.time_limits_ns.get(Class::Write as usize);
-        Duration::from_nanos(limit_ns.copied().unwrap_or_default())
-    }
-}
-
 impl Flags {
     /// These, or those listened on. Which port the kernel has chosen for port 0 is known to who listens alone.
     fn whom_to_ask(&self, named: &[SocketAddr]) -> Result<Vec<SocketAddr>, UsageError> {
@@ -271,6 +266,10 @@ impl Flags {
             },
             connections: self.max_connections,
             time_limits_ns,
+            listeners: listener::Options {
+                unacknowledged: self.write_timeout.into(),
+                defer_seconds: defer_seconds(self.defer_accept.into())?,
+            },
             workers: self.workers.map(|workers| workers.0.get()),
             runtime_dir: self.runtime_dir.clone(),
             invocation,
@@ -323,6 +322,17 @@ fn nanoseconds_or_none(flag: &str, time: Duration) -> Result<u64, UsageError> {
     if time.is_zero() { Ok(0) } else { nanoseconds(flag, time) }
 }
 
+/// The kernel counts in repetitions of the handshake: after 1, 3, 7, 15 s.
+fn defer_seconds(time: Duration) -> Result<u8, UsageError> {
+    const MOST: u8 = 60;
+    let seconds = u8::try_from(time.as_secs()).unwrap_or(u8::MAX);
+    if time.subsec_nanos() != 0 || seconds > MOST {
+        let text = format!("--defer-accept must be 0s to {MOST}s, in whole seconds (see --help)");
+        return Err(UsageError(text));
+    }
+    Ok(seconds)
+}
+
 /// The effective configuration, a line for each flag, as it could be typed.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -360,6 +370,7 @@ impl fmt::Display for Config {
             };
             writeln!(f, "{flag} {}", time(limit_ns))?;
         }
+        writeln!(f, "--defer-accept {}s", self.listeners.defer_seconds)?;
         writeln!(f, "--drain-delay {}", time(self.drain.delay_ns))?;
         writeln!(f, "--drain-grace {}", time(self.drain.grace_ns))?;
         writeln!(f, "--drain-timeout {}", time(self.drain.timeout_ns))?;

@@ -23,7 +23,7 @@ fn defaults() {
         "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
          --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
          --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-         --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--drain-delay 0s\n\
+         --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
          --access-log off\n"
     );
@@ -34,6 +34,7 @@ fn what_is_printed_can_be_typed() {
     for flags in [
         &["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"][..],
         &["--access-log", "combined"],
+        &["--defer-accept", "1m"],
         &["--access-log", "json", "--access-log-file", "a.log"],
     ] {
         let once = effective(flags);
@@ -71,6 +72,9 @@ fn bad_flags_are_told_in_one_line() {
         &["--head-timeout", "2days"],
         &["--head-timeout", "soon"],
         &["--drain-timeout", "2days"],
+        &["--defer-accept", "61s"],
+        &["--defer-accept", "1500ms"],
+        &["--defer-accept", "300s"],
         &["--log-level", "loud"],
         &["--access-log", "xml"],
         &["--access-log-file", "a.log"],

@@ -6,7 +6,6 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     rc::Rc,
-    time::Duration,
 };
 
 use log::warn;
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    listener::{self, ListenError, adopt, listen, renew},
+    listener::{self, ListenError, Options, adopt, listen, renew},
 };
 
 /// How long the others have to say what they have. It takes them less than a millisecond, once their loop
@@ -49,25 +48,23 @@ pub struct Found {
 impl Group {
     /// Joins the processes that listen on `address`, and has a listener there in the end, with or without
     /// them. `own_region` is for those who come later, if nobody has one yet.
-    ///
-    /// `unacknowledged` is the longest time for which a client may take nothing of what was sent to it.
     pub fn join(
         address: SocketAddr,
-        unacknowledged: Duration,
+        options: Options,
         own_region: Option<OwnedFd>,
     ) -> Result<Joined, ListenError> {
         if address.port() == 0 {
             // Only the kernel knows yet which port it will be, and that nobody is there.
-            let listener = listen(address, unacknowledged)?;
+            let listener = listen(address, options)?;
             let actual = listener.local_addr().map_err(|error| ListenError::new(address, error))?;
             return Self::join_with(actual, vec![listener], own_region);
         }
         Self::enter(address, own_region, |group| match group.ledger.orphan() {
             Some(orphan) => {
-                group.take_over(orphan, unacknowledged);
+                group.take_over(orphan, options);
                 Ok(())
             }
-            None => group.claim_new(listen(address, unacknowledged)?),
+            None => group.claim_new(listen(address, options)?),
         })
     }
 
@@ -206,9 +203,9 @@ impl Group {
 
     /// Makes an orphan this process's own, as if it had opened it: its flags may be others than those of the
     /// process that did.
-    fn take_over(&mut self, id: ListenerId, unacknowledged: Duration) {
+    fn take_over(&mut self, id: ListenerId, options: Options) {
         if let Some(listener) = self.listeners.get(&id)
-            && let Err(error) = renew(listener, unacknowledged)
+            && let Err(error) = renew(listener, options)
         {
             warn!("{}: an adopted listener keeps its options: {error}", self.address);
         }

@@ -162,7 +162,7 @@ fn open_sockets(
         let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
         let mut address = first.map_err(|error| ListenError::new(*address, error))?;
         for _ in found.len()..workers {
-            let socket = listen(address, config.write_timeout())?;
+            let socket = listen(address, config.listeners)?;
             address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
             sockets.push(socket);
         }

@@ -8,7 +8,7 @@
 
 mod notify;
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{error::Error, fmt, io};
 
 use log::{info, warn};
 use mio::net::TcpListener;
@@ -17,7 +17,7 @@ pub use notify::{News, Notifier};
 
 use crate::{
     config::Passed,
-    listener::{adopt, renew},
+    listener::{Options, adopt, renew},
     sys,
 };
 
@@ -41,15 +41,13 @@ impl Error for PassedError {
 }
 
 /// Takes over all sockets that were passed. To be called once.
-///
-/// `unacknowledged` is the longest time for which a client may take nothing of what was sent to it.
-pub fn take(passed: &[Passed], unacknowledged: Duration) -> Result<Vec<TcpListener>, PassedError> {
+pub fn take(passed: &[Passed], options: Options) -> Result<Vec<TcpListener>, PassedError> {
     let listeners = passed.iter().map(|passed| {
         let listener = sys::adopt(passed.descriptor)
             .and_then(adopt)
             .map_err(|source| PassedError { passed: passed.clone(), source })?;
         // Who has connected already is without: accepted sockets inherit what was set when they came.
-        if let Err(error) = renew(&listener, unacknowledged) {
+        if let Err(error) = renew(&listener, options) {
             warn!("{passed} keeps the options that it was opened with: {error}");
         }
         Ok(listener)

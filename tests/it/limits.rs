@@ -59,6 +59,20 @@ fn descriptors_are_counted_ahead() {
 }
 
 #[test]
+fn who_asks_nothing_may_be_left_to_the_kernel() {
+    let server = Server::start(&["--defer-accept", "2s", "--head-timeout", "100ms"]);
+    let mut silent = server.connect();
+    let accepted = || server.counted()["fibsrv_connections_accepted_total"];
+    let before = accepted();
+    assert_eq!(server.connect().get("/api/fibonacci/20").body, "6765");
+    assert_eq!(accepted(), before + 2.0, "the silent one is not among them");
+    assert!(silent.is_closed(), "its time begins later, and ends");
+    assert_eq!(accepted(), before + 4.0);
+    let mut late = server.connect();
+    assert_eq!(late.get("/api/fibonacci/20").body, "6765");
+}
+
+#[test]
 fn slow_heads_and_bodies_are_cut_off_and_told_why() {
     let flags = ["--head-timeout", "100ms", "--body-timeout", "100ms", "--idle-timeout", "100ms"];
     let server = Server::start(&flags);
