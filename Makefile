@@ -3,10 +3,12 @@
 CARGO ?= cargo
 # How often front_test plays each drill.
 ROUNDS ?= 1
+# Options of benches/load.py.
+LOAD ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check fuzz bench pgo load docker_build docker_test up down deb deb_test \
+.PHONY: help build run test check lint fuzz bench pgo load docker_build docker_test up down deb deb_test \
 	monitoring_test deploy_test staging front_test outside_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -23,13 +25,14 @@ run: build ## serve on port 3000
 test: ## run all tests
 	$(CARGO) test --locked
 
-check: ## everything that must hold: format, lints, documentation, tests
+check: lint test ## everything that must hold: format, lints, documentation, tests
+
+lint: ## format, lints, documentation
 	$(CARGO) fmt --check
 	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	cd fuzz && $(CARGO) clippy --locked --no-default-features --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	$(CARGO) test --locked
 
 fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
 	fuzz/run
@@ -42,7 +45,7 @@ pgo: ## build bin/fibsrv by a profile of its own work; needs wrk and the rustup 
 
 load: build ## load the server and others with wrk, and print a table of rates and processor time
 	$(CARGO) build --release --locked --example limit
-	benches/load.py
+	benches/load.py $(LOAD)
 
 docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \

@@ -8,8 +8,8 @@ machine is the processor time per request, from the kernel's accounting: the rat
     load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--beside 'NAME=COMMAND WITH {port}']...
 
 Beside it run, in the same rounds: `limit` (benches/peers/limit.rs), which does the least that an event loop can; nginx
-and haproxy with a constant answer, where they are installed; fibsrv with an access log into a file; and what --beside
-says. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone.
+and haproxy with a constant answer, where they are installed; fibsrv with an access log into a file, and with
+--defer-accept where that matters; and what --beside says. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone.
 """
 import argparse, contextlib, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
@@ -55,11 +55,11 @@ def pinned(processor, command):
 class Server:
     """A server that this script started, and ends."""
 
-    def __init__(self, name, command, file=None, folder=None):
+    def __init__(self, name, command, file=None, folder=None, only=""):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.name = name
+        self.name, self.only = name, only
         if file:
             text = (PEERS / file).read_text().replace("PORT", str(self.port)).replace("FOLDER", folder)
             pathlib.Path(folder, file).write_text(text)
@@ -149,9 +149,10 @@ def main():
         for scenario in SCENARIOS:
             if args.only and not any(word in scenario for word in args.only):
                 continue
-            runs = {server.name: [] for server in servers}
+            meant = [server for server in servers if server.only in scenario]
+            runs = {server.name: [] for server in meant}
             for _ in range(args.rounds):
-                for server in servers:
+                for server in meant:
                     runs[server.name].append(load(server, scenario, args.seconds, f"{folder}/pipeline.lua"))
             for name, rows in runs.items():
                 middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
@@ -164,9 +165,11 @@ def start(args, folder, running):
     """All servers, the one that ratios refer to first."""
     ours = f"{shlex.quote(str(BINARY))} --listen 127.0.0.1:{{port}}"
     wanted = [("fibsrv", ours, None)]
+    deferred = "fibsrv, --defer-accept 1s"
     if not args.alone:
         wanted = [("limit", f"{shlex.quote(str(LIMIT))} {{port}}", None), *wanted,
-                  ("fibsrv, access log", f"{ours} --access-log combined --access-log-file {folder}/access.log", None)]
+                  ("fibsrv, access log", f"{ours} --access-log combined --access-log-file {folder}/access.log", None),
+                  (deferred, f"{ours} --defer-accept 1s", None)]
         for program, command, file in [("nginx", f"nginx -p {folder} -c {folder}/nginx.conf", "nginx.conf"),
                                        ("haproxy", f"haproxy -db -f {folder}/haproxy.cfg", "haproxy.cfg")]:
             if shutil.which(program):
@@ -176,7 +179,8 @@ def start(args, folder, running):
     wanted += [(*beside.split("=", 1), None) for beside in args.beside]
     servers = []
     for name, command, file in wanted:
-        servers.append(Server(name, command, file, folder))
+        only = "a connection per request" if name == deferred else ""
+        servers.append(Server(name, command, file, folder, only))
         running.callback(servers[-1].stop)
     return servers
 
