@@ -10,8 +10,8 @@ mod offline;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fibsrv::{
-    access_log::{AccessLog, Format, Options},
-    conn::Conn,
+    http::conn::Conn,
+    logging::access::{AccessLog, Format, Options},
 };
 use offline::Offline;
 

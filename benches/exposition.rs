@@ -7,7 +7,7 @@ use fibsrv::{
         Build, Counters, Format, Handler, Slot, Snapshot, exposition, requests::SERIES,
         shared::Region,
     },
-    process::Probe,
+    server::process_stats::Probe,
 };
 use std::hint::black_box;
 

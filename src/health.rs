@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::Clock;
+use crate::sys::clock::Clock;
 
 /// Longest time that a server may take. Whoever asks, as an engine for containers does, has a longer one.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -18,33 +18,16 @@
 //!
 //! ARCHITECTURE.md says which of them may use which, and why.
 
-pub mod access_log;
 pub mod app;
-pub mod clock;
-pub mod complaints;
-pub mod compute;
 pub mod config;
-pub mod conn;
-pub mod descriptors;
-pub mod doors;
-pub mod drain;
 pub mod fibonacci;
 pub mod group;
 pub mod health;
 pub mod http;
-pub mod listener;
 pub mod logging;
 pub mod metrics;
-pub mod numerals;
-pub mod overseer;
-pub mod peer;
-pub mod peers;
-pub mod process;
-pub mod route;
+pub mod notify;
 pub mod server;
-pub mod signals;
+pub mod start;
 pub mod supervisor;
 pub mod sys;
-pub mod systemd;
-pub mod timers;
-pub mod worker;

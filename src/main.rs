@@ -4,7 +4,7 @@ use std::{env, io::Write as _, process::ExitCode};
 
 use fibsrv::{
     config::{self, Command, Config},
-    health, logging, worker,
+    health, logging, start,
 };
 
 /// The exit status for wrong flags or a wrong environment; other errors are 1.
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
 
 fn serve(config: &Config) -> ExitCode {
     let outcome = logging::start(config.log_level).and_then(|()| match config.workers {
-        None => worker::run(config),
-        Some(workers) => worker::run_several(config, workers),
+        None => start::run(config),
+        Some(workers) => start::run_several(config, workers),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,8 +5,8 @@
 mod offline;
 
 use fibsrv::{
-    access_log::{AccessLog, Format, Options},
-    conn::Conn,
+    http::conn::Conn,
+    logging::access::{AccessLog, Format, Options},
 };
 use offline::Offline;
 

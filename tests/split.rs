@@ -15,7 +15,7 @@ mod offline;
 #[path = "oracle/random.rs"]
 mod random;
 
-use fibsrv::conn::Conn;
+use fibsrv::http::conn::Conn;
 use offline::{Offline, Standing};
 use random::Random;
 

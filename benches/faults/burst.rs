@@ -2,9 +2,11 @@
 
 use crate::{
     honest::Honest,
-    lab::reply::take_f20,
-    lab::report::{self, change},
-    lab::server::Server,
+    lab::{
+        reply::take_f20,
+        report::{self, change},
+        server::Server,
+    },
     options::Options,
     swarm::{End, Happening, Id, Manner, Swarm},
     watch::{Watch, listen_overflows},

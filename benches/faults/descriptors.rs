@@ -3,9 +3,11 @@
 
 use crate::{
     honest::Honest,
-    lab::reply::{ASK, take_f20},
-    lab::report,
-    lab::server::Server,
+    lab::{
+        reply::{ASK, take_f20},
+        report,
+        server::Server,
+    },
     options::Options,
     swarm::{Happening, Id, Manner, Swarm},
 };

@@ -2,8 +2,10 @@
 //! that what they notice is the server's doing.
 
 use crate::{
-    lab::reply::{ASK, take_f20},
-    lab::report::quantile,
+    lab::{
+        reply::{ASK, take_f20},
+        report::quantile,
+    },
     swarm::{Happening, Id, Manner, Swarm},
 };
 use std::{

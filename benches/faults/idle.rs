@@ -2,9 +2,11 @@
 
 use crate::{
     honest::Honest,
-    lab::reply::{ASK, take_f20},
-    lab::report::{self, change},
-    lab::server::Server,
+    lab::{
+        reply::{ASK, take_f20},
+        report::{self, change},
+        server::Server,
+    },
     options::Options,
     swarm::{Happening, Manner, Swarm},
 };

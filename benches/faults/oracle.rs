@@ -1,9 +1,9 @@
 //! Random requests, each with what must come of it: the status, the digits, the fields, the fate of the
 //! connection. The numbers come from decimal addition, so nothing is shared with the server.
 
-use crate::{
-    lab::dice::Dice,
-    lab::reply::{Asked, Reply},
+use crate::lab::{
+    dice::Dice,
+    reply::{Asked, Reply},
 };
 use std::collections::HashMap;
 

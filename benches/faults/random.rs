@@ -2,9 +2,11 @@
 //! checked by the oracle.
 
 use crate::{
-    lab::reply::{Asked, Reply},
-    lab::report,
-    lab::server::Server,
+    lab::{
+        reply::{Asked, Reply},
+        report,
+        server::Server,
+    },
     options::Options,
     oracle::{Case, Oracle, Then},
     swarm::{End, Happening, Id, Manner, Swarm},

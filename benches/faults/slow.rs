@@ -3,8 +3,7 @@
 
 use crate::{
     honest::Honest,
-    lab::report,
-    lab::server::Server,
+    lab::{report, server::Server},
     options::Options,
     swarm::{End, Happening, Id, Manner, Swarm},
     watch::Watch,

@@ -5,8 +5,7 @@
 
 use crate::{
     honest::Honest,
-    lab::report,
-    lab::server::Server,
+    lab::{report, server::Server},
     options::Options,
     swarm::{End, Happening, Manner, Swarm},
     watch::Watch,

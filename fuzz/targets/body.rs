@@ -8,7 +8,7 @@ mod chunked;
 use chunked::Verdict;
 use fibsrv::http::{
     Reject,
-    body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+    request::body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
 };
 use fibsrv_fuzz::Script;
 

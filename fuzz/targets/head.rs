@@ -7,9 +7,11 @@ mod heads;
 
 use fibsrv::http::{
     Reject,
-    head::{Limits, Parser, Request},
-    scan::Scan,
-    target::Target,
+    request::{
+        head::{Limits, Parser, Request},
+        scan::Scan,
+        target::Target,
+    },
 };
 use fibsrv_fuzz::Script;
 use heads::Head;

@@ -2,10 +2,10 @@
 //! between client and server. What the server accepts must mean the same to it, or the two could be played
 //! against each other.
 
-use fibsrv::http::{
+use fibsrv::http::request::{
     body::Framing,
-    fields::{Condition, Expectation, Persistence, Version},
     head::Request,
+    headers::{Condition, Expectation, Persistence, Version},
     target::Target,
 };
 

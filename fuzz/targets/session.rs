@@ -3,11 +3,11 @@
 
 use fibsrv::{
     app::{Answer, App, Bounds},
-    conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
     fibonacci::Table,
     http::{
         Method, Reject, Status,
-        head::{Limits, Parser, Request},
+        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
+        request::head::{Limits, Parser, Request},
         response::{Body, Fields, Response},
     },
     metrics::Build,

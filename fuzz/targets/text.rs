@@ -3,12 +3,14 @@
 #![no_main]
 
 use fibsrv::{
+    app::route::{Index, Route, route},
     http::{
         Method, Span, date,
-        etag::{self, Comparison},
-        fields, target,
+        request::{
+            etag::{self, Comparison},
+            headers, target,
+        },
     },
-    route::{Index, Route, route},
 };
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
@@ -26,7 +28,7 @@ fn decimal(text: &[u8]) {
     let digits: Vec<u8> = text.iter().map(|byte| b'0' + byte % 10).collect();
     let significant = str::from_utf8(&digits).unwrap().trim_start_matches('0');
     let expected = if significant.is_empty() { Some(0) } else { significant.parse().ok() };
-    assert_eq!(fields::decimal(&digits), expected);
+    assert_eq!(headers::decimal(&digits), expected);
 }
 
 /// Whoever is told 304 has named the tag, between quotes.
@@ -43,9 +45,9 @@ fn tags(text: &[u8]) {
 }
 
 fn list(text: &[u8]) {
-    let joined = fields::list(text).collect::<Vec<_>>().join(&b","[..]);
-    assert!(fields::list(&joined).eq(fields::list(text)));
-    assert!(fields::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
+    let joined = headers::list(text).collect::<Vec<_>>().join(&b","[..]);
+    assert!(headers::list(&joined).eq(headers::list(text)));
+    assert!(headers::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
 }
 
 /// Escaping what need not be escaped changes nothing about where a path leads.

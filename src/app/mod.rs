@@ -4,22 +4,23 @@
 //! was computed elsewhere are arguments.
 
 mod numbers;
-mod tally;
+mod recorder;
+pub mod route;
 
 pub use numbers::{AT_ONCE_MAX_N, Bounds};
 
 use numbers::Numbers;
-use tally::Tally;
+use recorder::Tally;
 
 use crate::{
+    app::route::{Route, route},
     fibonacci::{Computed, Table},
     http::{
-        Method, Reject, Status, fields,
-        head::Request,
+        Method, Reject, Status,
+        request::{head::Request, headers},
         response::{Body, Fields, Response},
     },
     metrics::{Build, Counters, Format, Handler, Process, Slot, exposition},
-    route::{Route, route},
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -99,7 +100,7 @@ impl App {
             (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), Body::Bytes(b"")),
             (Route::Metrics, Method::Get | Method::Head) => {
                 self.tally.count(request, Handler::Metrics, Status::Ok);
-                return Answer::Scrape(Format::negotiate(fields::values(head, "accept")));
+                return Answer::Scrape(Format::negotiate(headers::values(head, "accept")));
             }
             (Route::Healthz, Method::Get | Method::Head) => {
                 (Status::Ok, Fields::Text, Body::Bytes(b"ok"))
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         fibonacci::Calculator,
-        http::{
+        http::request::{
             head::{Limits, Parser},
             scan::Scan,
         },

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
+    app::route::Index,
     fibonacci::{Calculator, Computed, Refusal, Store, Table, digit_count},
     http::{
         Method, Status,
-        etag::{self, Comparison},
-        fields::{self, Condition},
-        head::Request,
+        request::{
+            etag::{self, Comparison},
+            head::Request,
+            headers::{self, Condition},
+        },
         response::{Body, Fields},
     },
     metrics::computations::Computations,
-    route::Index,
 };
 
 const NOT_A_NUMBER: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
@@ -179,8 +181,8 @@ impl Beyond {
 fn unless_conditions_hold(n: u64, head: &[u8]) -> Option<Parts<'static>> {
     let tag = n.to_string();
     let names =
-        |name, comparison| etag::names(fields::values(head, name), tag.as_bytes(), comparison);
-    let has_if_match = fields::values(head, "if-match").next().is_some();
+        |name, comparison| etag::names(headers::values(head, name), tag.as_bytes(), comparison);
+    let has_if_match = headers::values(head, "if-match").next().is_some();
     if has_if_match && !names("if-match", Comparison::Strong) {
         return Some((Status::PreconditionFailed, Fields::Text, Body::Bytes(NO_MATCH)));
     }

@@ -16,11 +16,15 @@ use nix::unistd::Pid;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
 
 use crate::{
-    access_log, app, drain,
+    app,
     fibonacci::Store,
-    http::head,
-    listener,
-    timers::{CLASSES, Class},
+    http::request::head,
+    logging::access,
+    server::{
+        drain,
+        timers::{CLASSES, Class},
+    },
+    sys::listener,
 };
 
 /// What the program is told to do, checked.
@@ -55,7 +59,7 @@ pub struct Config {
     /// The least grave events that are logged.
     pub log_level: LevelFilter,
     /// The access log, if there is to be one.
-    pub access_log: Option<access_log::Options>,
+    pub access_log: Option<access::Options>,
 }
 
 /// How this program was started, so that it can be started again.
@@ -285,17 +289,17 @@ impl Flags {
         })
     }
 
-    fn access_log(&self) -> Result<Option<access_log::Options>, UsageError> {
+    fn access_log(&self) -> Result<Option<access::Options>, UsageError> {
         let format = match self.access_log {
-            AccessLogFormat::Combined => access_log::Format::Combined,
-            AccessLogFormat::Json => access_log::Format::Json,
+            AccessLogFormat::Combined => access::Format::Combined,
+            AccessLogFormat::Json => access::Format::Json,
             AccessLogFormat::Off if self.access_log_file.is_none() => return Ok(None),
             AccessLogFormat::Off => {
                 let text = "--access-log-file is of no use without --access-log (see --help)";
                 return Err(UsageError(text.to_owned()));
             }
         };
-        Ok(Some(access_log::Options { format, file: self.access_log_file.clone() }))
+        Ok(Some(access::Options { format, file: self.access_log_file.clone() }))
     }
 }
 
@@ -377,8 +381,8 @@ impl fmt::Display for Config {
         writeln!(f, "--log-level {}", self.log_level.as_str().to_lowercase())?;
         let format = match self.access_log.as_ref().map(|options| options.format) {
             None => "off",
-            Some(access_log::Format::Combined) => "combined",
-            Some(access_log::Format::Json) => "json",
+            Some(access::Format::Combined) => "combined",
+            Some(access::Format::Json) => "json",
         };
         writeln!(f, "--access-log {format}")?;
         if let Some(file) = self.access_log.as_ref().and_then(|options| options.file.as_ref()) {

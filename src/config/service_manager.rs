@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, fmt, os::fd::RawFd, str::FromStr};
 
-use super::UsageError;
+use crate::config::UsageError;
 
 /// The first descriptor that is passed; the others follow it.
 const FIRST_PASSED: RawFd = 3;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::check::{Mismatch, check};
-use super::decimal_doubling::{DecimalDoubling, LEAST_N};
-use super::doubling;
+use crate::fibonacci::check::{Mismatch, check};
+use crate::fibonacci::decimal_doubling::{DecimalDoubling, LEAST_N};
+use crate::fibonacci::doubling;
 
 /// The largest n that [`Calculator`] computes in decimal: the error bound of the transform and the
 /// memory are looked after up to here. It answers beyond, but by the plain way.
@@ -88,8 +88,8 @@ fn plain(n: u64, fallback: Option<Mismatch>) -> Computed {
 mod tests {
     use ibig::UBig;
 
-    use super::super::table::Table;
     use super::*;
+    use crate::fibonacci::table::Table;
 
     #[track_caller]
     fn compute(calculator: &mut Calculator, n: u64) -> Arc<[u8]> {

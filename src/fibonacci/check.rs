@@ -3,7 +3,7 @@
 //! F(n) modulo a number of machine size costs a microsecond by doubling in that ring; the digits'
 //! residue costs one pass over them. The two ways have nothing in common.
 
-use super::digits::digit_count;
+use crate::fibonacci::digits::digit_count;
 
 /// The Mersenne prime 2^61 − 1: a wrong number has the right residue by a chance of 2^-61.
 const PRIME: u64 = (1 << 61) - 1;
@@ -82,8 +82,8 @@ fn fibonacci_modulo(n: u64, modulus: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::doubling;
     use super::*;
+    use crate::fibonacci::doubling;
 
     #[test]
     fn right_answers_pass() {

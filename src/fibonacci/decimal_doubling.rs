@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::decimal::Decimal;
-use super::digits::digit_count;
-use super::transform::{Point, Transform};
-use super::transforms::Transforms;
+use crate::fibonacci::decimal::Decimal;
+use crate::fibonacci::digits::digit_count;
+use crate::fibonacci::transform::{Point, Transform};
+use crate::fibonacci::transforms::Transforms;
 
 /// The least n it can do: the start is F(j) of machine size, and at least one doubling and the last
 /// step must follow.
@@ -157,8 +157,8 @@ fn sign(k: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::doubling;
     use super::*;
+    use crate::fibonacci::doubling;
 
     #[track_caller]
     fn check<const DIGITS: usize>(ns: impl Iterator<Item = u64>) {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use lru::LruCache;
 
-use super::digit_count;
+use crate::fibonacci::digit_count;
 
 /// What keeping a number costs beyond its digits, in bytes: generously.
 const OVERHEAD_BYTES: usize = 256;

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use ibig::UBig;
 
-use super::digits::{self, digit_count};
+use crate::fibonacci::digits::{self, digit_count};
 
 /// The last n of the table unless told otherwise.
 ///

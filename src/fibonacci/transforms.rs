@@ -1,6 +1,6 @@
 //! The transforms made so far: making one takes as long as using it a few times.
 
-use super::transform::Transform;
+use crate::fibonacci::transform::Transform;
 
 /// Points of all transforms kept, together: some 40 MB. One computation at the cap needs 786,000.
 const POINTS_KEPT: usize = 1 << 20;

@@ -11,13 +11,13 @@ use std::{
 use log::warn;
 use mio::net::TcpListener;
 
-use super::{
+use crate::group::{
     Group, Meeting, Stage,
     ledger::{Event, ListenerId, Owner},
     message::Message,
-    names::{self, JoinLock, Reason},
+    rendezvous::{self, JoinLock, Reason},
 };
-use crate::{
+use crate::sys::{
     clock::Clock,
     listener::{self, ListenError, Options, adopt, listen, renew},
 };
@@ -93,7 +93,7 @@ impl Group {
     /// What the processes that listen on `address` have for one that will join later, or whose children will.
     pub fn look_around(address: SocketAddr) -> Result<Found, ListenError> {
         let mut group = Self::new(address, None);
-        let lock = group.lock_and(|group, clock| group.ask(&names::list(address)?, clock));
+        let lock = group.lock_and(|group, clock| group.ask(&rendezvous::list(address)?, clock));
         let region = group.stop_joining();
         drop(lock);
         let orphans = group.ledger.owners().filter(|(_, owner)| *owner == Owner::Nobody);
@@ -111,8 +111,8 @@ impl Group {
     ) -> Result<Joined, ListenError> {
         let mut group = Self::new(address, own_region);
         let lock = group.lock_and(|group, clock| {
-            let others = names::list(address)?;
-            group.meeting = Meeting::Open(names::open_meeting(address)?);
+            let others = rendezvous::list(address)?;
+            group.meeting = Meeting::Open(rendezvous::open_meeting(address)?);
             group.ask(&others, clock)
         });
         let region = group.stop_joining();
@@ -144,7 +144,7 @@ impl Group {
         let mut met = BTreeSet::new();
         for name in names {
             // One that has gone since, or that others besiege, is as good as not there.
-            let link = names::connect_to(name).ok().and_then(|socket| self.take_in(socket));
+            let link = rendezvous::connect_to(name).ok().and_then(|socket| self.take_in(socket));
             met.extend(link);
         }
         self.stage = Stage::Joining { awaited: met.clone(), region: None };
@@ -182,7 +182,7 @@ impl Group {
             let awaited: Vec<_> = awaited.iter().copied().collect();
             let sockets: Vec<_> =
                 awaited.iter().filter_map(|key| self.links.socket(*key)).collect();
-            names::wait(&sockets, patience_ns)
+            rendezvous::wait(&sockets, patience_ns)
                 .map_err(|error| Reason::System("wait for the others", error))?;
             for key in awaited {
                 self.read(key);

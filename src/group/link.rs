@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use super::message::{LENGTH, Message, Violation};
+use crate::group::message::{LENGTH, Message, Violation};
 
 /// A connected socket that keeps the boundaries of messages.
 #[derive(Debug)]

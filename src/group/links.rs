@@ -12,7 +12,7 @@ use log::warn;
 use mio::{Interest, Registry, unix::SourceFd};
 use slab::Slab;
 
-use super::{
+use crate::group::{
     link::{Link, Received},
     message::Message,
 };

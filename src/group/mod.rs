@@ -41,7 +41,7 @@ pub mod ledger;
 mod link;
 mod links;
 pub mod message;
-mod names;
+mod rendezvous;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +70,7 @@ use self::{
     links::{LINKS_MAX, Links},
     message::Message,
 };
-use crate::listener;
+use crate::sys::listener;
 
 /// Messages read from a link, and links accepted, before the others have a turn.
 const PER_TURN: usize = 64;
@@ -213,7 +213,7 @@ impl Group {
 
     /// Makes a link of a socket, if it leads to somebody of the same user.
     fn take_in(&mut self, socket: OwnedFd) -> Option<usize> {
-        if names::is_same_user(socket.as_fd()) {
+        if rendezvous::is_same_user(socket.as_fd()) {
             return self.links.insert(socket);
         }
         if self.strangers == Strangers::Unseen {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::ledger::{Action, Event, LISTENERS_MAX, Ledger, LinkId, ListenerId, Owner};
+use crate::group::ledger::{Action, Event, LISTENERS_MAX, Ledger, LinkId, ListenerId, Owner};
 
 /// What is on its way from one process to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,13 @@
 //! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`head`],
 //! bodies skipped in [`body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
 
-mod blocks;
-pub mod body;
+pub mod conn;
 pub mod date;
-pub mod etag;
-pub mod fields;
-pub mod head;
-mod reject;
+pub mod decimal;
+pub mod request;
 pub mod response;
-pub mod scan;
-pub mod target;
 
-pub use reject::Reject;
+pub use request::reject::Reject;
 
 /// A range of bytes in a buffer that somebody else owns: what a borrow would be, if it did not lock the
 /// buffer. Offsets are bytes; a buffer never exceeds 4 GiB.

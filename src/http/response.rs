@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{Status, date};
-use crate::numerals;
+use crate::http::decimal;
+use crate::http::{Status, date};
 
 /// An answer, before it is known on what kind of connection it goes out.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,7 @@ pub fn render(
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
         out.extend_from_slice(date);
         out.extend_from_slice(b"\r\nETag: \"");
-        numerals::push(out, n);
+        decimal::push(out, n);
         out.extend_from_slice(b"\"\r\n");
     } else {
         render_fields(out, response, date);
@@ -122,7 +122,7 @@ pub fn render(
         return out.len() - before;
     }
     out.extend_from_slice(b"Content-Length: ");
-    numerals::push(out, response.body.len() as u64);
+    decimal::push(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     if content == Content::Send {
         debug_assert!(!matches!(response.body, Body::Length(_)), "content that nobody has");
@@ -159,12 +159,12 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
         Fields::Text | Fields::Media(_) => {}
         Fields::Number(n) => {
             out.extend_from_slice(b"\r\nETag: \"");
-            numerals::push(out, n);
+            decimal::push(out, n);
             out.push(b'"');
         }
         Fields::Retry(seconds) => {
             out.extend_from_slice(b"\r\nRetry-After: ");
-            numerals::push(out, seconds.into());
+            decimal::push(out, seconds.into());
         }
         Fields::Allow(methods) => {
             out.extend_from_slice(b"\r\nAllow: ");
@@ -317,7 +317,7 @@ mod tests {
     fn decimals_agree_with_the_standard_library() {
         for value in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
             let mut out = Vec::new();
-            numerals::push(&mut out, value);
+            decimal::push(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
         }
     }

@@ -1,6 +1,6 @@
 //! What is counted about numbers that are computed: how many, how long it took, and what was kept.
 
-use super::{
+use crate::metrics::{
     Counter, Gauge, add, add_each, add_gauge,
     durations::{DurationTotals, Histogram},
 };

@@ -1,7 +1,7 @@
 //! What is counted about connections beyond their number: why this server closed them of its own accord, and
 //! why it stopped accepting.
 
-use super::Counter;
+use crate::metrics::Counter;
 
 /// Connections that this server has closed because something did not happen in time, or to make room.
 #[derive(Debug, Default)]

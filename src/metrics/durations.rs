@@ -4,7 +4,7 @@
 //! up. There is no counter of observations either: it is the sum of the buckets, which is why the exposed
 //! `_count` equals the bucket `+Inf` always, also while a worker goes on counting.
 
-use super::{Counter, Handler, add, add_each};
+use crate::metrics::{Counter, Handler, add, add_each};
 
 /// The observations above the previous bucket's bound, up to and including this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

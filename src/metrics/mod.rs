@@ -11,9 +11,9 @@
 //!
 //! To add a metric: a field at the end of [`Slot`], one in [`Snapshot`], and a family in [`exposition`].
 
-mod cells;
 pub mod computations;
 pub mod connections;
+mod counter;
 pub mod durations;
 pub mod exposition;
 pub mod format;
@@ -23,7 +23,7 @@ pub mod shared;
 mod text;
 
 pub use {
-    cells::Counter, cells::Gauge, durations::Durations, format::Format, process::Process,
+    counter::Counter, counter::Gauge, durations::Durations, format::Format, process::Process,
     requests::Handler, requests::Requests, shared::Counters,
 };
 

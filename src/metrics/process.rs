@@ -4,7 +4,7 @@
 //! adds up what it finds there. Processor time is a counter of the slot, to which each owner adds what it has
 //! used since it last told; all else is a gauge of the owner.
 
-use super::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge};
 
 /// The figures of one process, or of all workers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! them into [`SERIES`], the list that is counted and exposed, and into a lookup from a combination to its
 //! place in that list. Whether an answer deserves its status is not decided here.
 
-use super::{Counter, add_each};
 use crate::http::{Method, Status};
+use crate::metrics::{Counter, add_each};
 
 /// Who answered a request. The value of the label `handler`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

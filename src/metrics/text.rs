@@ -2,8 +2,8 @@
 //!
 //! Nothing here knows which metrics there are; that is [`super::exposition`].
 
-use super::Format;
-use crate::numerals;
+use crate::http::decimal;
+use crate::metrics::Format;
 
 /// What a family's samples mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Family<'_> {
         }
         put(self.out, &[if labels.is_empty() { " " } else { "} " }]);
         match value {
-            Value::Count(count) => numerals::push(self.out, count),
+            Value::Count(count) => decimal::push(self.out, count),
             Value::Nanoseconds(ns) => put_seconds(self.out, ns),
         }
         put(self.out, &["\n"]);
@@ -117,9 +117,9 @@ fn put_escaped(out: &mut Vec<u8>, text: &str) {
 /// Writes nanoseconds as seconds, without loss and without zeros at the end.
 fn put_seconds(out: &mut Vec<u8>, ns: u64) {
     const NS_PER_S: u64 = 1_000_000_000;
-    numerals::push(out, ns / NS_PER_S);
+    decimal::push(out, ns / NS_PER_S);
     let mut digits = [0; 9];
-    numerals::fill(&mut digits, ns % NS_PER_S);
+    decimal::fill(&mut digits, ns % NS_PER_S);
     let mut decimals = digits.as_slice();
     while let [shorter @ .., b'0'] = decimals {
         decimals = shorter;

@@ -3,7 +3,14 @@
 //! It parses and renders nothing. No error of one peer ends it or reaches another; it returns when it has
 //! been told to stop, or when the poll itself fails.
 
-mod leave;
+pub mod compute;
+pub mod connection;
+pub mod connections;
+pub mod drain;
+pub mod listeners;
+pub mod process_stats;
+mod shutdown;
+pub mod timers;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -11,16 +18,20 @@ use log::error;
 use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
 
 use crate::{
-    complaints::Complaints,
-    compute::Compute,
-    descriptors::Room,
-    doors::{Doors, FIRST_DOOR, Queue, queue_after},
-    drain::Drain,
     group::Group,
-    overseer::Overseer,
-    peer::{Peer, Service, Turn},
-    peers::{PeerId, Peers},
-    signals::{Request, Signals},
+    logging::throttle::Complaints,
+    notify::Overseer,
+    server::{
+        compute::Compute,
+        connection::{Peer, Service, Turn},
+        connections::{PeerId, Peers},
+        drain::Drain,
+        listeners::{Doors, FIRST_DOOR, Queue, queue_after},
+    },
+    sys::{
+        rlimit::Room,
+        signals::{Request, Signals},
+    },
 };
 
 /// Readiness events taken from the kernel at once.

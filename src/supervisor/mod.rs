@@ -5,11 +5,11 @@
 //! thread, and share the pages of the table. A dead one is replaced at once on the same sockets. Signals are
 //! read from a descriptor: nothing here runs in a handler.
 
-mod birth;
 mod child;
-mod shares;
+mod sockets;
 mod upgrade;
-mod watch;
+mod watchdog;
+mod worker_init;
 
 use std::{
     error::Error,
@@ -34,14 +34,18 @@ use rustix::{
 };
 
 use crate::{
-    clock::Clock,
     config::{Config, OpenedBy},
-    listener::{ListenError, listen, may_stand_for},
-    overseer::Pulse,
-    sys::{self, Fork},
-    systemd::{News, Notifier},
+    notify::{
+        Pulse,
+        socket::{News, Notifier},
+    },
+    sys::{
+        self, Fork,
+        clock::Clock,
+        listener::{ListenError, listen, may_stand_for},
+    },
 };
-pub use birth::Birth;
+pub use worker_init::Birth;
 
 use child::{Child, Service, State};
 

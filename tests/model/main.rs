@@ -18,14 +18,16 @@ mod random;
 mod replies;
 
 use fibsrv::{
-    conn::{BATCH_BYTES_HIGH, Buffers, Conn, LINGER_BYTES_MAX, Next, Waiting},
     http::{
         Reject, Status,
-        fields::Expectation,
-        head::{Limits, Parser, Request},
+        conn::{BATCH_BYTES_HIGH, Buffers, Conn, LINGER_BYTES_MAX, Next, Waiting},
+        request::{
+            head::{Limits, Parser, Request},
+            headers::Expectation,
+        },
         response::{Body, Fields, Response},
     },
-    peer::READ_BYTES,
+    server::connection::READ_BYTES,
 };
 use plan::Plan;
 use random::Random;

@@ -1,6 +1,6 @@
 //! What a peer is going to send, and what it is to be answered.
 
-use fibsrv::http::fields::Expectation;
+use fibsrv::http::request::headers::Expectation;
 
 use crate::{random::Random, replies::Asked};
 

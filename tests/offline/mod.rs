@@ -3,14 +3,14 @@
 //! Shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    access_log::{AccessLog, Entry},
     app::{Answer, App, Bounds},
-    conn::{Answered, Buffers, Conn, Next},
     fibonacci::Table,
     http::{
         Status,
-        head::{Limits, Parser},
+        conn::{Answered, Buffers, Conn, Next},
+        request::head::{Limits, Parser},
     },
+    logging::access::{AccessLog, Entry},
     metrics::Build,
 };
 

@@ -3,12 +3,11 @@
 use std::{fs::File, io::Read as _, os::fd::AsRawFd as _};
 
 use fibsrv::{
-    access_log::{
+    http::{Status, conn::Conn},
+    logging::access::{
         AccessLog, Entry, Format, Options,
         lines::{LINE_BYTES_MAX, Lines},
     },
-    conn::Conn,
-    http::Status,
 };
 use proptest::{
     collection::vec,

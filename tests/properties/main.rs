@@ -25,7 +25,7 @@ mod random;
 mod replies;
 mod requests;
 
-use fibsrv::conn::Conn;
+use fibsrv::http::conn::Conn;
 use offline::{Offline, Standing};
 use proptest::{
     collection::vec,

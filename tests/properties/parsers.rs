@@ -1,16 +1,16 @@
 //! The small parsers and renderers, each against the obvious way.
 
 use fibsrv::{
+    app::route::route,
     http::{
-        Method, Span, Status,
-        body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
-        date,
-        etag::{self, Comparison},
-        fields,
+        Method, Span, Status, date,
+        request::{
+            body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+            etag::{self, Comparison},
+            headers, target,
+        },
         response::{self, Body, Connection, Content, Fields, Response},
-        target,
     },
-    route::route,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn decimals(digits in "0{0,3}[0-9]{0,22}") {
         let expected = format!("0{digits}").parse::<u128>().unwrap().try_into().ok();
-        prop_assert_eq!(fields::decimal(digits.as_bytes()), expected);
+        prop_assert_eq!(headers::decimal(digits.as_bytes()), expected);
     }
 
     #[test]

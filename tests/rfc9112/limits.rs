@@ -1,6 +1,6 @@
 //! Each limit at its bound and one beyond, with the values that hold without flags and with others.
 
-use fibsrv::{conn::Waiting, http::head::Limits};
+use fibsrv::http::{conn::Waiting, request::head::Limits};
 
 use crate::wire::{
     Ending, NEXT, Wire, check_refused, check_served, default_limits, only, request, statuses,
@@ -125,7 +125,7 @@ fn the_limit_of_a_body_holds_for_the_sum_of_its_chunks() {
 
 #[test]
 fn what_a_body_costs_beyond_its_content_is_limited_too() {
-    let most = fibsrv::http::body::CHUNK_OVERHEAD_MAX as usize;
+    let most = fibsrv::http::request::body::CHUNK_OVERHEAD_MAX as usize;
     let chunked = |chunks: &str| request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + chunks;
     let zeros = |count: usize| chunked(&format!("{}\r\n\r\n", "0".repeat(count)));
     check(default_limits(), (&zeros(most - 4), 405), (&zeros(most - 3), 400));

@@ -1,6 +1,6 @@
 //! RFC 9112 section 7: the chunked transfer coding, its extensions and its trailers.
 
-use fibsrv::http::body::CHUNK_OVERHEAD_MAX;
+use fibsrv::http::request::body::CHUNK_OVERHEAD_MAX;
 
 use crate::wire::{NEXT, Wire, check_refused, check_served, request, statuses};
 

@@ -172,7 +172,7 @@ fn no_request_is_processed_after_the_server_said_close() {
 fn lingering_ends_when_too_much_comes() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("\0")), [400]);
-    assert_eq!(wire.send(vec![b'x'; fibsrv::conn::LINGER_BYTES_MAX as usize]), []);
+    assert_eq!(wire.send(vec![b'x'; fibsrv::http::conn::LINGER_BYTES_MAX as usize]), []);
     assert_eq!(wire.ending(), Ending::Lingering);
     assert_eq!(wire.send("x"), []);
     assert_eq!(wire.ending(), Ending::Closed);

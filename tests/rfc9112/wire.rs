@@ -1,8 +1,8 @@
 //! Sends streams to the server, and says what is to become of them.
 
-use fibsrv::{
+use fibsrv::http::{
     conn::{Conn, Waiting},
-    http::head::{Limits, Parser},
+    request::head::{Limits, Parser},
 };
 
 use crate::{

@@ -5,7 +5,7 @@
 
 use crate::http::Reject;
 
-use super::{
+use crate::metrics::{
     Build, Format, Handler, Process, SizeTotals, Snapshot,
     computations::{ComputationTotals, Computations},
     connections::{AcceptPauses, Closings},

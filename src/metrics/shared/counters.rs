@@ -7,11 +7,9 @@
 
 use std::{ops::Deref, ptr::NonNull, sync::Arc};
 
-use super::{
-    super::{Process, Slot, Snapshot},
-    Holder,
-    layout::Mapping,
-    sum,
+use crate::metrics::{
+    Process, Slot, Snapshot,
+    shared::{Holder, layout::Mapping, sum},
 };
 
 /// What one worker counts: it is the one writer of the [`Slot`] behind it. Dropping it gives the slot back,

@@ -22,7 +22,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{
+use crate::metrics::shared::{
     Region, RegionError,
     layout::{self, Mapping, REGION_BYTES},
     locks::{self, Life},

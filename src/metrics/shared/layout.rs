@@ -19,7 +19,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::process::{Resource, getrlimit};
 
-use super::{super::Slot, RegionError};
+use crate::metrics::{Slot, shared::RegionError};
 
 /// Most owners at once: as many as a process of a group keeps in touch with.
 pub(super) const SLOTS: usize = 256;

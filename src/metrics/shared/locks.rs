@@ -14,7 +14,7 @@ use nix::{
     libc,
 };
 
-use super::{
+use crate::metrics::shared::{
     RegionError,
     layout::{PAGE_BYTES, REGION_BYTES},
 };

@@ -11,7 +11,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{
+use crate::metrics::shared::{
     RegionError,
     layout::{self, REGION_BYTES},
     reopen,

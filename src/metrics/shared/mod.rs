@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Snapshot;
+use crate::metrics::Snapshot;
 use directory::Home;
 use layout::{Mapping, SLOTS};
 use locks::{Claimed, Life};

@@ -1,0 +1,166 @@
+//! Which resource a target names.
+//!
+//! Targets only: methods, answers and statuses are decided in [`crate::app`].
+
+use std::borrow::Cow;
+
+use crate::http::request::{headers::decimal, target::Target};
+
+/// The resources of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/api/fibonacci/:n`
+    Fibonacci(Index),
+    /// `/metrics`
+    Metrics,
+    /// `/healthz`: does the process live?
+    Healthz,
+    /// `/readyz`: should it be sent new work?
+    Readyz,
+    /// The server as a whole, which `OPTIONS *` asks about.
+    Server,
+    /// The far end of a tunnel, which CONNECT asks for.
+    Tunnel,
+    /// No resource has this path.
+    Unknown,
+}
+
+/// What stands in the place of `:n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// A number; those beyond 64 bits are all [`u64::MAX`], which is beyond every limit.
+    Number(u64),
+    /// Something else than one or more ASCII digits.
+    Malformed,
+}
+
+const FIBONACCI: &[u8] = b"/api/fibonacci/";
+
+/// Finds the resource that a request is about; `head` is the text its target points into.
+pub fn route(target: Target, head: &[u8]) -> Route {
+    match target {
+        Target::Path(path) => route_path(path.of(head)),
+        Target::Asterisk => Route::Server,
+        Target::Authority => Route::Tunnel,
+    }
+}
+
+/// Finds the resource of a path, which is without query and whose escapes are whole.
+fn route_path(path: &[u8]) -> Route {
+    if let Some(index) = path.strip_prefix(FIBONACCI)
+        && let Index::Number(n) = parse_index(index)
+    {
+        return Route::Fibonacci(Index::Number(n));
+    }
+    // Cold from here on.
+    match &*decode_unreserved(path) {
+        b"/metrics" => Route::Metrics,
+        b"/healthz" => Route::Healthz,
+        b"/readyz" => Route::Readyz,
+        path => match path.strip_prefix(FIBONACCI) {
+            Some(index) if !index.contains(&b'/') => Route::Fibonacci(parse_index(index)),
+            _ => Route::Unknown,
+        },
+    }
+}
+
+/// One or more ASCII digits; leading zeros count for nothing.
+fn parse_index(text: &[u8]) -> Index {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Index::Malformed;
+    }
+    Index::Number(decimal(text).unwrap_or(u64::MAX))
+}
+
+/// Decodes the escapes of unreserved characters, which mean the same with and without them; all others
+/// stay as they are (RFC 3986 section 6.2.2.2).
+fn decode_unreserved(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.contains(&b'%') {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, behind)) = rest.split_first() {
+        match unescape(rest) {
+            Some(byte) if is_unreserved(byte) => {
+                decoded.push(byte);
+                rest = rest.get(3..).unwrap_or_default();
+            }
+            _ => {
+                decoded.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    Cow::Owned(decoded)
+}
+
+/// The byte that an escape at the front of `text` stands for.
+fn unescape(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let high = char::from(*high).to_digit(16)?;
+    let low = char::from(*low).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: Route) {
+        assert_eq!(route_path(path.as_bytes()), expected, "{path}");
+    }
+
+    #[test]
+    fn numbers() {
+        let check = |path: &str, n| check(path, Route::Fibonacci(Index::Number(n)));
+        check("/api/fibonacci/0", 0);
+        check("/api/fibonacci/20", 20);
+        check("/api/fibonacci/007", 7);
+        check("/api/fibonacci/18446744073709551615", u64::MAX);
+        check("/api/fibonacci/99999999999999999999999", u64::MAX);
+        check(&format!("/api/fibonacci/{}7", "0".repeat(4000)), 7);
+        check("/api/fibonacci/%32%30", 20);
+        check("/%61pi/fibonacci/1", 1);
+    }
+
+    #[test]
+    fn malformed_numbers() {
+        for n in ["", "-1", "+1", "1.5", "1e3", "abc", "0x10", "1%20", "%D9%A3", "%2F", " ", "1,0"]
+        {
+            check(&format!("/api/fibonacci/{n}"), Route::Fibonacci(Index::Malformed));
+        }
+    }
+
+    #[test]
+    fn other_resources() {
+        check("/metrics", Route::Metrics);
+        check("/healthz", Route::Healthz);
+        check("/readyz", Route::Readyz);
+        check("/%72ead%79z", Route::Readyz);
+    }
+
+    #[test]
+    fn unknown_paths() {
+        for path in [
+            "",
+            "/",
+            "/api",
+            "/api/fibonacci",
+            "/api/fibonacci/1/",
+            "/api/fibonacci/1/2",
+            "/API/fibonacci/1",
+            "//metrics",
+            "/metrics/",
+            "/api%2Ffibonacci/1",
+            "/Metrics",
+            "/%256detrics",
+        ] {
+            check(path, Route::Unknown);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What the header fields of a request mean for its framing, its persistence and its routing.
+//!
+//! [`Digest`] takes the fields one after the other and is then turned into the few values that decide how
+//! a connection goes on. Fields that decide nothing there (`Accept`, `If-None-Match`) are only looked up
+//! when an answer depends on them, by [`values`].
+
+use crate::http::{
+    Reject,
+    request::{body::Framing, scan::request_line, target::is_host},
+};
+
+/// The minor version of an HTTP/1 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1, and any later minor version (RFC 9110 section 2.5).
+    Http11,
+}
+
+/// Whether the connection outlives the answer (RFC 9112 section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Another request may follow.
+    KeepAlive,
+    /// The answer is the last one.
+    Close,
+}
+
+/// What the peer waits for before it sends the body (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expectation {
+    /// Nothing.
+    #[default]
+    None,
+    /// An interim 100 response.
+    Continue,
+}
+
+/// Whether the request has a precondition this server evaluates: `If-Match` or `If-None-Match`
+/// (RFC 9110 section 13.1). There are no modification dates that others could be about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// None.
+    #[default]
+    None,
+    /// At least one.
+    Some,
+}
+
+/// What the fields seen so far come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    hosts: u32,
+    length: Option<u64>,
+    codings: u32,
+    connection: Connection,
+    expectation: Expectation,
+    condition: Condition,
+}
+
+/// The `Connection` options that matter, `close` being the stronger one (RFC 9112 section 9.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Connection {
+    #[default]
+    Silent,
+    KeepAlive,
+    Close,
+}
+
+impl Digest {
+    /// Takes in one field line.
+    pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Reject> {
+        // The length tells most names apart at the price of one jump. Names are case-insensitive.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case("host") => self.add_host(value),
+            6 if name.eq_ignore_ascii_case("expect") => self.add_expect(value),
+            10 if name.eq_ignore_ascii_case("connection") => {
+                self.add_connection(value);
+                Ok(())
+            }
+            8 if name.eq_ignore_ascii_case("if-match") => {
+                self.condition = Condition::Some;
+                Ok(())
+            }
+            13 if name.eq_ignore_ascii_case("if-none-match") => {
+                self.condition = Condition::Some;
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => self.add_content_length(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.add_coding(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_host(&mut self, value: &[u8]) -> Result<(), Reject> {
+        self.hosts += 1;
+        if self.hosts == 1 && is_host(value) { Ok(()) } else { Err(Reject::Host) }
+    }
+
+    fn add_expect(&mut self, value: &[u8]) -> Result<(), Reject> {
+        if value.eq_ignore_ascii_case(b"100-continue") {
+            self.expectation = Expectation::Continue;
+            Ok(())
+        } else {
+            Err(Reject::Expectation)
+        }
+    }
+
+    fn add_connection(&mut self, value: &[u8]) {
+        for option in list(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.connection = Connection::Close;
+            } else if self.connection == Connection::Silent
+                && option.eq_ignore_ascii_case(b"keep-alive")
+            {
+                self.connection = Connection::KeepAlive;
+            }
+        }
+    }
+
+    /// One or more digits, once. Repeating the same length is refused like a differing one: the RFC allows
+    /// it, and a peer that does so has two minds about its message (RFC 9112 section 6.3, item 5).
+    fn add_content_length(&mut self, value: &[u8]) -> Result<(), Reject> {
+        if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Reject::Length);
+        }
+        // A length beyond 64 bits is a length still, and one beyond every limit.
+        self.length = Some(decimal(value).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    fn add_coding(&mut self, value: &[u8]) -> Result<(), Reject> {
+        self.codings += 1;
+        if self.codings == 1 && value.eq_ignore_ascii_case(b"chunked") {
+            Ok(())
+        } else {
+            Err(Reject::TransferCoding)
+        }
+    }
+
+    /// How the body is delimited (RFC 9112 section 6.3).
+    pub fn framing(&self, version: Version) -> Result<Framing, Reject> {
+        match (self.codings, self.length, version) {
+            (0, None | Some(0), _) => Ok(Framing::Empty),
+            (0, Some(length), _) => Ok(Framing::Length(length)),
+            (_, Some(_), _) => Err(Reject::Length),
+            (_, None, Version::Http10) => Err(Reject::TransferCoding),
+            (_, None, Version::Http11) => Ok(Framing::Chunked),
+        }
+    }
+
+    /// Checks that a request of this version names its host (RFC 9112 section 3.2).
+    pub const fn check_host(&self, version: Version) -> Result<(), Reject> {
+        match (version, self.hosts) {
+            (Version::Http11, 0) => Err(Reject::Host),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the connection outlives the answer.
+    pub const fn persistence(&self, version: Version) -> Persistence {
+        match (self.connection, version) {
+            (Connection::KeepAlive, _) | (Connection::Silent, Version::Http11) => {
+                Persistence::KeepAlive
+            }
+            (Connection::Close, _) | (Connection::Silent, Version::Http10) => Persistence::Close,
+        }
+    }
+
+    /// Whether the answer may depend on a precondition.
+    pub const fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// What the peer waits for; a 1.0 peer waits for nothing (RFC 9110 section 10.1.1).
+    pub const fn expectation(&self, version: Version) -> Expectation {
+        match version {
+            Version::Http10 => Expectation::None,
+            Version::Http11 => self.expectation,
+        }
+    }
+}
+
+/// The non-empty elements of a comma-separated list without quoted strings, such as `Connection` has
+/// (RFC 9110 section 5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// The field lines that stand behind a request line, without their line ends, up to an empty line or to one
+/// that has no end.
+pub fn lines(behind_request_line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = behind_request_line;
+    std::iter::from_fn(move || {
+        let line;
+        (line, rest) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
+        let line = line.strip_suffix(b"\n")?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        (!line.is_empty()).then_some(line)
+    })
+}
+
+/// The name and the value of a field line, if it has a colon.
+pub fn parts(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    Some((name, value.get(1..)?.trim_ascii()))
+}
+
+/// The values of every field named `name` in a head that has been parsed before, in their order.
+pub fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    let is_named = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
+    let (_request_line, behind) = request_line(head);
+    lines(behind)
+        .filter_map(parts)
+        .filter_map(move |(found, value)| is_named(found).then_some(value))
+}
+
+/// The number that `digits`, all of them ASCII digits, stand for, or `None` if it exceeds 64 bits.
+/// Leading zeros count for nothing, however many.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, digit| {
+        value.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0')))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(fields: &[(&str, &str)]) -> Result<Digest, Reject> {
+        let mut digest = Digest::default();
+        for (name, value) in fields {
+            digest.add(name, value.as_bytes())?;
+        }
+        Ok(digest)
+    }
+
+    fn check_framing(fields: &[(&str, &str)], expected: Result<Framing, Reject>) {
+        let framing = digest(fields).and_then(|digest| digest.framing(Version::Http11));
+        assert_eq!(framing, expected, "{fields:?}");
+    }
+
+    #[test]
+    fn framing() {
+        check_framing(&[], Ok(Framing::Empty));
+        check_framing(&[("content-length", "0")], Ok(Framing::Empty));
+        check_framing(&[("Content-Length", "007")], Ok(Framing::Length(7)));
+        check_framing(&[("content-length", "99999999999999999999")], Ok(Framing::Length(u64::MAX)));
+        check_framing(&[("Transfer-Encoding", "Chunked")], Ok(Framing::Chunked));
+        for bad in ["", "+1", "-1", "1 ", "0x1", "1,1", "1, 2", "1.0", "\u{661}"] {
+            check_framing(&[("content-length", bad)], Err(Reject::Length));
+        }
+        check_framing(&[("content-length", "1"), ("content-length", "1")], Err(Reject::Length));
+        let both = [("content-length", "1"), ("transfer-encoding", "chunked")];
+        check_framing(&both, Err(Reject::Length));
+        for bad in
+            ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked;q=1", "identity", "xchunked"]
+        {
+            check_framing(&[("transfer-encoding", bad)], Err(Reject::TransferCoding));
+        }
+        let doubled = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
+        check_framing(&doubled, Err(Reject::TransferCoding));
+        let coded = digest(&[("transfer-encoding", "chunked")]).unwrap();
+        assert_eq!(coded.framing(Version::Http10), Err(Reject::TransferCoding));
+    }
+
+    #[test]
+    fn persistence() {
+        use Persistence::{Close, KeepAlive};
+        let check = |value, of_10, of_11| {
+            let digest = digest(&[("connection", value)]).unwrap();
+            assert_eq!(digest.persistence(Version::Http10), of_10, "1.0 {value}");
+            assert_eq!(digest.persistence(Version::Http11), of_11, "1.1 {value}");
+        };
+        check("", Close, KeepAlive);
+        check("upgrade", Close, KeepAlive);
+        check("close", Close, Close);
+        check("Keep-Alive", KeepAlive, KeepAlive);
+        check("foo , CLOSE,keep-alive", Close, Close);
+        check("keep-alive,,close", Close, Close);
+        check("closed", Close, KeepAlive);
+    }
+
+    #[test]
+    fn connection_lines_add_up() {
+        let digest = digest(&[("Connection", "close"), ("Connection", "keep-alive")]).unwrap();
+        assert_eq!(digest.persistence(Version::Http11), Persistence::Close);
+    }
+
+    #[test]
+    fn host() {
+        assert_eq!(digest(&[]).unwrap().check_host(Version::Http11), Err(Reject::Host));
+        assert_eq!(digest(&[]).unwrap().check_host(Version::Http10), Ok(()));
+        assert!(digest(&[("Host", "")]).is_ok());
+        assert_eq!(digest(&[("Host", "a"), ("host", "a")]).unwrap_err(), Reject::Host);
+        assert_eq!(digest(&[("Host", "a b")]).unwrap_err(), Reject::Host);
+    }
+
+    #[test]
+    fn expectation() {
+        let expecting = digest(&[("Expect", "100-Continue")]).unwrap();
+        assert_eq!(expecting.expectation(Version::Http11), Expectation::Continue);
+        assert_eq!(expecting.expectation(Version::Http10), Expectation::None);
+        assert_eq!(digest(&[("Expect", "200-ok")]).unwrap_err(), Reject::Expectation);
+    }
+
+    #[test]
+    fn values_of_a_field() {
+        let head =
+            b"GET /accept: HTTP/1.1\r\nAccept: a\r\nX: y\r\naccept:b , c\r\nAcceptX: d\r\n\r\n";
+        assert_eq!(values(head, "accept").collect::<Vec<_>>(), [&b"a"[..], b"b , c"]);
+    }
+
+    #[test]
+    fn field_lines() {
+        let check = |text: &str, expected: &[Option<(&str, &str)>]| {
+            let text_of = |bytes| str::from_utf8(bytes).unwrap();
+            let parts = |line| parts(line).map(|(name, value)| (text_of(name), text_of(value)));
+            assert_eq!(lines(text.as_bytes()).map(parts).collect::<Vec<_>>(), expected, "{text:?}");
+        };
+        check("A:\tb \r\nC:d\r\n\r\nBehind: x\r\n", &[Some(("A", "b")), Some(("C", "d"))]);
+        check("no colon\r\n: c\n:\r\n", &[None, Some(("", "c")), Some(("", ""))]);
+        check("A: b\r\n\nC: d\r\n", &[Some(("A", "b"))]);
+        check("A: b\r\nC: cut of", &[Some(("A", "b"))]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn decimals() {
+        assert_eq!(decimal(b"000"), Some(0));
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(decimal(b"18446744073709551616"), None);
+        assert_eq!(decimal(&[b'0'; 5000]), Some(0));
+    }
+}

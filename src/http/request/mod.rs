@@ -1,0 +1,10 @@
+//! Requests on bytes: from the octets of a head and a body to an owned [`head::Request`].
+
+pub mod body;
+pub mod etag;
+pub mod head;
+mod header_cache;
+pub mod headers;
+pub mod reject;
+pub mod scan;
+pub mod target;

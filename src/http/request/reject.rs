@@ -1,0 +1,164 @@
+//! Why a request is refused before it reaches a route: a status and one line of text for each reason.
+
+use crate::http::Status;
+
+/// A reason to refuse what a peer sent. After any of them the connection is closed: either framing is
+/// in doubt, or the peer has shown that it will not keep to the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// The request line is not `method SP target SP version` (RFC 9112 section 3).
+    RequestLine,
+    /// A line ends in LF without CR. Reading it as a line end is allowed (RFC 9112 section 2.2), but two
+    /// readers of one stream that disagree about it are how requests are smuggled.
+    BareLineFeed,
+    /// A field line is malformed: bad name or value, white space before the colon, obs-fold, bare CR, NUL
+    /// (RFC 9112 section 5, RFC 9110 section 5.5).
+    Field,
+    /// `Host` is missing on HTTP/1.1, repeated or not a host (RFC 9112 section 3.2).
+    Host,
+    /// The target fits none of the four forms, or not the method (RFC 9112 section 3.2).
+    Target,
+    /// `Content-Length` is malformed or repeated, or stands beside `Transfer-Encoding` (RFC 9112 section 6.3).
+    Length,
+    /// A transfer coding that is not exactly one `chunked`, or any on HTTP/1.0 (RFC 9112 section 6.1).
+    TransferCoding,
+    /// The chunked coding of a body is malformed (RFC 9112 section 7.1).
+    Chunk,
+    /// The peer stopped sending in the middle of a request (RFC 9112 section 8).
+    Incomplete,
+    /// The head took too long to arrive.
+    HeadTimeout,
+    /// The body took too long to arrive.
+    BodyTimeout,
+    /// The body is longer than the limit.
+    BodyTooLarge,
+    /// The target is longer than the limit.
+    TargetTooLong,
+    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    Expectation,
+    /// The head is longer than the limit.
+    HeadTooLarge,
+    /// The head has more field lines than the limit.
+    TooManyFields,
+    /// A method this server does not know (RFC 9110 section 9.1).
+    Method,
+    /// A major version other than 1 (RFC 9110 section 2.5).
+    Version,
+}
+
+impl Reject {
+    /// Every reason, in the order of the discriminants.
+    pub const ALL: [Self; 18] = [
+        Self::RequestLine,
+        Self::BareLineFeed,
+        Self::Field,
+        Self::Host,
+        Self::Target,
+        Self::Length,
+        Self::TransferCoding,
+        Self::Chunk,
+        Self::Incomplete,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::Expectation,
+        Self::HeadTooLarge,
+        Self::TooManyFields,
+        Self::Method,
+        Self::Version,
+    ];
+
+    /// The reason in a word, for the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestLine => "request_line",
+            Self::BareLineFeed => "bare_line_feed",
+            Self::Field => "field",
+            Self::Host => "host",
+            Self::Target => "target",
+            Self::Length => "length",
+            Self::TransferCoding => "transfer_coding",
+            Self::Chunk => "chunk",
+            Self::Incomplete => "incomplete",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::Expectation => "expectation",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyFields => "too_many_fields",
+            Self::Method => "method",
+            Self::Version => "version",
+        }
+    }
+
+    /// The status that answers this refusal.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::RequestLine
+            | Self::BareLineFeed
+            | Self::Field
+            | Self::Host
+            | Self::Target
+            | Self::Length
+            | Self::TransferCoding
+            | Self::Chunk
+            | Self::Incomplete => Status::BadRequest,
+            Self::HeadTimeout | Self::BodyTimeout => Status::RequestTimeout,
+            Self::BodyTooLarge => Status::ContentTooLarge,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::Expectation => Status::ExpectationFailed,
+            Self::HeadTooLarge | Self::TooManyFields => Status::HeaderFieldsTooLarge,
+            Self::Method => Status::NotImplemented,
+            Self::Version => Status::VersionNotSupported,
+        }
+    }
+
+    /// One line for the peer that says what was wrong.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::RequestLine => "the request line is malformed\n",
+            Self::BareLineFeed => "a line of the request ends without CR\n",
+            Self::Field => "a header field is malformed\n",
+            Self::Host => "exactly one valid Host header field is required\n",
+            Self::Target => "the request target is malformed\n",
+            Self::Length => "the request's length is malformed or ambiguous\n",
+            Self::TransferCoding => "the only transfer coding understood is chunked, once\n",
+            Self::Chunk => "the chunked body is malformed\n",
+            Self::Incomplete => "the request is incomplete\n",
+            Self::HeadTimeout => "the request head took too long to arrive\n",
+            Self::BodyTimeout => "the request body took too long to arrive\n",
+            Self::BodyTooLarge => "the request body is too large\n",
+            Self::TargetTooLong => "the request target is too long\n",
+            Self::Expectation => "the only expectation understood is 100-continue\n",
+            Self::HeadTooLarge => "the request head is too large\n",
+            Self::TooManyFields => "the request has too many header fields\n",
+            Self::Method => "the request method is not known\n",
+            Self::Version => "the HTTP version is not supported, use HTTP/1.1\n",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_follows_the_discriminants_and_the_words_differ() {
+        let mut words: Vec<&str> = Reject::ALL.into_iter().map(Reject::as_str).collect();
+        for (index, reject) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!(reject as usize, index);
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reject::ALL.len());
+    }
+
+    #[test]
+    fn every_reason_is_told_in_one_line() {
+        for text in Reject::ALL.map(Reject::text) {
+            assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Request targets (RFC 9112 section 3.2): which of the four forms, and where the path is.
+//!
+//! Checks the grammar only; which paths exist is the router's business.
+
+use crate::http::{Method, Reject, Span};
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Origin-form or absolute-form: the path, without the query, as offsets into the head.
+    Path(Span),
+    /// Asterisk-form: the server as a whole; with OPTIONS only.
+    Asterisk,
+    /// Authority-form: the far end of a tunnel; with CONNECT only.
+    Authority,
+}
+
+/// Reads the target of a request that stands at `span` of `head`.
+pub fn parse(method: Method, head: &[u8], span: Span) -> Result<Target, Reject> {
+    let target = span.of(head);
+    match (method, target.first()) {
+        (Method::Connect, _) => authority(target).map(|()| Target::Authority),
+        (_, Some(b'/')) => path(head, span),
+        (Method::Options, Some(b'*')) if target.len() == 1 => Ok(Target::Asterisk),
+        _ => absolute(head, span),
+    }
+}
+
+/// A path and perhaps a query, each made of the characters of RFC 3986 section 3.3 and 3.4.
+fn path(head: &[u8], span: Span) -> Result<Target, Reject> {
+    let target = span.of(head);
+    if run(target, PATH) == target.len() {
+        return Ok(Target::Path(span)); // hot: nearly every path, without escapes and without query
+    }
+    let length = run(target, PATH | ESCAPE);
+    let (path, query) = target.split_at_checked(length).ok_or(Reject::Target)?;
+    let query_is_valid = match query.first() {
+        None => true,
+        Some(b'?') => run(query, QUERY | ESCAPE) == query.len() && escapes_are_whole(query),
+        Some(_) => false,
+    };
+    if !query_is_valid || !escapes_are_whole(path) {
+        return Err(Reject::Target);
+    }
+    Ok(Target::Path(span.prefix(length)))
+}
+
+/// `scheme "://" authority path-abempty [ "?" query ]`, for the two schemes that HTTP has. The authority
+/// is checked and then, with `Host`, ignored: this server answers for every name (RFC 9112 section 3.2.2).
+fn absolute(head: &[u8], span: Span) -> Result<Target, Reject> {
+    let target = span.of(head);
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| starts_with_ignore_case(target, scheme))
+        .ok_or(Reject::Target)?;
+    let rest = target.get(scheme.len()..).unwrap_or_default();
+    let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let authority = rest.get(..length).unwrap_or_default();
+    if authority.is_empty() || !is_host(authority) {
+        return Err(Reject::Target);
+    }
+    // An empty path means "/" (RFC 9110 section 4.2.3); no route has either name, so it may stay empty.
+    path(head, span.suffix(scheme.len() + length))
+}
+
+/// `host ":" port`, where CONNECT needs the port (RFC 9110 section 9.3.6).
+fn authority(target: &[u8]) -> Result<(), Reject> {
+    let colon = target.iter().rposition(|byte| *byte == b':').ok_or(Reject::Target)?;
+    let port = target.get(colon + 1..).unwrap_or_default();
+    let host_is_there = colon > 0;
+    if host_is_there && is_host(target) && !port.is_empty() && port.iter().all(u8::is_ascii_digit) {
+        Ok(())
+    } else {
+        Err(Reject::Target)
+    }
+}
+
+/// Whether `text` is `uri-host [ ":" port ]` (RFC 9110 section 7.2), which may be empty.
+pub fn is_host(text: &[u8]) -> bool {
+    let (host_is_valid, rest) = if text.first() == Some(&b'[') {
+        let Some(end) = text.iter().position(|byte| *byte == b']') else { return false };
+        let (address, rest) = text.split_at_checked(end + 1).unwrap_or((text, b""));
+        (is_ip_literal(address.get(1..end).unwrap_or_default()), rest)
+    } else {
+        let length = run(text, NAME | ESCAPE);
+        let (name, rest) = text.split_at_checked(length).unwrap_or((text, b""));
+        (escapes_are_whole(name), rest)
+    };
+    let port_is_valid = match rest.split_first() {
+        None => true,
+        Some((b':', port)) => port.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
+    };
+    host_is_valid && port_is_valid
+}
+
+/// An IPv6 address, or the `IPvFuture` form (RFC 3986 section 3.2.2).
+fn is_ip_literal(address: &[u8]) -> bool {
+    let Ok(address) = str::from_utf8(address) else { return false };
+    if let Some(future) = address.strip_prefix(['v', 'V']) {
+        return future.split_once('.').is_some_and(|(version, rest)| {
+            !version.is_empty()
+                && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && !rest.is_empty()
+                && rest.split(':').all(|part| run(part.as_bytes(), NAME) == part.len())
+        });
+    }
+    address.parse::<core::net::Ipv6Addr>().is_ok()
+}
+
+/// How many bytes at the start of `text` are of this class.
+#[inline]
+fn run(text: &[u8], class: u8) -> usize {
+    let is_outside = |byte: &u8| CLASSES.get(usize::from(*byte)).is_none_or(|of| of & class == 0);
+    text.iter().position(is_outside).unwrap_or(text.len())
+}
+
+/// What may stand in a registered name, in a path and in a query (RFC 3986 sections 3.2.2, 3.3 and 3.4).
+const NAME: u8 = 1;
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+/// What begins an escape, in each of them.
+const ESCAPE: u8 = 8;
+
+/// The classes of each byte. A lookup, as every byte of every target passes here.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    mark(&mut classes, b"0123456789-._~", NAME | PATH | QUERY);
+    mark(&mut classes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", NAME | PATH | QUERY);
+    mark(&mut classes, b"abcdefghijklmnopqrstuvwxyz", NAME | PATH | QUERY);
+    mark(&mut classes, b"!$&'()*+,;=", NAME | PATH | QUERY);
+    mark(&mut classes, b"/:@", PATH | QUERY);
+    mark(&mut classes, b"?", QUERY);
+    mark(&mut classes, b"%", ESCAPE);
+    classes
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
+const fn mark(classes: &mut [u8; 256], bytes: &[u8], class: u8) {
+    let mut at = 0;
+    while at < bytes.len() {
+        classes[bytes[at] as usize] = class;
+        at += 1;
+    }
+}
+
+/// Whether each `%` is followed by two hexadecimal digits.
+fn escapes_are_whole(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).all(|at| {
+        text.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, target: &str, expected: Option<&str>) {
+        let span = Span::new(0, target.len());
+        let text = match parse(method, target.as_bytes(), span) {
+            Ok(Target::Path(path)) => Some(str::from_utf8(path.of(target.as_bytes())).unwrap()),
+            Ok(Target::Asterisk) => Some("(asterisk)"),
+            Ok(Target::Authority) => Some("(authority)"),
+            Err(Reject::Target) => None,
+            Err(other) => panic!("{target}: {other:?}"),
+        };
+        assert_eq!(text, expected, "{method:?} {target}");
+    }
+
+    #[test]
+    fn origin_form() {
+        check(Method::Get, "/", Some("/"));
+        check(Method::Get, "/api/fibonacci/20", Some("/api/fibonacci/20"));
+        check(Method::Get, "/a?b=/c?d", Some("/a"));
+        check(Method::Get, "/a?", Some("/a"));
+        check(Method::Get, "/%7Ea/%c3%a9:@!$&'()*+,;=", Some("/%7Ea/%c3%a9:@!$&'()*+,;="));
+        for bad in [
+            "/a#b", "/a%", "/a%4", "/a%zz", "/a\"b", "/<", "/a\\b", "/{", "/\u{e9}", "/a?%1",
+            "/a?#",
+        ] {
+            check(Method::Get, bad, None);
+        }
+    }
+
+    #[test]
+    fn absolute_form() {
+        check(Method::Get, "http://example.org/a?b", Some("/a"));
+        check(Method::Get, "HTTPS://[::1]:3000/a", Some("/a"));
+        check(Method::Get, "http://example.org", Some(""));
+        check(Method::Get, "http://example.org?q", Some(""));
+        for bad in
+            ["http:///a", "http://", "ftp://example.org/", "http:/a", "http://a b/", "http://u@h/"]
+        {
+            check(Method::Get, bad, None);
+        }
+    }
+
+    #[test]
+    fn asterisk_and_authority_belong_to_their_methods() {
+        check(Method::Options, "*", Some("(asterisk)"));
+        check(Method::Get, "*", None);
+        check(Method::Options, "**", None);
+        check(Method::Connect, "example.org:443", Some("(authority)"));
+        check(Method::Connect, "[2001:db8::1]:443", Some("(authority)"));
+        for bad in ["example.org", "example.org:", ":443", "/a", "*", "example.org:44a"] {
+            check(Method::Connect, bad, None);
+        }
+        check(Method::Get, "example.org:443", None);
+        check(Method::Get, "api/fibonacci/20", None);
+    }
+
+    #[test]
+    fn hosts() {
+        for good in [
+            "",
+            "localhost",
+            "a.b-c_d~",
+            "127.0.0.1:3000",
+            "host:",
+            "[::1]",
+            "[::1]:80",
+            "[v1.a:b]",
+            "%41",
+            "a,b",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "a b", "a/b", "a@b", "a:b", "a:1:2", "[::1", "[zz]", "[::1]x", "[v.a]", "%4", "a?b",
+            "\u{e9}",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

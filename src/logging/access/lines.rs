@@ -1,0 +1,394 @@
+//! From what is known of a request and its answer to a line, in either format.
+//!
+//! Whatever bytes a client has sent, an entry is one line, of at most [`LINE_BYTES_MAX`] bytes, all of them
+//! ASCII. Hot path: copies into buffers that are already there, no formatting machinery.
+
+use crate::http::{
+    Status, date, decimal,
+    request::{headers, scan},
+};
+use crate::logging::access::{
+    address::Address,
+    encoder::{self, CUT, Escape},
+};
+
+/// How lines are spelled. README.md has an example of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The combined format of other servers, and more behind it.
+    Combined,
+    /// An object in JSON (RFC 8259).
+    Json,
+}
+
+/// What is put down of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Who has asked.
+    pub peer: Option<&'a Address>,
+    /// When the answer was made, in milliseconds since 1970-01-01T00:00:00Z.
+    pub unix_ms: u64,
+    /// The head of the request, or what has come of it. What stands behind its empty line is not looked at.
+    pub request: &'a [u8],
+    /// The status of the answer.
+    pub status: Status,
+    /// Length of the answer in bytes, head and content.
+    pub bytes: usize,
+}
+
+/// Longest line, its end included.
+pub const LINE_BYTES_MAX: usize = 4096;
+
+/// Most bytes of each text, escaped. A method that this server answers is far shorter, and so is a version.
+const METHOD_BYTES_MAX: usize = 32;
+const TARGET_BYTES_MAX: usize = 2048;
+const VERSION_BYTES_MAX: usize = 16;
+const REFERER_BYTES_MAX: usize = 512;
+const USER_AGENT_BYTES_MAX: usize = 512;
+const FORWARDED_FOR_BYTES_MAX: usize = 256;
+
+/// More than takes all else in a line: names, numbers, an address.
+const REST_BYTES_MAX: usize = 400;
+
+const _: () = assert!(
+    METHOD_BYTES_MAX
+        + TARGET_BYTES_MAX
+        + VERSION_BYTES_MAX
+        + REFERER_BYTES_MAX
+        + USER_AGENT_BYTES_MAX
+        + FORWARDED_FOR_BYTES_MAX
+        + 6 * CUT.len()
+        + REST_BYTES_MAX
+        <= LINE_BYTES_MAX
+);
+
+/// Lines of a batch of answers, which are complete when it is known how long that took.
+#[derive(Debug)]
+pub struct Lines {
+    format: Format,
+    /// The second of the last line, since 1970, and what all lines of a second have in common: the date and
+    /// what stands around it, and the second as a number.
+    unix_s: u64,
+    date: Vec<u8>,
+    second: Vec<u8>,
+    /// Lines up to their last value.
+    open: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// No line yet.
+    pub fn new(format: Format) -> Self {
+        let (date, second, open, ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut lines = Self { format, unix_s: 0, date, second, open, ends };
+        lines.begin_second(0);
+        lines
+    }
+
+    /// Begins the line of an answer.
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        let unix_s = entry.unix_ms / 1000;
+        if unix_s != self.unix_s {
+            self.begin_second(unix_s);
+        }
+        self.open.reserve(LINE_BYTES_MAX);
+        match self.format {
+            Format::Combined => self.add_combined(entry),
+            Format::Json => self.add_json(entry),
+        }
+        self.ends.push(self.open.len());
+    }
+
+    /// Ends the lines of all answers since the last call, which took so long, and appends them to `out`.
+    pub fn settle(&mut self, duration_ns: u64, out: &mut Vec<u8>) {
+        let end = match self.format {
+            Format::Combined => &b"\n"[..],
+            Format::Json => b"}\n",
+        };
+        let mut start = 0;
+        for line_end in self.ends.drain(..) {
+            out.extend_from_slice(self.open.get(start..line_end).unwrap_or_default());
+            decimal::push(out, duration_ns / 1000);
+            out.extend_from_slice(end);
+            start = line_end;
+        }
+        self.open.clear();
+    }
+
+    #[cold]
+    fn begin_second(&mut self, unix_s: u64) {
+        self.unix_s = unix_s;
+        self.date.clear();
+        self.second.clear();
+        match self.format {
+            Format::Combined => {
+                self.date.extend_from_slice(b" - - [");
+                self.date.extend_from_slice(&date::common_log(unix_s));
+                self.date.extend_from_slice(b" +0000] \"");
+                self.second.extend_from_slice(b"\" ");
+                decimal::push(&mut self.second, unix_s);
+                self.second.push(b'.');
+            }
+            Format::Json => {
+                self.date.extend_from_slice(b"{\"time\":\"");
+                self.date.extend_from_slice(&date::rfc3339(unix_s));
+                self.date.push(b'.');
+            }
+        }
+    }
+
+    /// Address, two fields nobody has, time, request, status and bytes, referer and user agent: up to here it
+    /// is the format of other servers. Behind it for whom the request was forwarded, and the moment in seconds
+    /// with milliseconds; the duration follows.
+    fn add_combined(&mut self, entry: &Entry<'_>) {
+        const ESCAPE: Escape = Escape("\\x");
+        let out = &mut self.open;
+        let asked = Asked::of(entry.request);
+        let text = |out: &mut Vec<u8>, text: Option<&[u8]>, most| match text {
+            Some(text) => encoder::push(out, text, most, ESCAPE),
+            None => out.push(b'-'),
+        };
+        out.extend_from_slice(entry.peer.map_or(b"-", |peer| peer.ip.as_bytes()));
+        out.extend_from_slice(&self.date);
+        if asked.method.is_some() {
+            text(out, asked.method, METHOD_BYTES_MAX);
+            out.push(b' ');
+        }
+        text(out, asked.target, TARGET_BYTES_MAX);
+        if asked.version.is_some() {
+            out.push(b' ');
+            text(out, asked.version, VERSION_BYTES_MAX);
+        }
+        out.extend_from_slice(b"\" ");
+        out.extend_from_slice(entry.status.code().as_bytes());
+        out.push(b' ');
+        decimal::push(out, entry.bytes as u64);
+        out.extend_from_slice(b" \"");
+        text(out, asked.referer, REFERER_BYTES_MAX);
+        out.extend_from_slice(b"\" \"");
+        text(out, asked.user_agent, USER_AGENT_BYTES_MAX);
+        out.extend_from_slice(b"\" \"");
+        text(out, asked.forwarded_for, FORWARDED_FOR_BYTES_MAX);
+        out.extend_from_slice(&self.second);
+        push_milliseconds(out, entry.unix_ms);
+        out.push(b' ');
+    }
+
+    /// What is not known is null. A byte beyond ASCII is the character with its number.
+    fn add_json(&mut self, entry: &Entry<'_>) {
+        const ESCAPE: Escape = Escape("\\u00");
+        let out = &mut self.open;
+        let asked = Asked::of(entry.request);
+        let text = |out: &mut Vec<u8>, name: &[u8], text: Option<&[u8]>, most| {
+            out.extend_from_slice(name);
+            match text {
+                Some(text) => {
+                    out.push(b'"');
+                    encoder::push(out, text, most, ESCAPE);
+                    out.push(b'"');
+                }
+                None => out.extend_from_slice(b"null"),
+            }
+        };
+        out.extend_from_slice(&self.date);
+        push_milliseconds(out, entry.unix_ms);
+        match entry.peer {
+            Some(peer) => {
+                out.extend_from_slice(b"Z\",\"peer\":\"");
+                out.extend_from_slice(peer.ip.as_bytes());
+                out.extend_from_slice(b"\",\"port\":");
+                decimal::push(out, peer.port.into());
+            }
+            None => out.extend_from_slice(b"Z\",\"peer\":null,\"port\":null"),
+        }
+        text(out, b",\"method\":", asked.method, METHOD_BYTES_MAX);
+        text(out, b",\"target\":", asked.target, TARGET_BYTES_MAX);
+        text(out, b",\"version\":", asked.version, VERSION_BYTES_MAX);
+        out.extend_from_slice(b",\"status\":");
+        out.extend_from_slice(entry.status.code().as_bytes());
+        out.extend_from_slice(b",\"bytes\":");
+        decimal::push(out, entry.bytes as u64);
+        text(out, b",\"referer\":", asked.referer, REFERER_BYTES_MAX);
+        text(out, b",\"user_agent\":", asked.user_agent, USER_AGENT_BYTES_MAX);
+        text(out, b",\"forwarded_for\":", asked.forwarded_for, FORWARDED_FOR_BYTES_MAX);
+        out.extend_from_slice(b",\"duration_us\":");
+    }
+}
+
+fn push_milliseconds(out: &mut Vec<u8>, unix_ms: u64) {
+    let mut digits = [0; 3];
+    decimal::fill(&mut digits, unix_ms);
+    out.extend_from_slice(&digits);
+}
+
+/// What of a request is put down, as it came. Of what is no request it may be anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Asked<'a> {
+    method: Option<&'a [u8]>,
+    target: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a [u8]) -> Self {
+        let (line, behind) = scan::request_line(request);
+        let mut asked = Self::of_line(line);
+        for line in headers::lines(behind) {
+            // Nearly all are others: no more than a look at them.
+            if !matches!(line, [b'R' | b'r' | b'U' | b'u' | b'X' | b'x', ..]) {
+                continue;
+            }
+            let Some((name, value)) = headers::parts(line) else { continue };
+            let place = match name.len() {
+                7 if name.eq_ignore_ascii_case(b"referer") => &mut asked.referer,
+                10 if name.eq_ignore_ascii_case(b"user-agent") => &mut asked.user_agent,
+                // Of several the last counts: that is the one that the nearest proxy has put there.
+                15 if name.eq_ignore_ascii_case(b"x-forwarded-for") => &mut asked.forwarded_for,
+                _ => continue,
+            };
+            *place = Some(value);
+        }
+        asked
+    }
+
+    /// Method and version are what stands before the first space and behind the last; a line that has not got
+    /// both is told as a target.
+    fn of_line(line: &'a [u8]) -> Self {
+        match (memchr::memchr(b' ', line), memchr::memrchr(b' ', line)) {
+            (Some(first), Some(last)) if first < last => Self {
+                method: line.get(..first),
+                target: line.get(first + 1..last),
+                version: line.get(last + 1..),
+                ..Self::default()
+            },
+            _ => Self { target: (!line.is_empty()).then_some(line), ..Self::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: Format, request: &str) -> String {
+        let mut lines = Lines::new(format);
+        let peer = Address::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
+        let entry = Entry {
+            peer: Some(&peer),
+            unix_ms: 784_111_777_042,
+            request: request.as_bytes(),
+            status: Status::Ok,
+            bytes: 294,
+        };
+        lines.add(&entry);
+        let mut out = Vec::new();
+        lines.settle(57_999, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const REQUEST: &str = "GET /api/fibonacci/20?q=%22 HTTP/1.1\r\nHost: a\r\nuser-agent: curl/8\r\n\
+        Referer:\thttp://b/\"\r\nX-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: ::1, 10.0.0.1\r\n\r\n\
+        Referer: not this\r\n";
+
+    #[test]
+    fn combined() {
+        assert_eq!(
+            line(Format::Combined, REQUEST),
+            "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /api/fibonacci/20?q=%22 HTTP/1.1\" 200 294 \
+             \"http://b/\\x22\" \"curl/8\" \"::1, 10.0.0.1\" 784111777.042 57\n"
+        );
+    }
+
+    #[test]
+    fn json() {
+        assert_eq!(
+            line(Format::Json, REQUEST),
+            "{\"time\":\"1994-11-06T08:49:37.042Z\",\"peer\":\"192.0.2.1\",\"port\":4711,\
+             \"method\":\"GET\",\"target\":\"/api/fibonacci/20?q=%22\",\"version\":\"HTTP/1.1\",\
+             \"status\":200,\"bytes\":294,\"referer\":\"http://b/\\u0022\",\"user_agent\":\"curl/8\",\
+             \"forwarded_for\":\"::1, 10.0.0.1\",\"duration_us\":57}\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_so() {
+        let mut out = Vec::new();
+        for format in [Format::Combined, Format::Json] {
+            let mut lines = Lines::new(format);
+            let status = Status::RequestTimeout;
+            lines.add(&Entry { peer: None, unix_ms: 0, request: b"\r\n", status, bytes: 0 });
+            lines.settle(0, &mut out);
+        }
+        assert_eq!(
+            str::from_utf8(&out).unwrap(),
+            "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 408 0 \"-\" \"-\" \"-\" 0.000 0\n\
+             {\"time\":\"1970-01-01T00:00:00.000Z\",\"peer\":null,\"port\":null,\"method\":null,\
+             \"target\":null,\"version\":null,\"status\":408,\"bytes\":0,\"referer\":null,\
+             \"user_agent\":null,\"forwarded_for\":null,\"duration_us\":0}\n"
+        );
+    }
+
+    #[test]
+    fn request_lines_in_three_parts_and_others() {
+        let check =
+            |request: &str, method: Option<&str>, target: Option<&str>, version: Option<&str>| {
+                let expected = Asked {
+                    method: method.map(str::as_bytes),
+                    target: target.map(str::as_bytes),
+                    version: version.map(str::as_bytes),
+                    ..Asked::default()
+                };
+                assert_eq!(Asked::of(request.as_bytes()), expected, "{request:?}");
+            };
+        check("GET / HTTP/1.1\r\n", Some("GET"), Some("/"), Some("HTTP/1.1"));
+        check("\r\n\r\nGET / HTTP/1.1\r\n", Some("GET"), Some("/"), Some("HTTP/1.1"));
+        check("GET /a b HTTP/1.1\r\n", Some("GET"), Some("/a b"), Some("HTTP/1.1"));
+        check("GET  HTTP/1.1\r\n", Some("GET"), Some(""), Some("HTTP/1.1"));
+        check("GET / ", Some("GET"), Some("/"), Some(""));
+        check("GET /", None, Some("GET /"), None);
+        check("\u{16}\u{3}\u{1}", None, Some("\u{16}\u{3}\u{1}"), None);
+        check(" \n", None, Some(" "), None);
+        check("", None, None, None);
+    }
+
+    #[test]
+    fn lines_of_a_batch_end_alike_and_keep_their_seconds() {
+        let mut lines = Lines::new(Format::Combined);
+        for unix_ms in [1_000, 1_999, 2_000] {
+            let status = Status::Ok;
+            lines.add(&Entry { peer: None, unix_ms, request: b"", status, bytes: 7 });
+        }
+        let mut out = b"before\n".to_vec();
+        lines.settle(5_000, &mut out);
+        lines.settle(6_000, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let ends = text.lines().map(|line| line.rsplit('"').next().unwrap());
+        assert!(ends.eq(["before", " 1.000 5", " 1.999 5", " 2.000 5"]), "{text}");
+        assert!(text.contains(":00:00:01 ") && text.contains(":00:00:02 "), "{text}");
+    }
+
+    #[test]
+    fn the_longest_line_is_within_the_bound() {
+        let long = "\u{0}".repeat(5000);
+        let request = format!(
+            "{long} {long} {long}\r\nReferer: {long}\r\nUser-Agent: {long}\r\nX-Forwarded-For: {long}\r\n"
+        );
+        let peer = Address::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
+        for format in [Format::Combined, Format::Json] {
+            let (mut lines, mut out) = (Lines::new(format), Vec::new());
+            lines.add(&Entry {
+                peer: Some(&peer),
+                unix_ms: u64::MAX,
+                request: request.as_bytes(),
+                status: Status::Ok,
+                bytes: usize::MAX,
+            });
+            lines.settle(u64::MAX, &mut out);
+            assert!((3000..=LINE_BYTES_MAX).contains(&out.len()), "{format:?}: {}", out.len());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One worker, from its configuration to its end: makes the parts and runs the loop.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    io,
+    net::SocketAddr,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+use log::{info, warn};
+use mio::net::TcpListener;
+
+use crate::{
+    app::App,
+    config::{Config, Inherited, OpenedBy},
+    fibonacci::Table,
+    group::{Group, Joined},
+    http::{conn::Buffers, request::head::Parser},
+    logging::access::AccessLog,
+    metrics::{
+        Build, Counters,
+        shared::{Region, RegionError},
+    },
+    notify::{Overseer, socket::Notifier},
+    server::{
+        Server,
+        connection::{READ_BYTES, Service},
+        connections::Peers,
+        drain::Drain,
+        process_stats::Probe,
+    },
+    supervisor::{self, Outcome},
+    sys::{
+        self,
+        activation::{self, PassedError},
+        clock::Clock,
+        listener::{ListenError, adopt, may_stand_for, renew},
+        rlimit::Room,
+    },
+};
+
+const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: env!("FIBSRV_REVISION"),
+    rustc: env!("FIBSRV_RUSTC"),
+};
+
+/// Serves in the foreground until told to stop.
+pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+    let table = Table::new(config.table_last)?;
+    let access_log = open_access_log(config)?;
+    let (groups, region) = match config.opened_by() {
+        OpenedBy::ServiceManager => {
+            let (passed, region) = passed(config)?;
+            (stay_alone(passed)?, region)
+        }
+        OpenedBy::Us => join_groups(config, own_region(config, &[]), |address, region| {
+            Group::join(address, config.listeners, region).map(Some)
+        })?,
+    };
+    let mut told = BTreeSet::new();
+    let addresses = groups.iter().map(Group::address).filter(|address| told.insert(*address));
+    let addresses: Vec<_> = addresses.collect();
+    let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
+    // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
+    for address in &addresses {
+        info!("listening on {address}");
+    }
+    let manager = &config.service_manager;
+    let notifier = Notifier::new(manager.notify.as_deref());
+    let overseer = Overseer::service_manager(notifier, manager.watchdog_ns);
+    server.report_to(overseer, &format!("version {} serves", BUILD.version));
+    server.run()?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Has a supervisor keep so many workers, or serves as one of them, until told to stop.
+pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
+    // Made once: forked processes share its pages as long as nobody writes to them.
+    let table = Table::new(config.table_last)?;
+    // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
+    drop(open_access_log(config)?);
+    let (sockets, region) = match &config.inherited {
+        Some(inherited) => inherit(config, inherited)?,
+        None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
+        None => look_around(config, workers)?,
+    };
+    match supervisor::run(config, workers, sockets, region.as_ref().and_then(nameless))? {
+        Outcome::Ended => info!("stopped"),
+        Outcome::Worker(birth) => {
+            birth.leave_home()?;
+            let (groups, region) = match config.opened_by() {
+                OpenedBy::ServiceManager => (stay_alone(birth.listeners)?, region),
+                OpenedBy::Us => join_with(config, birth.listeners, region)?,
+            };
+            let counters = claim(region.as_ref());
+            let access_log = open_access_log(config)?;
+            let mut server = prepare(config, table, groups, counters, access_log)?;
+            if birth.is_replacement {
+                server.count_restart();
+            }
+            let limit_ns = config.service_manager.watchdog_ns;
+            server.report_to(Overseer::supervisor(birth.ready, limit_ns), "");
+            server.run()?;
+        }
+    }
+    Ok(())
+}
+
+/// The sockets, and the memory to count in, of the program that this one was executed in the place of.
+fn inherit(
+    config: &Config,
+    inherited: &Inherited,
+) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
+    let sockets = inherited.sockets.iter().map(|number| {
+        let socket = adopt(sys::adopt(*number)?)?;
+        // The flags may be others now.
+        renew(&socket, config.listeners).map(|()| socket)
+    });
+    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+    let region = match inherited.region {
+        Some(number) => keep(Region::from_fd(sys::adopt(number)?)),
+        None => own_region(config, &sockets),
+    };
+    Ok((sockets, region))
+}
+
+/// The sockets that a service manager has passed, and the memory to count in.
+fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<Region>), PassedError> {
+    let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
+    let region = own_region(config, &sockets);
+    Ok((sockets, region))
+}
+
+/// What others on the same ports have left or share: listeners for so many workers, and the memory to count in,
+/// which is this process's own if there is nobody.
+fn look_around(
+    config: &Config,
+    workers: usize,
+) -> Result<(Vec<TcpListener>, Option<Region>), ListenError> {
+    let (mut sockets, mut region) = (Vec::new(), own_region(config, &[]));
+    for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
+        let found = Group::look_around(*address)?;
+        for orphan in found.orphans.into_iter().take(workers) {
+            renew(&orphan, config.listeners).map_err(|error| ListenError::new(*address, error))?;
+            sockets.push(orphan);
+        }
+        if nth == 0 {
+            region = shared_with(found.region, region);
+        }
+    }
+    Ok((sockets, region))
+}
+
+/// A server that is ready to run.
+fn prepare(
+    config: &Config,
+    table: Table,
+    groups: Vec<Group>,
+    counters: Counters,
+    access_log: Option<AccessLog>,
+) -> Result<Server, Box<dyn Error>> {
+    let probe = Probe::new();
+    if let Err(error) = &probe {
+        warn!("there will be no process metrics: {error}");
+    }
+    let service = Service {
+        app: App::with_counters(table, config.numbers, BUILD, counters),
+        clock: Clock::new(),
+        parser: Parser::new(config.limits),
+        probe: probe.ok(),
+        buffers: Buffers::default(),
+        input: Box::new([0; READ_BYTES]),
+        access_log,
+    };
+    let peers = Peers::new(config.time_limits_ns);
+    let room = Room::new(config.connections);
+    Ok(Server::new(groups, peers, service, room, Drain::new(config.drain))?)
+}
+
+fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
+    config.access_log.as_ref().map(AccessLog::open).transpose()
+}
+
+/// The memory to count in, if it could be had.
+fn keep(region: Result<Region, RegionError>) -> Option<Region> {
+    region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
+}
+
+/// Memory to count in that is found by name, if there is a directory for that, or else is new. `sockets` are
+/// those that are known already.
+fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<Region> {
+    let port = match config.opened_by() {
+        // Nobody knows yet what port 0 will be, or is there already.
+        OpenedBy::Us => config.listen.first().map(SocketAddr::port).filter(|port| *port != 0),
+        OpenedBy::ServiceManager => {
+            let bound = sockets.first().and_then(|first| first.local_addr().ok());
+            bound.map(|bound| bound.port())
+        }
+    };
+    let named = config.runtime_dir.as_deref().zip(port);
+    let named = named.map(|(directory, port)| (directory, Region::in_directory(directory, port)));
+    match named {
+        Some((_, Ok(region))) => return Some(region),
+        Some((directory, Err(error))) => warn!("{}: {error}", directory.display()),
+        None => {}
+    }
+    keep(Region::in_memory())
+}
+
+/// The descriptor of memory that others have to be given, as it has no name.
+fn nameless(region: &Region) -> Option<BorrowedFd<'_>> {
+    (!region.is_named()).then(|| region.fd())
+}
+
+/// The memory that others share, if they have given it and our own is not found by name.
+fn shared_with(theirs: Option<OwnedFd>, own: Option<Region>) -> Option<Region> {
+    match theirs {
+        Some(theirs) if !own.as_ref().is_some_and(Region::is_named) => {
+            keep(Region::from_fd(theirs))
+        }
+        _ => own,
+    }
+}
+
+/// Joins the group of each address. The memory to count in is that of the others, where there are any.
+fn join_groups(
+    config: &Config,
+    mut region: Option<Region>,
+    mut join: impl FnMut(SocketAddr, Option<OwnedFd>) -> Result<Option<Joined>, ListenError>,
+) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
+    let mut groups = Vec::new();
+    for address in &config.listen {
+        let own = region.as_ref().and_then(nameless);
+        let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
+        let Some(joined) = join(*address, own)? else { continue };
+        if groups.is_empty() {
+            region = shared_with(joined.region, region);
+        }
+        groups.push(joined.group);
+    }
+    Ok((groups, region))
+}
+
+/// Joins the group of each address with the sockets that this worker was born with.
+fn join_with(
+    config: &Config,
+    mut listeners: Vec<TcpListener>,
+    region: Option<Region>,
+) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
+    join_groups(config, region, |address, region| {
+        let own = listeners.extract_if(.., |listener| {
+            listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
+        });
+        let own: Vec<_> = own.collect();
+        // The supervisor holds them for all workers.
+        let port = own.first().and_then(|first| first.local_addr().ok());
+        let port = port.map(|bound| SocketAddr::new(address.ip(), bound.port()));
+        port.map(|address| Group::join_with(address, own, region)).transpose()
+    })
+}
+
+/// Sockets that were passed: each in a group that nobody joins.
+fn stay_alone(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
+    sockets.into_iter().map(Group::of_one).collect()
+}
+
+/// What to count in: a slot of the region, or else something that nobody else adds up.
+fn claim(region: Option<&Region>) -> Counters {
+    let claimed = region.map(Region::claim);
+    match claimed {
+        Some(Ok(counters)) => counters,
+        Some(Err(error)) => {
+            warn!("this worker counts for itself: {error}");
+            Counters::private()
+        }
+        None => Counters::private(),
+    }
+}
