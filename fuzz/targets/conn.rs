@@ -9,7 +9,7 @@ mod session;
 
 use std::cell::RefCell;
 
-use fibsrv::{app::App, http::request::head::Limits};
+use fibsrv::{app::App, http::request::limits::Limits};
 use fibsrv_fuzz::Script;
 use replies::{Asked, Reply};
 use session::Session;

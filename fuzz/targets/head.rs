@@ -8,7 +8,8 @@ mod heads;
 use fibsrv::http::{
     Reject,
     request::{
-        head::{Limits, Parser, Request},
+        head::{Parser, Request},
+        limits::Limits,
         scan::Scan,
         target::Target,
     },

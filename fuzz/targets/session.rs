@@ -7,7 +7,10 @@ use fibsrv::{
     http::{
         Method, Reject, Status,
         conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
-        request::head::{Limits, Parser, Request},
+        request::{
+            head::{Parser, Request},
+            limits::Limits,
+        },
         response::{Body, Fields, Response},
     },
     metrics::Build,

@@ -8,7 +8,7 @@ use fibsrv::{
         Method, Span, date,
         request::{
             etag::{self, Comparison},
-            headers, target,
+            lines, target,
         },
     },
 };
@@ -28,7 +28,7 @@ fn decimal(text: &[u8]) {
     let digits: Vec<u8> = text.iter().map(|byte| b'0' + byte % 10).collect();
     let significant = str::from_utf8(&digits).unwrap().trim_start_matches('0');
     let expected = if significant.is_empty() { Some(0) } else { significant.parse().ok() };
-    assert_eq!(headers::decimal(&digits), expected);
+    assert_eq!(lines::decimal(&digits), expected);
 }
 
 /// Whoever is told 304 has named the tag, between quotes.
@@ -45,9 +45,9 @@ fn tags(text: &[u8]) {
 }
 
 fn list(text: &[u8]) {
-    let joined = headers::list(text).collect::<Vec<_>>().join(&b","[..]);
-    assert!(headers::list(&joined).eq(headers::list(text)));
-    assert!(headers::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
+    let joined = lines::list(text).collect::<Vec<_>>().join(&b","[..]);
+    assert!(lines::list(&joined).eq(lines::list(text)));
+    assert!(lines::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
 }
 
 /// Escaping what need not be escaped changes nothing about where a path leads.

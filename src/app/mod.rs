@@ -17,7 +17,7 @@ use crate::{
     fibonacci::{Computed, Table},
     http::{
         Method, Reject, Status,
-        request::{head::Request, headers},
+        request::{head::Request, lines},
         response::{Body, Fields, Response},
     },
     metrics::{Build, Counters, Format, Handler, Process, Slot, exposition},
@@ -100,7 +100,7 @@ impl App {
             (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), Body::Bytes(b"")),
             (Route::Metrics, Method::Get | Method::Head) => {
                 self.tally.count(request, Handler::Metrics, Status::Ok);
-                return Answer::Scrape(Format::negotiate(headers::values(head, "accept")));
+                return Answer::Scrape(Format::negotiate(lines::values(head, "accept")));
             }
             (Route::Healthz, Method::Get | Method::Head) => {
                 (Status::Ok, Fields::Text, Body::Bytes(b"ok"))
@@ -191,10 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         fibonacci::Calculator,
-        http::request::{
-            head::{Limits, Parser},
-            scan::Scan,
-        },
+        http::request::{head::Parser, limits::Limits, scan::Scan},
     };
 
     const LIMITS: Limits =

@@ -10,7 +10,8 @@ use crate::{
         request::{
             etag::{self, Comparison},
             head::Request,
-            headers::{self, Condition},
+            headers::Condition,
+            lines,
         },
         response::{Body, Fields},
     },
@@ -181,8 +182,8 @@ impl Beyond {
 fn unless_conditions_hold(n: u64, head: &[u8]) -> Option<Parts<'static>> {
     let tag = n.to_string();
     let names =
-        |name, comparison| etag::names(headers::values(head, name), tag.as_bytes(), comparison);
-    let has_if_match = headers::values(head, "if-match").next().is_some();
+        |name, comparison| etag::names(lines::values(head, name), tag.as_bytes(), comparison);
+    let has_if_match = lines::values(head, "if-match").next().is_some();
     if has_if_match && !names("if-match", Comparison::Strong) {
         return Some((Status::PreconditionFailed, Fields::Text, Body::Bytes(NO_MATCH)));
     }

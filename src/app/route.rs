@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::http::request::{headers::decimal, target::Target};
+use crate::http::request::{lines::decimal, target::Target};
 
 /// The resources of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

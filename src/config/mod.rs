@@ -18,7 +18,7 @@ pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceMan
 use crate::{
     app,
     fibonacci::Store,
-    http::request::head,
+    http::request::limits,
     logging::access,
     server::{
         drain,
@@ -37,7 +37,7 @@ pub struct Config {
     /// Bounds on the numbers.
     pub numbers: app::Bounds,
     /// Bounds on a request.
-    pub limits: head::Limits,
+    pub limits: limits::Limits,
     /// Most connections at a time.
     pub connections: usize,
     /// Time limits in nanoseconds, in the order of [`Class::ALL`].
@@ -233,8 +233,8 @@ impl Flags {
     ) -> Result<Config, UsageError> {
         let head_bytes = within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?;
         let target_bytes = within("--max-target", self.max_target, 1, self.max_head.as_u64())?;
-        if !(1..=head::FIELDS_MAX).contains(&self.max_fields) {
-            let most = head::FIELDS_MAX;
+        if !(1..=limits::FIELDS_MAX).contains(&self.max_fields) {
+            let most = limits::FIELDS_MAX;
             return Err(UsageError(format!("--max-fields must be 1 to {most} (see --help)")));
         }
         let cache_least = Store::cost(self.max_n) as u64;
@@ -261,7 +261,7 @@ impl Flags {
                 under_way: self.compute_queue as usize,
                 bytes: cache_bytes,
             },
-            limits: head::Limits {
+            limits: limits::Limits {
                 head_bytes,
                 target_bytes,
                 fields: self.max_fields,

@@ -22,8 +22,9 @@ use fibsrv::{
         Reject, Status,
         conn::{BATCH_BYTES_HIGH, Buffers, Conn, LINGER_BYTES_MAX, Next, Waiting},
         request::{
-            head::{Limits, Parser, Request},
+            head::{Parser, Request},
             headers::Expectation,
+            limits::Limits,
         },
         response::{Body, Fields, Response},
     },

@@ -8,7 +8,7 @@ use fibsrv::{
     http::{
         Status,
         conn::{Answered, Buffers, Conn, Next},
-        request::head::{Limits, Parser},
+        request::{head::Parser, limits::Limits},
     },
     logging::access::{AccessLog, Entry},
     metrics::Build,

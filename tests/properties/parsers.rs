@@ -7,7 +7,7 @@ use fibsrv::{
         request::{
             body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
             etag::{self, Comparison},
-            headers, target,
+            lines, target,
         },
         response::{self, Body, Connection, Content, Fields, Response},
     },
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn decimals(digits in "0{0,3}[0-9]{0,22}") {
         let expected = format!("0{digits}").parse::<u128>().unwrap().try_into().ok();
-        prop_assert_eq!(headers::decimal(digits.as_bytes()), expected);
+        prop_assert_eq!(lines::decimal(digits.as_bytes()), expected);
     }
 
     #[test]

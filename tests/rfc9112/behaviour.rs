@@ -167,7 +167,7 @@ fn a_body_never_becomes_a_request() {
 /// Whatever a connection keeps, it shows when it is printed; 16 MiB of body in pieces add nothing to it.
 #[test]
 fn a_body_is_skipped_in_bounded_memory() {
-    let limits = fibsrv::http::request::head::Limits { body_bytes: u64::MAX, ..default_limits() };
+    let limits = fibsrv::http::request::limits::Limits { body_bytes: u64::MAX, ..default_limits() };
     for (fields, piece) in [
         ("Content-Length: 16777216\r\n", "x".repeat(4096)),
         ("Transfer-Encoding: chunked\r\n", format!("ff7\r\n{}\r\n", "x".repeat(0xff7))),

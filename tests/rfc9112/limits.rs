@@ -1,6 +1,6 @@
 //! Each limit at its bound and one beyond, with the values that hold without flags and with others.
 
-use fibsrv::http::{conn::Waiting, request::head::Limits};
+use fibsrv::http::{conn::Waiting, request::limits::Limits};
 
 use crate::wire::{
     Ending, NEXT, Wire, check_refused, check_served, default_limits, only, request, statuses,

@@ -2,7 +2,7 @@
 
 use fibsrv::http::{
     conn::{Conn, Waiting},
-    request::head::{Limits, Parser},
+    request::{head::Parser, limits::Limits},
 };
 
 use crate::{

@@ -32,8 +32,9 @@ use crate::http::{
     Method, Reject, Span, date,
     request::{
         body::{Framing, Skipper},
-        head::{Limits, Parser, Request},
+        head::{Parser, Request},
         headers::{Expectation, Persistence, Version},
+        limits::Limits,
         scan::Scan,
     },
     response::{self, Body, Connection, Content, Response},

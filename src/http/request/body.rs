@@ -4,6 +4,7 @@
 //! taking one for the other is how requests are smuggled. So the chunked grammar is read strictly, byte by
 //! byte, and nothing is kept of it but the state.
 
+use super::lines::is_token;
 use crate::http::Reject;
 
 /// How the end of a request's body is known (RFC 9112 section 6.3).
@@ -163,13 +164,6 @@ fn hex(byte: u8) -> Result<u64, Reject> {
 /// the tab.
 const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
-        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
 #[cfg(test)]

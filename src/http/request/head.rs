@@ -8,6 +8,8 @@
 
 use std::mem::MaybeUninit;
 
+use super::limits::{FIELDS_MAX, Limits};
+
 use crate::http::{
     Method, Reject, Span,
     request::{
@@ -18,24 +20,6 @@ use crate::http::{
         target::{self, Target},
     },
 };
-
-/// Most field lines that any configuration may allow.
-pub const FIELDS_MAX: usize = 128;
-
-/// Bounds on requests.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of the whole head, from the first byte to the empty line; beyond it 431.
-    pub head_bytes: usize,
-    /// Bytes of the request target; beyond it 414.
-    pub target_bytes: usize,
-    /// Field lines, at most [`FIELDS_MAX`]; beyond it 431.
-    pub fields: usize,
-    /// Bytes of content; beyond it 413.
-    pub body_bytes: u64,
-    /// Requests of one connection that are answered before others have their turn; beyond it they wait.
-    pub pipelined: u32,
-}
 
 /// A request as far as the server cares. Owns nothing and borrows nothing: what it needs of the head's
 /// text it names by offsets, so that the buffer is free to be used while the answer is made.

@@ -5,6 +5,8 @@ pub mod etag;
 pub mod head;
 mod header_cache;
 pub mod headers;
+pub mod limits;
+pub mod lines;
 pub mod reject;
 pub mod scan;
 pub mod target;

@@ -4,19 +4,8 @@
 
 use crate::http::{
     Method, Reject, Span,
-    request::{body::is_token, head::Limits, header_cache::Hint},
+    request::{header_cache::Hint, limits::Limits, lines::is_token},
 };
-
-/// The request line at the front of `text`, without its line end, or what has come of it; and what stands
-/// behind it. Empty lines before it are left out.
-pub fn request_line(text: &[u8]) -> (&[u8], &[u8]) {
-    let empty_lines = text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let text = text.get(empty_lines..).unwrap_or_default();
-    let length = memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1);
-    let (line, behind) = text.split_at_checked(length).unwrap_or((text, b""));
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    (line.strip_suffix(b"\r").unwrap_or(line), behind)
-}
 
 /// Where a connection stands in reading heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,22 +191,6 @@ mod tests {
             window.get_mut(..at).unwrap().fill(b'\n');
         }
         assert!(parser.parse(head.as_bytes(), &mut scan).is_ok_and(|request| request.is_some()));
-    }
-
-    #[test]
-    fn request_lines_and_what_is_behind_them() {
-        for (text, line, behind) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1", "Host: a\r\n\r\n"),
-            ("\r\n\r\nGET /\n\r\n", "GET /", "\r\n"),
-            ("GET /a b\r\r\n", "GET /a b\r", ""),
-            ("GET /\r", "GET /", ""),
-            ("G", "G", ""),
-            ("\r\n", "", ""),
-            ("", "", ""),
-        ] {
-            let (line, behind) = (line.as_bytes(), behind.as_bytes());
-            assert_eq!(request_line(text.as_bytes()), (line, behind), "{text:?}");
-        }
     }
 
     #[test]

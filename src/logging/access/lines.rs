@@ -5,7 +5,7 @@
 
 use crate::http::{
     Status, date, decimal,
-    request::{headers, scan},
+    request::lines,
 };
 use crate::logging::access::{
     address::Address,
@@ -235,14 +235,14 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn of(request: &'a [u8]) -> Self {
-        let (line, behind) = scan::request_line(request);
+        let (line, behind) = lines::request_line(request);
         let mut asked = Self::of_line(line);
-        for line in headers::lines(behind) {
+        for line in lines::lines(behind) {
             // Nearly all are others: no more than a look at them.
             if !matches!(line, [b'R' | b'r' | b'U' | b'u' | b'X' | b'x', ..]) {
                 continue;
             }
-            let Some((name, value)) = headers::parts(line) else { continue };
+            let Some((name, value)) = lines::parts(line) else { continue };
             let place = match name.len() {
                 7 if name.eq_ignore_ascii_case(b"referer") => &mut asked.referer,
                 10 if name.eq_ignore_ascii_case(b"user-agent") => &mut asked.user_agent,
