@@ -5,9 +5,9 @@ use fibsrv::{
     http::{Method, Status},
     metrics::{
         Build, Counters, Format, Handler, Slot, Snapshot, exposition, requests::SERIES,
-        shared::Region,
+        shared::SharedMemory,
     },
-    server::process_stats::Probe,
+    server::process_stats::ProcessStats,
 };
 use std::hint::black_box;
 
@@ -38,7 +38,7 @@ fn counting(criterion: &mut Criterion) {
             slot.request_durations.observe(black_box(Handler::Fibonacci), spread, black_box(16));
         });
     });
-    let shared = Region::in_memory().and_then(|region| region.claim());
+    let shared = SharedMemory::in_memory().and_then(|region| region.claim());
     for (name, counters) in [("whole_batch", Ok(Counters::private())), ("shared_batch", shared)] {
         let Ok(counters) = counters else { continue };
         group.bench_function(name, |bencher| bencher.iter(|| count_a_batch(&counters)));
@@ -57,8 +57,8 @@ fn count_a_batch(slot: &Slot) {
 fn scraping(criterion: &mut Criterion) {
     let slots: Vec<Slot> = (0..64).map(|_| busy_slot()).collect();
     let snapshot = Snapshot::of(slots.iter());
-    let probe = Probe::new().ok();
-    let region = Region::in_memory().ok();
+    let probe = ProcessStats::new().ok();
+    let region = SharedMemory::in_memory().ok();
     let shared: Vec<_> = region
         .iter()
         .flat_map(|region| (0..64).map_while(|_| region.claim().ok()))

@@ -22,16 +22,16 @@ const ANSWER_BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct NotReady {
     address: SocketAddr,
-    reason: Reason,
+    reason: Cause,
 }
 
 #[derive(Debug)]
-enum Reason {
+enum Cause {
     /// It has another status for us than 200.
     Status(String),
     /// What it said is no answer in HTTP.
-    Nonsense,
-    Silent(Duration),
+    InvalidResponse,
+    TimedOut(Duration),
     Unreachable(io::Error),
 }
 
@@ -39,10 +39,10 @@ impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not ready: {} ", self.address)?;
         match &self.reason {
-            Reason::Status(status) => write!(f, "answered {status}"),
-            Reason::Nonsense => f.write_str("does not speak HTTP"),
-            Reason::Silent(patience) => write!(f, "gave no answer within {patience:?}"),
-            Reason::Unreachable(error) => write!(f, "cannot be asked: {error}"),
+            Cause::Status(status) => write!(f, "answered {status}"),
+            Cause::InvalidResponse => f.write_str("does not speak HTTP"),
+            Cause::TimedOut(patience) => write!(f, "gave no answer within {patience:?}"),
+            Cause::Unreachable(error) => write!(f, "cannot be asked: {error}"),
         }
     }
 }
@@ -66,18 +66,18 @@ fn within_reach(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn ask_one(address: SocketAddr, patience: Duration) -> Result<(), Reason> {
+fn ask_one(address: SocketAddr, patience: Duration) -> Result<(), Cause> {
     let answer = exchange(address, patience).map_err(|error| {
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            Reason::Silent(patience)
+            Cause::TimedOut(patience)
         } else {
-            Reason::Unreachable(error)
+            Cause::Unreachable(error)
         }
     })?;
     match status(&answer) {
         Some("200") => Ok(()),
-        Some(status) => Err(Reason::Status(status.to_owned())),
-        None => Err(Reason::Nonsense),
+        Some(status) => Err(Cause::Status(status.to_owned())),
+        None => Err(Cause::InvalidResponse),
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let silent = ask_one(address, SHORT);
-        assert!(matches!(silent, Err(Reason::Silent(SHORT))), "{silent:?}");
+        assert!(matches!(silent, Err(Cause::TimedOut(SHORT))), "{silent:?}");
         // A byte now and then, for ever: each comes well within the time, all of them do not.
         let server = thread::spawn(move || {
             let (_, _) = listener.accept().unwrap();
@@ -195,7 +195,7 @@ mod tests {
             sent
         });
         let dripping = ask_one(address, SHORT);
-        assert!(matches!(dripping, Err(Reason::Silent(SHORT))), "{dripping:?}");
+        assert!(matches!(dripping, Err(Cause::TimedOut(SHORT))), "{dripping:?}");
         assert!(server.join().unwrap() < ANSWER_BYTES_MAX);
     }
 

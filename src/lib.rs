@@ -1,22 +1,21 @@
 //! fibsrv: the nth Fibonacci number over HTTP/1.1, from a single-threaded event loop.
 //!
-//! The modules in reading order, which is the way of a request through the program:
+//! Data flows one way: bytes → request → route → response → bytes. The modules, from the pure core to the shell:
 //!
-//! 1. [`config`]: what the program is told to do. [`logging`] starts the logger, [`worker`] makes the parts
-//!    and runs them.
-//! 2. [`server`]: the event loop. [`doors`], [`signals`] and [`clock`] are its senses, [`peers`] and
-//!    [`timers`] its memory, [`descriptors`] its bounds, [`drain`] how it ends. [`group`] has the
-//!    [`listener`]s of all processes on a port, and says from which of them to accept.
-//!    [`overseer`] is told how it fares: a [`supervisor`], or whoever speaks the protocol of [`systemd`].
-//! 3. [`peer`]: one socket, and one turn of it.
-//! 4. [`conn`]: one connection as a state machine on bytes; [`http`] has the grammar it follows.
-//! 5. [`route`], [`app`]: from a request to an answer; [`fibonacci`] has the numbers, [`compute`] is where
-//!    the large ones are computed.
-//! 6. [`metrics`]: what is counted, and how it is told; [`process`] adds what the kernel counts.
-//!    [`access_log`] has a line for each answer.
-//! 7. [`health`]: no part of the server, but a client that asks one whether it is ready.
+//! - [`fibonacci`]: the numbers: the table, computation in decimal, verification, the cache.
+//! - [`http`]: the protocol on bytes: request heads and bodies, responses, and [`http::conn`], one connection as a
+//!   state machine.
+//! - [`metrics`]: counters, and their text exposition.
+//! - [`app`]: routes and responses.
+//! - [`server`]: the event loop of a worker: sockets, deadlines, graceful shutdown, the compute thread.
+//! - [`logging`]: process events, and the access log.
+//! - [`group`]: the processes that share a port. [`supervisor`]: a parent with several workers.
+//! - [`notify`]: readiness and heartbeats, to systemd or to the supervisor.
+//! - [`config`]: flags and environment. [`start`] builds a worker or a supervisor from them and runs it.
+//! - [`health`]: the client behind `fibsrv health`.
+//! - [`sys`]: what needs `unsafe` or a system call without a wrapper in std.
 //!
-//! ARCHITECTURE.md says which of them may use which, and why.
+//! ARCHITECTURE.md has the layers, the limits and the core path in reading order.
 
 pub mod app;
 pub mod config;

@@ -20,15 +20,15 @@ use crate::{
     logging::access::AccessLog,
     metrics::{
         Build, Counters,
-        shared::{Region, RegionError},
+        shared::{SharedMemory, SharedMemoryError},
     },
-    notify::{Overseer, socket::Notifier},
+    notify::{StatusReporter, socket::Notifier},
     server::{
         Server,
-        connection::{READ_BYTES, Service},
-        connections::Peers,
+        connection::{READ_BYTES, WorkerContext},
+        connections::Connections,
         drain::Drain,
-        process_stats::Probe,
+        process_stats::ProcessStats,
     },
     supervisor::{self, Outcome},
     sys::{
@@ -36,7 +36,7 @@ use crate::{
         activation::{self, PassedError},
         clock::Clock,
         listener::{ListenError, adopt, may_stand_for, renew},
-        rlimit::Room,
+        rlimit::FdBudget,
     },
 };
 
@@ -48,12 +48,12 @@ const BUILD: Build = Build {
 
 /// Serves in the foreground until told to stop.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
-    let table = Table::new(config.table_last)?;
+    let table = Table::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
     let (groups, region) = match config.opened_by() {
         OpenedBy::ServiceManager => {
             let (passed, region) = passed(config)?;
-            (stay_alone(passed)?, region)
+            (solo_groups(passed)?, region)
         }
         OpenedBy::Us => join_groups(config, own_region(config, &[]), |address, region| {
             Group::join(address, config.listeners, region).map(Some)
@@ -69,8 +69,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
-    let overseer = Overseer::service_manager(notifier, manager.watchdog_ns);
-    server.report_to(overseer, &format!("version {} serves", BUILD.version));
+    let reporter = StatusReporter::service_manager(notifier, manager.watchdog_ns);
+    server.report_to(reporter, &format!("version {} serves", BUILD.version));
     server.run()?;
     info!("stopped");
     Ok(())
@@ -79,30 +79,30 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 /// Has a supervisor keep so many workers, or serves as one of them, until told to stop.
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     // Made once: forked processes share its pages as long as nobody writes to them.
-    let table = Table::new(config.table_last)?;
+    let table = Table::new(config.table_max_n)?;
     // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
     drop(open_access_log(config)?);
     let (sockets, region) = match &config.inherited {
         Some(inherited) => inherit(config, inherited)?,
         None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
-        None => look_around(config, workers)?,
+        None => discover(config, workers)?,
     };
-    match supervisor::run(config, workers, sockets, region.as_ref().and_then(nameless))? {
+    match supervisor::run(config, workers, sockets, region.as_ref().and_then(unnamed_fd))? {
         Outcome::Ended => info!("stopped"),
-        Outcome::Worker(birth) => {
-            birth.leave_home()?;
+        Outcome::Worker(init) => {
+            init.enter_worker()?;
             let (groups, region) = match config.opened_by() {
-                OpenedBy::ServiceManager => (stay_alone(birth.listeners)?, region),
-                OpenedBy::Us => join_with(config, birth.listeners, region)?,
+                OpenedBy::ServiceManager => (solo_groups(init.listeners)?, region),
+                OpenedBy::Us => join_with(config, init.listeners, region)?,
             };
             let counters = claim(region.as_ref());
             let access_log = open_access_log(config)?;
             let mut server = prepare(config, table, groups, counters, access_log)?;
-            if birth.is_replacement {
+            if init.is_replacement {
                 server.count_restart();
             }
             let limit_ns = config.service_manager.watchdog_ns;
-            server.report_to(Overseer::supervisor(birth.ready, limit_ns), "");
+            server.report_to(StatusReporter::supervisor(init.ready, limit_ns), "");
             server.run()?;
         }
     }
@@ -113,7 +113,7 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
 fn inherit(
     config: &Config,
     inherited: &Inherited,
-) -> Result<(Vec<TcpListener>, Option<Region>), Box<dyn Error>> {
+) -> Result<(Vec<TcpListener>, Option<SharedMemory>), Box<dyn Error>> {
     let sockets = inherited.sockets.iter().map(|number| {
         let socket = adopt(sys::adopt(*number)?)?;
         // The flags may be others now.
@@ -121,14 +121,14 @@ fn inherit(
     });
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     let region = match inherited.region {
-        Some(number) => keep(Region::from_fd(sys::adopt(number)?)),
+        Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
         None => own_region(config, &sockets),
     };
     Ok((sockets, region))
 }
 
 /// The sockets that a service manager has passed, and the memory to count in.
-fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<Region>), PassedError> {
+fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<SharedMemory>), PassedError> {
     let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
     let region = own_region(config, &sockets);
     Ok((sockets, region))
@@ -136,19 +136,19 @@ fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<Region>), PassedE
 
 /// What others on the same ports have left or share: listeners for so many workers, and the memory to count in,
 /// which is this process's own if there is nobody.
-fn look_around(
+fn discover(
     config: &Config,
     workers: usize,
-) -> Result<(Vec<TcpListener>, Option<Region>), ListenError> {
+) -> Result<(Vec<TcpListener>, Option<SharedMemory>), ListenError> {
     let (mut sockets, mut region) = (Vec::new(), own_region(config, &[]));
     for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
-        let found = Group::look_around(*address)?;
+        let found = Group::discover(*address)?;
         for orphan in found.orphans.into_iter().take(workers) {
             renew(&orphan, config.listeners).map_err(|error| ListenError::new(*address, error))?;
             sockets.push(orphan);
         }
         if nth == 0 {
-            region = shared_with(found.region, region);
+            region = prefer_shared(found.region, region);
         }
     }
     Ok((sockets, region))
@@ -162,11 +162,11 @@ fn prepare(
     counters: Counters,
     access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
-    let probe = Probe::new();
+    let probe = ProcessStats::new();
     if let Err(error) = &probe {
         warn!("there will be no process metrics: {error}");
     }
-    let service = Service {
+    let context = WorkerContext {
         app: App::with_counters(table, config.numbers, BUILD, counters),
         clock: Clock::new(),
         parser: Parser::new(config.limits),
@@ -175,9 +175,9 @@ fn prepare(
         input: Box::new([0; READ_BYTES]),
         access_log,
     };
-    let peers = Peers::new(config.time_limits_ns);
-    let room = Room::new(config.connections);
-    Ok(Server::new(groups, peers, service, room, Drain::new(config.drain))?)
+    let connections = Connections::new(config.time_limits_ns);
+    let fd_budget = FdBudget::new(config.connections);
+    Ok(Server::new(groups, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 
 fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
@@ -185,13 +185,13 @@ fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
 }
 
 /// The memory to count in, if it could be had.
-fn keep(region: Result<Region, RegionError>) -> Option<Region> {
+fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedMemory> {
     region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
 }
 
 /// Memory to count in that is found by name, if there is a directory for that, or else is new. `sockets` are
 /// those that are known already.
-fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<Region> {
+fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<SharedMemory> {
     let port = match config.opened_by() {
         // Nobody knows yet what port 0 will be, or is there already.
         OpenedBy::Us => config.listen.first().map(SocketAddr::port).filter(|port| *port != 0),
@@ -201,25 +201,26 @@ fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<Region> {
         }
     };
     let named = config.runtime_dir.as_deref().zip(port);
-    let named = named.map(|(directory, port)| (directory, Region::in_directory(directory, port)));
+    let named =
+        named.map(|(directory, port)| (directory, SharedMemory::in_directory(directory, port)));
     match named {
         Some((_, Ok(region))) => return Some(region),
         Some((directory, Err(error))) => warn!("{}: {error}", directory.display()),
         None => {}
     }
-    keep(Region::in_memory())
+    or_private(SharedMemory::in_memory())
 }
 
 /// The descriptor of memory that others have to be given, as it has no name.
-fn nameless(region: &Region) -> Option<BorrowedFd<'_>> {
+fn unnamed_fd(region: &SharedMemory) -> Option<BorrowedFd<'_>> {
     (!region.is_named()).then(|| region.fd())
 }
 
 /// The memory that others share, if they have given it and our own is not found by name.
-fn shared_with(theirs: Option<OwnedFd>, own: Option<Region>) -> Option<Region> {
+fn prefer_shared(theirs: Option<OwnedFd>, own: Option<SharedMemory>) -> Option<SharedMemory> {
     match theirs {
-        Some(theirs) if !own.as_ref().is_some_and(Region::is_named) => {
-            keep(Region::from_fd(theirs))
+        Some(theirs) if !own.as_ref().is_some_and(SharedMemory::is_named) => {
+            or_private(SharedMemory::from_fd(theirs))
         }
         _ => own,
     }
@@ -228,16 +229,16 @@ fn shared_with(theirs: Option<OwnedFd>, own: Option<Region>) -> Option<Region> {
 /// Joins the group of each address. The memory to count in is that of the others, where there are any.
 fn join_groups(
     config: &Config,
-    mut region: Option<Region>,
+    mut region: Option<SharedMemory>,
     mut join: impl FnMut(SocketAddr, Option<OwnedFd>) -> Result<Option<Joined>, ListenError>,
-) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
+) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
     let mut groups = Vec::new();
     for address in &config.listen {
-        let own = region.as_ref().and_then(nameless);
+        let own = region.as_ref().and_then(unnamed_fd);
         let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
         let Some(joined) = join(*address, own)? else { continue };
         if groups.is_empty() {
-            region = shared_with(joined.region, region);
+            region = prefer_shared(joined.region, region);
         }
         groups.push(joined.group);
     }
@@ -248,8 +249,8 @@ fn join_groups(
 fn join_with(
     config: &Config,
     mut listeners: Vec<TcpListener>,
-    region: Option<Region>,
-) -> Result<(Vec<Group>, Option<Region>), Box<dyn Error>> {
+    region: Option<SharedMemory>,
+) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
     join_groups(config, region, |address, region| {
         let own = listeners.extract_if(.., |listener| {
             listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
@@ -263,13 +264,13 @@ fn join_with(
 }
 
 /// Sockets that were passed: each in a group that nobody joins.
-fn stay_alone(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
+fn solo_groups(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
     sockets.into_iter().map(Group::of_one).collect()
 }
 
 /// What to count in: a slot of the region, or else something that nobody else adds up.
-fn claim(region: Option<&Region>) -> Counters {
-    let claimed = region.map(Region::claim);
+fn claim(region: Option<&SharedMemory>) -> Counters {
+    let claimed = region.map(SharedMemory::claim);
     match claimed {
         Some(Ok(counters)) => counters,
         Some(Err(error)) => {

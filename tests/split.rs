@@ -31,7 +31,7 @@ where
             return offline.output.clone();
         }
     }
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(offline.turn(&mut conn, b""), Standing::Closed, "the end of the stream ends it");
     offline.output.clone()
 }

@@ -7,7 +7,7 @@ use crate::{
     rolling::Processes,
     scrapes::scrape,
 };
-use fibsrv::metrics::shared::Region;
+use fibsrv::metrics::shared::SharedMemory;
 use std::{
     env, fs,
     io::{self, Error},
@@ -35,7 +35,8 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     let slots = {
         let first = processes.alive.front().ok_or_else(|| Error::other("no process is left"))?;
         let region = memory_of(first.child.id())?;
-        let region = Region::from_fd(region).map_err(|flaw| Error::other(flaw.to_string()))?;
+        let region =
+            SharedMemory::from_fd(region).map_err(|flaw| Error::other(flaw.to_string()))?;
         region.slots_used()
     };
     let mut times = Vec::new();

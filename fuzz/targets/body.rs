@@ -8,7 +8,7 @@ mod chunked;
 use chunked::Verdict;
 use fibsrv::http::{
     Reject,
-    request::body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+    request::body::{BodyDiscarder, CHUNK_OVERHEAD_MAX, Framing},
 };
 use fibsrv_fuzz::Script;
 
@@ -42,7 +42,7 @@ fn check(framing: Framing, bytes: &[u8], expected: Verdict, script: &mut Script<
 
 /// Skips a body in the pieces that the script tells.
 fn skip(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
-    let mut skipper = match Skipper::new(framing, CONTENT_MAX) {
+    let mut skipper = match BodyDiscarder::new(framing, CONTENT_MAX) {
         Ok(skipper) => skipper,
         Err(reject) => return verdict(reject),
     };
@@ -67,7 +67,7 @@ fn skip(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
 
 fn verdict(reject: Reject) -> Verdict {
     match reject {
-        Reject::Chunk => Verdict::Malformed,
+        Reject::BadChunk => Verdict::Malformed,
         Reject::BodyTooLarge => Verdict::TooLarge,
         other => panic!("not about bodies: {other:?}"),
     }

@@ -10,7 +10,7 @@ use fibsrv::http::{
     request::{
         head::{Parser, Request},
         limits::Limits,
-        scan::Scan,
+        scan::HeadScanner,
         target::Target,
     },
 };
@@ -25,14 +25,14 @@ const SMALL: Limits =
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (mut script, bytes) = Script::split(input);
     let limits = if script.step().is_multiple_of(2) { LARGE } else { SMALL };
-    let whole = Parser::new(limits).parse(bytes, &mut Scan::default());
+    let whole = Parser::new(limits).parse(bytes, &mut HeadScanner::default());
     assert_eq!(in_pieces(limits, bytes, &mut script), whole);
 
     // What came before must not matter, be it the same fields behind another request line or others.
     let line_end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
     let same_fields = [b"GET / HTTP/1.1", &bytes[line_end..]].concat();
     for before in [&same_fields[..], b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", bytes] {
-        let (mut parser, mut scan) = (Parser::new(limits), Scan::default());
+        let (mut parser, mut scan) = (Parser::new(limits), HeadScanner::default());
         let _outcome = parser.parse(before, &mut scan);
         scan.restart();
         assert_eq!(parser.parse(bytes, &mut scan), whole, "after another head");
@@ -47,7 +47,7 @@ fn in_pieces(
     bytes: &[u8],
     script: &mut Script<'_>,
 ) -> Result<Option<Request>, Reject> {
-    let (mut parser, mut scan) = (Parser::new(limits), Scan::default());
+    let (mut parser, mut scan) = (Parser::new(limits), HeadScanner::default());
     let mut length = 0;
     loop {
         length += script.length(bytes.len() - length);

@@ -11,7 +11,7 @@ use fibsrv::{
             head::{Parser, Request},
             limits::Limits,
         },
-        response::{Body, Fields, Response},
+        response::{Body, Response, ResponseKind},
     },
     metrics::Build,
 };
@@ -93,7 +93,7 @@ impl Session {
             match next {
                 Next::Answer(request) if script.step() & 7 == 7 => self.owed = Some(request),
                 Next::Answer(request) => self.respond(conn, app, &request),
-                Next::Refuse(reject) => {
+                Next::Reject(reject) => {
                     self.refuse(conn, app, reject);
                 }
                 Next::Write => {
@@ -101,7 +101,7 @@ impl Session {
                     let all = outgoing.len();
                     let count = script.length(all) - usize::from(script.step() == 1);
                     self.output.extend_from_slice(&outgoing[..count]);
-                    conn.sent(count);
+                    conn.advance_written(count);
                     if count < all {
                         return false;
                     }
@@ -116,7 +116,7 @@ impl Session {
                     let (piece, rest) = stream.split_at(length);
                     *stream = rest;
                     if piece.is_empty() {
-                        conn.receive_end();
+                        conn.receive_eof();
                         self.ends += 1;
                     } else {
                         conn.receive(piece);
@@ -144,7 +144,7 @@ impl Session {
         self.has_expired = true;
         self.owed = None;
         match conn.next(parser) {
-            Next::Refuse(reject) => {
+            Next::Reject(reject) => {
                 assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout), "{reject:?}");
                 self.refuse(conn, app, reject);
             }
@@ -154,7 +154,7 @@ impl Session {
     }
 
     fn refuse(&mut self, conn: &mut Conn, app: &mut App, reject: Reject) {
-        conn.respond(&app.refuse(reject), DATE);
+        conn.respond(&app.reject(reject), DATE);
         // What cannot become a request may have asked with HEAD all the same.
         let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
         self.asked.push(if is_head { Asked::Head } else { Asked::Content });
@@ -166,7 +166,7 @@ impl Session {
         let response = match app.answer(request, conn.head(request)) {
             Answer::Ready(response) => response,
             Answer::Scrape(format) => {
-                let fields = Fields::Media(format.content_type());
+                let fields = ResponseKind::Media(format.content_type());
                 Response { status: Status::Ok, fields, body: Body::Bytes(LARGE_BODY) }
             }
             Answer::Compute(n) => panic!("F({n}) lies beyond the table"),

@@ -10,7 +10,7 @@ pub mod route;
 pub use numbers::{AT_ONCE_MAX_N, Bounds};
 
 use numbers::Numbers;
-use recorder::Tally;
+use recorder::RequestRecorder;
 
 use crate::{
     app::route::{Route, route},
@@ -18,7 +18,7 @@ use crate::{
     http::{
         Method, Reject, Status,
         request::{head::Request, lines},
-        response::{Body, Fields, Response},
+        response::{Body, Response, ResponseKind},
     },
     metrics::{Build, Counters, Format, Handler, Process, Slot, exposition},
 };
@@ -43,7 +43,7 @@ pub enum Answer<'a> {
 #[derive(Debug)]
 pub struct App {
     numbers: Numbers,
-    tally: Tally,
+    recorder: RequestRecorder,
     build: Build,
     /// The last exposition.
     exposition: Vec<u8>,
@@ -65,10 +65,10 @@ impl App {
 
     /// An application that has answered nothing, and counts here.
     pub fn with_counters(table: Table, bounds: Bounds, build: Build, counters: Counters) -> Self {
-        let tally = Tally::new(counters);
+        let recorder = RequestRecorder::new(counters);
         Self {
             numbers: Numbers::new(table, bounds),
-            tally,
+            recorder,
             build,
             exposition: Vec::new(),
             readiness: Readiness::Ready,
@@ -82,7 +82,7 @@ impl App {
 
     /// What this worker counts. The owner of the sockets counts connections here.
     pub fn counters(&self) -> &Slot {
-        &self.tally.counters
+        &self.recorder.counters
     }
 
     /// Answers a request whose head is `head`.
@@ -90,51 +90,53 @@ impl App {
         let route = route(request.target, head);
         let (status, fields, body) = match (route, request.method) {
             (Route::Fibonacci(index), Method::Get | Method::Head) => {
-                let computations = &self.tally.counters.computations;
+                let computations = &self.recorder.counters.computations;
                 match self.numbers.answer(index, request, head, computations) {
                     Ok(parts) => parts,
                     Err(n) => return Answer::Compute(n),
                 }
             }
-            (Route::Unknown, _) => (Status::NotFound, Fields::Text, Body::Bytes(NOT_FOUND)),
-            (_, Method::Options) => (Status::NoContent, Fields::Allow(ALLOWED), Body::Bytes(b"")),
+            (Route::Unknown, _) => (Status::NotFound, ResponseKind::Text, Body::Bytes(NOT_FOUND)),
+            (_, Method::Options) => {
+                (Status::NoContent, ResponseKind::Allow(ALLOWED), Body::Bytes(b""))
+            }
             (Route::Metrics, Method::Get | Method::Head) => {
-                self.tally.count(request, Handler::Metrics, Status::Ok);
+                self.recorder.count(request, Handler::Metrics, Status::Ok);
                 return Answer::Scrape(Format::negotiate(lines::values(head, "accept")));
             }
             (Route::Healthz, Method::Get | Method::Head) => {
-                (Status::Ok, Fields::Text, Body::Bytes(b"ok"))
+                (Status::Ok, ResponseKind::Text, Body::Bytes(b"ok"))
             }
             (Route::Readyz, Method::Get | Method::Head) => match self.readiness {
-                Readiness::Ready => (Status::Ok, Fields::Text, Body::Bytes(b"ready")),
+                Readiness::Ready => (Status::Ok, ResponseKind::Text, Body::Bytes(b"ready")),
                 Readiness::Draining => {
-                    (Status::ServiceUnavailable, Fields::Text, Body::Bytes(b"draining\n"))
+                    (Status::ServiceUnavailable, ResponseKind::Text, Body::Bytes(b"draining\n"))
                 }
             },
-            _ => (Status::MethodNotAllowed, Fields::Allow(ALLOWED), Body::Bytes(NOT_ALLOWED)),
+            _ => (Status::MethodNotAllowed, ResponseKind::Allow(ALLOWED), Body::Bytes(NOT_ALLOWED)),
         };
-        self.tally.count(request, handler_of(route), status);
+        self.recorder.count(request, handler_of(route), status);
         Answer::Ready(Response { status, fields, body })
     }
 
     /// Answers what could not become a request.
-    pub fn refuse(&mut self, reject: Reject) -> Response<'static> {
+    pub fn reject(&mut self, reject: Reject) -> Response<'static> {
         let status = reject.status();
-        self.tally.counters.refuse(reject);
-        self.tally.count_answer(Handler::None, None, status);
-        Response { status, fields: Fields::Text, body: Body::Bytes(reject.text().as_bytes()) }
+        self.recorder.counters.reject(reject);
+        self.recorder.count_answer(Handler::None, None, status);
+        Response { status, fields: ResponseKind::Text, body: Body::Bytes(reject.text().as_bytes()) }
     }
 
     /// Answers a request that had to wait for F(n): with it, or with 503 if it could not be computed.
     pub fn answer_computed(&mut self, request: &Request, n: u64) -> Response<'_> {
         let (status, fields, body) = self.numbers.beyond.kept(n);
-        self.tally.count(request, Handler::Fibonacci, status);
+        self.recorder.count(request, Handler::Fibonacci, status);
         Response { status, fields, body }
     }
 
     /// Takes in F(n), which has been computed in so many nanoseconds.
     pub fn finish(&mut self, n: u64, computed: &Computed, duration_ns: u64) {
-        let computations = &self.tally.counters.computations;
+        let computations = &self.recorder.counters.computations;
         computations.by_thread.add(1);
         computations.durations.observe(duration_ns, 1);
         self.numbers.beyond.finish(n, computed, computations);
@@ -142,12 +144,12 @@ impl App {
 
     /// Takes in that F(n) will not be computed after all, because nobody waits for it any more.
     pub fn abandon(&mut self, n: u64) {
-        self.numbers.beyond.abandon(n, &self.tally.counters.computations);
+        self.numbers.beyond.abandon(n, &self.recorder.counters.computations);
     }
 
     /// Takes in what the operating system counts for this process, for whoever is asked for the metrics.
     pub fn tell_process(&mut self, process: &Process) {
-        self.tally.counters.tell_process(process);
+        self.recorder.counters.tell_process(process);
     }
 
     /// Renders the metrics, of all workers that share them. Without `process` what this one has told about its
@@ -156,22 +158,22 @@ impl App {
         if let Some(process) = process {
             self.tell_process(process);
         }
-        let snapshot = self.tally.counters.snapshot();
+        let snapshot = self.recorder.counters.snapshot();
         self.exposition.clear();
         exposition::render(&mut self.exposition, format, &snapshot, &self.build);
-        let fields = Fields::Media(format.content_type());
+        let fields = ResponseKind::Media(format.content_type());
         Response { status: Status::Ok, fields, body: Body::Bytes(&self.exposition) }
     }
 
     /// Counts the length in bytes of a response that was rendered.
     pub const fn count_response(&mut self, bytes: usize) {
-        self.tally.count_response(bytes);
+        self.recorder.count_response(bytes);
     }
 
     /// Counts the answers made since the last call, all of which took `duration_ns`. To be called before
     /// they are written, so that whoever has an answer finds it in the next scrape.
     pub fn settle(&mut self, duration_ns: u64) {
-        self.tally.settle(duration_ns);
+        self.recorder.settle(duration_ns);
     }
 }
 
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
     use crate::{
         fibonacci::Calculator,
-        http::request::{head::Parser, limits::Limits, scan::Scan},
+        http::request::{head::Parser, limits::Limits, scan::HeadScanner},
     };
 
     const LIMITS: Limits =
@@ -206,8 +208,10 @@ mod tests {
     /// Status and content of the answer to a request with these fields.
     fn ask(app: &mut App, line: &str, fields: &str) -> (&'static str, String) {
         let head = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let request =
-            Parser::new(LIMITS).parse(head.as_bytes(), &mut Scan::default()).unwrap().unwrap();
+        let request = Parser::new(LIMITS)
+            .parse(head.as_bytes(), &mut HeadScanner::default())
+            .unwrap()
+            .unwrap();
         match app.answer(&request, head.as_bytes()) {
             Answer::Ready(response) => (response.status.code(), text(response.body)),
             Answer::Compute(n) => ("compute", n.to_string()),
@@ -261,16 +265,18 @@ mod tests {
         app.abandon(900_000);
         let taken = ask(&mut app, &line(1_000_000), "");
         assert_eq!(taken.0, "compute", "a number under way takes memory, and this fits beside it");
-        let snapshot = app.tally.counters.snapshot();
-        assert_eq!((snapshot.computations.queued, snapshot.computations.refused), (2, [1, 0, 0]));
+        let snapshot = app.recorder.counters.snapshot();
+        assert_eq!((snapshot.computations.queued, snapshot.computations.rejected), (2, [1, 0, 0]));
     }
 
     #[test]
     fn whoever_has_waited_gets_the_number_or_is_told_to_come_again() {
         let mut app = app();
         let head = "GET /api/fibonacci/50000 HTTP/1.1\r\nHost: a\r\n\r\n";
-        let request =
-            Parser::new(LIMITS).parse(head.as_bytes(), &mut Scan::default()).unwrap().unwrap();
+        let request = Parser::new(LIMITS)
+            .parse(head.as_bytes(), &mut HeadScanner::default())
+            .unwrap()
+            .unwrap();
         assert!(matches!(app.answer(&request, head.as_bytes()), Answer::Compute(50_000)));
         app.finish(50_000, &Calculator::default().compute(50_000), 7);
         let response = app.answer_computed(&request, 50_000);
@@ -279,9 +285,9 @@ mod tests {
         let response = app.answer_computed(&request, 60_000);
         assert_eq!(
             (response.status, response.fields),
-            (Status::ServiceUnavailable, Fields::Retry(1))
+            (Status::ServiceUnavailable, ResponseKind::Retry(1))
         );
-        let computations = app.tally.counters.snapshot().computations;
+        let computations = app.recorder.counters.snapshot().computations;
         assert_eq!((computations.by_thread, computations.durations.sum_ns), (1, 7));
         assert_eq!((computations.cache_hits, computations.cache_misses), (1, 1));
     }
@@ -337,10 +343,10 @@ mod tests {
         let mut app = app();
         ask(&mut app, "GET /api/fibonacci/1", "");
         ask(&mut app, "GET /healthz", "");
-        app.refuse(Reject::Method);
+        app.reject(Reject::UnknownMethod);
         app.count_response(500);
         app.settle(3_000);
-        let snapshot = app.tally.counters.snapshot();
+        let snapshot = app.recorder.counters.snapshot();
         assert_eq!(snapshot.requests.iter().sum::<u64>(), 3);
         let timed = snapshot.request_durations.map(|totals| totals.count());
         assert_eq!(timed.iter().sum::<u64>(), 3);

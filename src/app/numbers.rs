@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     app::route::Index,
-    fibonacci::{Calculator, Computed, Refusal, Store, Table, digit_count},
+    fibonacci::{Cache, Calculator, Computed, Rejection, Table, digit_count},
     http::{
         Method, Status,
         request::{
@@ -13,7 +13,7 @@ use crate::{
             headers::Condition,
             lines,
         },
-        response::{Body, Fields},
+        response::{Body, ResponseKind},
     },
     metrics::computations::Computations,
 };
@@ -44,7 +44,7 @@ pub struct Bounds {
 }
 
 /// Status, fields and content.
-pub(super) type Parts<'a> = (Status, Fields, Body<'a>);
+pub(super) type Parts<'a> = (Status, ResponseKind, Body<'a>);
 
 /// The numbers: those of the table, and those beyond it.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     pub(super) fn new(table: Table, bounds: Bounds) -> Self {
-        let store = Store::new(bounds.bytes, bounds.under_way);
+        let store = Cache::new(bounds.bytes, bounds.under_way);
         Self {
             table,
             beyond: Beyond { store, calculator: Calculator::default() },
@@ -76,11 +76,11 @@ impl Numbers {
         counters: &Computations,
     ) -> Result<Parts<'_>, u64> {
         let Index::Number(n) = index else {
-            return Ok((Status::BadRequest, Fields::Text, Body::Bytes(NOT_A_NUMBER)));
+            return Ok((Status::BadRequest, ResponseKind::Text, Body::Bytes(NOT_A_NUMBER)));
         };
         if n > self.max_n {
             let text = Body::Bytes(self.too_large.as_bytes());
-            return Ok((Status::UnprocessableContent, Fields::Text, text));
+            return Ok((Status::UnprocessableContent, ResponseKind::Text, text));
         }
         if request.condition == Condition::Some
             && let Some(parts) = unless_conditions_hold(n, head)
@@ -88,7 +88,7 @@ impl Numbers {
             return Ok(parts);
         }
         match self.table.get(n) {
-            Some(digits) => Ok((Status::Ok, Fields::Number(n), Body::Bytes(digits))),
+            Some(digits) => Ok((Status::Ok, ResponseKind::Number(n), Body::Bytes(digits))),
             None => self.beyond.answer(n, request.method, counters),
         }
     }
@@ -97,7 +97,7 @@ impl Numbers {
 /// The numbers beyond the table. Cold, compared with it.
 #[derive(Debug)]
 pub(super) struct Beyond {
-    store: Store,
+    store: Cache,
     /// Computes what is computed at once.
     calculator: Calculator,
 }
@@ -111,7 +111,7 @@ impl Beyond {
     ) -> Result<Parts<'_>, u64> {
         if method == Method::Head {
             // The fields tell the length, which needs no digits.
-            return Ok((Status::Ok, Fields::Number(n), Body::Length(digit_count(n))));
+            return Ok((Status::Ok, ResponseKind::Number(n), Body::Length(digit_count(n))));
         }
         if self.store.is_under_way(n) {
             counters.cache_misses.add(1);
@@ -123,8 +123,8 @@ impl Beyond {
             counters.cache_misses.add(1);
             if let Err(refusal) = self.begin(n, counters) {
                 match refusal {
-                    Refusal::Queue => counters.refused_queue.add(1),
-                    Refusal::Memory => counters.refused_memory.add(1),
+                    Rejection::Queue => counters.rejected_queue.add(1),
+                    Rejection::Memory => counters.rejected_memory.add(1),
                 }
                 return Ok(busy());
             }
@@ -142,14 +142,14 @@ impl Beyond {
     pub(super) fn kept(&mut self, n: u64) -> Parts<'_> {
         match self.store.get(n) {
             Some(digits) if digits.len() < SHARED_FROM => {
-                (Status::Ok, Fields::Number(n), Body::Bytes(digits))
+                (Status::Ok, ResponseKind::Number(n), Body::Bytes(digits))
             }
-            Some(digits) => (Status::Ok, Fields::Number(n), Body::Shared(digits)),
+            Some(digits) => (Status::Ok, ResponseKind::Number(n), Body::Shared(digits)),
             None => busy(),
         }
     }
 
-    fn begin(&mut self, n: u64, counters: &Computations) -> Result<(), Refusal> {
+    fn begin(&mut self, n: u64, counters: &Computations) -> Result<(), Rejection> {
         let outcome =
             if n <= AT_ONCE_MAX_N { self.store.begin_at_once(n) } else { self.store.begin(n) };
         self.tell(counters);
@@ -185,16 +185,16 @@ fn unless_conditions_hold(n: u64, head: &[u8]) -> Option<Parts<'static>> {
         |name, comparison| etag::names(lines::values(head, name), tag.as_bytes(), comparison);
     let has_if_match = lines::values(head, "if-match").next().is_some();
     if has_if_match && !names("if-match", Comparison::Strong) {
-        return Some((Status::PreconditionFailed, Fields::Text, Body::Bytes(NO_MATCH)));
+        return Some((Status::PreconditionFailed, ResponseKind::Text, Body::Bytes(NO_MATCH)));
     }
     names("if-none-match", Comparison::Weak).then_some((
         Status::NotModified,
-        Fields::Number(n),
+        ResponseKind::Number(n),
         Body::Bytes(b""),
     ))
 }
 
 /// The answer when a number cannot be computed now.
 pub(super) const fn busy() -> Parts<'static> {
-    (Status::ServiceUnavailable, Fields::Retry(RETRY_S), Body::Bytes(BUSY))
+    (Status::ServiceUnavailable, ResponseKind::Retry(RETRY_S), Body::Bytes(BUSY))
 }

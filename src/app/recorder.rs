@@ -7,7 +7,7 @@ use crate::{
 
 /// The counters, and what has not got there yet.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct RequestRecorder {
     pub(super) counters: Counters,
     batch: Batch,
 }
@@ -23,7 +23,7 @@ struct Batch {
     response_bytes: u64,
 }
 
-impl Tally {
+impl RequestRecorder {
     pub(super) fn new(counters: Counters) -> Self {
         Self { counters, batch: Batch::default() }
     }

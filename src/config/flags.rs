@@ -44,9 +44,9 @@ pub(super) struct Flags {
     pub(super) runtime_dir: Option<PathBuf>,
 
     /// The last n whose answer is kept in the table, which is made at start
-    #[arg(long, env = "FIBSRV_TABLE", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
+    #[arg(long, env = "FIBSRV_TABLE_MAX_N", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
-    pub(super) table: u32,
+    pub(super) table_max_n: u32,
 
     /// The largest n that is answered; beyond it 422
     #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::MAX_N)]
@@ -54,13 +54,13 @@ pub(super) struct Flags {
     pub(super) max_n: u64,
 
     /// Most numbers being computed at a time, or waiting for it; beyond it 503
-    #[arg(long, env = "FIBSRV_COMPUTE_QUEUE", value_name = "COUNT", default_value_t = 64)]
+    #[arg(long, env = "FIBSRV_MAX_COMPUTATIONS", value_name = "COUNT", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) compute_queue: u32,
+    pub(super) max_computations: u32,
 
     /// Memory for computed numbers; when those being sent take all of it, 503
-    #[arg(long, env = "FIBSRV_CACHE", value_name = "SIZE", default_value = "64MiB")]
-    pub(super) cache: ByteSize,
+    #[arg(long, env = "FIBSRV_CACHE_SIZE", value_name = "SIZE", default_value = "64MiB")]
+    pub(super) cache_size: ByteSize,
 
     /// Longest request head, from its first byte to the empty line; beyond it 431
     #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]

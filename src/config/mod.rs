@@ -17,7 +17,7 @@ pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceMan
 
 use crate::{
     app,
-    fibonacci::Store,
+    fibonacci::Cache,
     http::request::limits,
     logging::access,
     server::{
@@ -33,7 +33,7 @@ pub struct Config {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// The last n of the table.
-    pub table_last: u32,
+    pub table_max_n: u32,
     /// Bounds on the numbers.
     pub numbers: app::Bounds,
     /// Bounds on a request.
@@ -237,8 +237,8 @@ impl Flags {
             let most = limits::FIELDS_MAX;
             return Err(UsageError(format!("--max-fields must be 1 to {most} (see --help)")));
         }
-        let cache_least = Store::cost(self.max_n) as u64;
-        let cache_bytes = within("--cache", self.cache, cache_least, CACHE_BYTES_MAX)?;
+        let cache_least = Cache::cost(self.max_n) as u64;
+        let cache_bytes = within("--cache-size", self.cache_size, cache_least, CACHE_BYTES_MAX)?;
         if self.max_connections == 0 {
             return Err(UsageError("--max-connections must be at least 1 (see --help)".to_owned()));
         }
@@ -255,10 +255,11 @@ impl Flags {
         Ok(Config {
             listen: self.listen.clone(),
             // A table beyond the largest n would be of no use.
-            table_last: u32::try_from(self.max_n).map_or(self.table, |max_n| max_n.min(self.table)),
+            table_max_n: u32::try_from(self.max_n)
+                .map_or(self.table_max_n, |max_n| max_n.min(self.table_max_n)),
             numbers: app::Bounds {
                 max_n: self.max_n,
-                under_way: self.compute_queue as usize,
+                under_way: self.max_computations as usize,
                 bytes: cache_bytes,
             },
             limits: limits::Limits {
@@ -354,10 +355,10 @@ impl fmt::Display for Config {
         if let Some(directory) = &self.runtime_dir {
             writeln!(f, "--runtime-dir {}", directory.display())?;
         }
-        writeln!(f, "--table {}", self.table_last)?;
+        writeln!(f, "--table-max-n {}", self.table_max_n)?;
         writeln!(f, "--max-n {}", self.numbers.max_n)?;
-        writeln!(f, "--compute-queue {}", self.numbers.under_way)?;
-        writeln!(f, "--cache {}", size(self.numbers.bytes as u64))?;
+        writeln!(f, "--max-computations {}", self.numbers.under_way)?;
+        writeln!(f, "--cache-size {}", size(self.numbers.bytes as u64))?;
         writeln!(f, "--max-head {}", size(limits.head_bytes as u64))?;
         writeln!(f, "--max-target {}", size(limits.target_bytes as u64))?;
         writeln!(f, "--max-fields {}", limits.fields)?;

@@ -20,8 +20,8 @@ fn effective(flags: &[&str]) -> String {
 fn defaults() {
     assert_eq!(
         effective(&[]),
-        "--listen [::]:3000\n--table 10000\n--max-n 10000000\n--compute-queue 64\n\
-         --cache 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
+        "--listen [::]:3000\n--table-max-n 10000\n--max-n 10000000\n--max-computations 64\n\
+         --cache-size 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
          --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
          --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
@@ -53,11 +53,11 @@ fn bad_flags_are_told_in_one_line() {
         &["--workers", "0"],
         &["--workers", "65"],
         &["--workers", "some"],
-        &["--table", "-1"],
-        &["--table", "100001"],
+        &["--table-max-n", "-1"],
+        &["--table-max-n", "100001"],
         &["--max-n", "10000001"],
-        &["--compute-queue", "0"],
-        &["--cache", "2MB"],
+        &["--max-computations", "0"],
+        &["--cache-size", "2MB"],
         &["--max-head", "511B"],
         &["--max-head", "2MiB"],
         &["--max-head", "lots"],

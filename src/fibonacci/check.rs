@@ -1,4 +1,4 @@
-//! Is this string of digits F(n)? Answered without computing F(n).
+//! Checks that a string of digits is F(n) without computing F(n).
 //!
 //! F(n) modulo a number of machine size costs a microsecond by doubling in that ring; the digits'
 //! residue costs one pass over them. The two ways have nothing in common.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::fibonacci::decimal::Decimal;
 use crate::fibonacci::digits::digit_count;
 use crate::fibonacci::transform::{Point, Transform};
-use crate::fibonacci::transforms::Transforms;
+use crate::fibonacci::transform_cache::TransformCache;
 
 /// The least n it can do: the start is F(j) of machine size, and at least one doubling and the last
 /// step must follow.
@@ -21,7 +21,7 @@ const START_BITS: u32 = 7;
 /// Computes one number after the other, and keeps transforms and working memory in between.
 #[derive(Default)]
 pub(super) struct DecimalDoubling {
-    transforms: Transforms,
+    transforms: TransformCache,
     left: Vec<Point>,
     right: Vec<Point>,
     scratch: Vec<Point>,

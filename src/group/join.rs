@@ -91,7 +91,7 @@ impl Group {
     }
 
     /// What the processes that listen on `address` have for one that will join later, or whose children will.
-    pub fn look_around(address: SocketAddr) -> Result<Found, ListenError> {
+    pub fn discover(address: SocketAddr) -> Result<Found, ListenError> {
         let mut group = Self::new(address, None);
         let lock = group.lock_and(|group, clock| group.ask(&rendezvous::list(address)?, clock));
         let region = group.stop_joining();

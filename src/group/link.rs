@@ -75,7 +75,7 @@ impl Link {
     /// The next message.
     pub(super) fn receive(&self) -> Received {
         match self.receive_once() {
-            // Told once when the other process is gone and had not read everything. What it has said
+            // Delivered once when the other process is gone and had not read everything. What it has said
             // before is still there.
             Err(Errno::CONNRESET | Errno::INTR) => self.receive_once(),
             outcome => outcome,

@@ -18,10 +18,10 @@ const VERSION: u8 = 1;
 pub enum Message {
     /// Asks for all listeners. The answer ends with [`Message::End`].
     Hello,
-    /// Asks for the region, if there is one. The answer is [`Message::Region`] or nothing.
+    /// Asks for the region, if there is one. The answer is [`Message::SharedMemory`] or nothing.
     AskRegion,
     /// The region.
-    Region,
+    SharedMemory,
     /// From now on, or as ever, the sender alone accepts from this listener.
     Mine,
     /// The sender knows of nobody whose business this listener is: all accept from it.
@@ -40,7 +40,7 @@ impl Message {
     /// How many descriptors go with it.
     pub const fn descriptors(self) -> usize {
         match self {
-            Self::Region | Self::Mine | Self::Orphan | Self::Held => 1,
+            Self::SharedMemory | Self::Mine | Self::Orphan | Self::Held => 1,
             Self::Hello | Self::AskRegion | Self::Released | Self::End | Self::Unknown => 0,
         }
     }
@@ -50,7 +50,7 @@ impl Message {
         let kind = match self {
             Self::Hello => 1,
             Self::AskRegion => 2,
-            Self::Region => 3,
+            Self::SharedMemory => 3,
             Self::Mine => 4,
             Self::Orphan => 5,
             Self::Released => 6,
@@ -74,7 +74,7 @@ impl Message {
         let message = match kind {
             1 => Self::Hello,
             2 => Self::AskRegion,
-            3 => Self::Region,
+            3 => Self::SharedMemory,
             4 => Self::Mine,
             5 => Self::Orphan,
             6 => Self::Released,
@@ -119,7 +119,7 @@ mod tests {
     const ALL: [Message; 8] = [
         Message::Hello,
         Message::AskRegion,
-        Message::Region,
+        Message::SharedMemory,
         Message::Mine,
         Message::Orphan,
         Message::Held,

@@ -128,7 +128,7 @@ enum Stage {
 enum Strangers {
     Unseen,
     /// Said once, however many come.
-    Told,
+    StopRequest,
 }
 
 impl Group {
@@ -217,7 +217,7 @@ impl Group {
             return self.links.insert(socket);
         }
         if self.strangers == Strangers::Unseen {
-            self.strangers = Strangers::Told;
+            self.strangers = Strangers::StopRequest;
             warn!("{}: a process of another user is left alone", self.address);
         }
         None
@@ -259,10 +259,10 @@ impl Group {
             }
             (Message::AskRegion, _) => {
                 if let Some(region) = &self.region {
-                    self.links.say(key, Message::Region, Some(region.as_fd()));
+                    self.links.say(key, Message::SharedMemory, Some(region.as_fd()));
                 }
             }
-            (Message::Region, given) => {
+            (Message::SharedMemory, given) => {
                 if let Stage::Joining { region, .. } = &mut self.stage {
                     *region = region.take().or(given);
                 }

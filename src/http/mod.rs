@@ -54,7 +54,7 @@ impl Span {
     }
 
     /// What follows this span in `buffer`.
-    pub fn behind(self, buffer: &[u8]) -> &[u8] {
+    pub fn after(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.end as usize..).unwrap_or_default()
     }
 

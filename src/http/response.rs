@@ -14,7 +14,7 @@ pub struct Response<'a> {
     /// The status code.
     pub status: Status,
     /// What the fields say beyond `Date` and framing.
-    pub fields: Fields,
+    pub fields: ResponseKind,
     /// The content; empty where the status allows none.
     pub body: Body<'a>,
 }
@@ -48,7 +48,7 @@ impl Body<'_> {
 
 /// The fields that depend on what is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fields {
+pub enum ResponseKind {
     /// F(n), which never changes: cacheable for ever, with n as its strong entity tag.
     Number(u64),
     /// A line of text, not to be stored.
@@ -63,7 +63,7 @@ pub enum Fields {
 
 /// Whether the content goes out, or only the fields that describe it (RFC 9110 section 9.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum BodyMode {
     /// With the content.
     Send,
     /// The answer to HEAD.
@@ -72,7 +72,7 @@ pub enum Content {
 
 /// What the response says about the connection (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum ConnectionHeader {
     /// Nothing: it persists, as is the rule in HTTP/1.1.
     Implied,
     /// It persists, which an HTTP/1.0 client must be told.
@@ -93,15 +93,15 @@ const HEAD_BYTES_MAX: usize = 512;
 pub fn render(
     out: &mut Vec<u8>,
     response: &Response<'_>,
-    content: Content,
-    connection: Connection,
+    content: BodyMode,
+    connection: ConnectionHeader,
     date: &[u8; date::LENGTH],
 ) -> usize {
     let before = out.len();
     // Once for all that follows, so that each piece is a copy and a comparison.
     let copied = if let Body::Bytes(bytes) = response.body { bytes } else { b"" };
     out.reserve(HEAD_BYTES_MAX + copied.len());
-    if let (Status::Ok, Fields::Number(n)) = (response.status, response.fields) {
+    if let (Status::Ok, ResponseKind::Number(n)) = (response.status, response.fields) {
         // Hot: nearly every answer is one of these, and most of its head is always the same.
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
         out.extend_from_slice(date);
@@ -112,9 +112,9 @@ pub fn render(
         render_fields(out, response, date);
     }
     match connection {
-        Connection::Implied => {}
-        Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        Connection::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        ConnectionHeader::Implied => {}
+        ConnectionHeader::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        ConnectionHeader::Close => out.extend_from_slice(b"Connection: close\r\n"),
     }
     // These two have no content, and hence no length (RFC 9110 sections 8.6, 15.3.5 and 15.4.5).
     if matches!(response.status, Status::NoContent | Status::NotModified) {
@@ -124,7 +124,7 @@ pub fn render(
     out.extend_from_slice(b"Content-Length: ");
     decimal::push(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
-    if content == Content::Send {
+    if content == BodyMode::Send {
         debug_assert!(!matches!(response.body, Body::Length(_)), "content that nobody has");
         out.extend_from_slice(copied);
     }
@@ -142,31 +142,34 @@ const NUMBER_PREAMBLE: &str = "HTTP/1.1 200 OK\r\n\
 fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::LENGTH]) {
     out.extend_from_slice(status_line(response.status).as_bytes());
     if !matches!(response.status, Status::NoContent | Status::NotModified) {
-        let media = if let Fields::Media(media) = response.fields { media } else { TEXT };
+        let media = if let ResponseKind::Media(media) = response.fields { media } else { TEXT };
         out.extend_from_slice(b"\r\nContent-Type: ");
         out.extend_from_slice(media.as_bytes());
         out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
     }
     let caching = match response.fields {
-        Fields::Number(_) => "public, max-age=31536000, immutable",
-        Fields::Text | Fields::Media(_) | Fields::Retry(_) | Fields::Allow(_) => "no-store",
+        ResponseKind::Number(_) => "public, max-age=31536000, immutable",
+        ResponseKind::Text
+        | ResponseKind::Media(_)
+        | ResponseKind::Retry(_)
+        | ResponseKind::Allow(_) => "no-store",
     };
     out.extend_from_slice(b"\r\nCache-Control: ");
     out.extend_from_slice(caching.as_bytes());
     out.extend_from_slice(b"\r\nDate: ");
     out.extend_from_slice(date);
     match response.fields {
-        Fields::Text | Fields::Media(_) => {}
-        Fields::Number(n) => {
+        ResponseKind::Text | ResponseKind::Media(_) => {}
+        ResponseKind::Number(n) => {
             out.extend_from_slice(b"\r\nETag: \"");
             decimal::push(out, n);
             out.push(b'"');
         }
-        Fields::Retry(seconds) => {
+        ResponseKind::Retry(seconds) => {
             out.extend_from_slice(b"\r\nRetry-After: ");
             decimal::push(out, seconds.into());
         }
-        Fields::Allow(methods) => {
+        ResponseKind::Allow(methods) => {
             out.extend_from_slice(b"\r\nAllow: ");
             out.extend_from_slice(methods.as_bytes());
         }
@@ -202,15 +205,23 @@ mod tests {
 
     const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-    fn check(response: &Response<'_>, content: Content, connection: Connection, expected: &str) {
+    fn check(
+        response: &Response<'_>,
+        content: BodyMode,
+        connection: ConnectionHeader,
+        expected: &str,
+    ) {
         let mut out = b"before".to_vec();
         let length = render(&mut out, response, content, connection, DATE);
         assert_eq!(str::from_utf8(&out[6..]).unwrap(), expected);
         assert_eq!(length, expected.len());
     }
 
-    const NUMBER: Response<'_> =
-        Response { status: Status::Ok, fields: Fields::Number(20), body: Body::Bytes(b"6765") };
+    const NUMBER: Response<'_> = Response {
+        status: Status::Ok,
+        fields: ResponseKind::Number(20),
+        body: Body::Bytes(b"6765"),
+    };
     const NUMBER_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
         X-Content-Type-Options: nosniff\r\n\
         Cache-Control: public, max-age=31536000, immutable\r\n\
@@ -218,47 +229,47 @@ mod tests {
 
     #[test]
     fn a_number() {
-        check(&NUMBER, Content::Send, Connection::Implied, &format!("{NUMBER_HEAD}6765"));
+        check(&NUMBER, BodyMode::Send, ConnectionHeader::Implied, &format!("{NUMBER_HEAD}6765"));
     }
 
     #[test]
     fn the_short_way_is_the_long_one() {
         let (mut long, mut short) = (Vec::new(), Vec::new());
         render_fields(&mut long, &NUMBER, DATE);
-        render(&mut short, &NUMBER, Content::Omit, Connection::Implied, DATE);
+        render(&mut short, &NUMBER, BodyMode::Omit, ConnectionHeader::Implied, DATE);
         assert!(short.starts_with(&long));
     }
 
     #[test]
     fn head_has_the_same_fields_and_no_content() {
-        check(&NUMBER, Content::Omit, Connection::Implied, NUMBER_HEAD);
+        check(&NUMBER, BodyMode::Omit, ConnectionHeader::Implied, NUMBER_HEAD);
     }
 
     #[test]
     fn no_content_has_no_length() {
         let response = Response {
             status: Status::NotModified,
-            fields: Fields::Number(20),
+            fields: ResponseKind::Number(20),
             body: Body::Bytes(b""),
         };
         let expected = "HTTP/1.1 304 Not Modified\r\n\
             Cache-Control: public, max-age=31536000, immutable\r\n\
             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\n\
             Connection: keep-alive\r\n\r\n";
-        check(&response, Content::Send, Connection::KeepAlive, expected);
+        check(&response, BodyMode::Send, ConnectionHeader::KeepAlive, expected);
     }
 
     #[test]
     fn head_needs_no_content() {
         let response = Response { body: Body::Length(4), ..NUMBER };
-        check(&response, Content::Omit, Connection::Implied, NUMBER_HEAD);
+        check(&response, BodyMode::Omit, ConnectionHeader::Implied, NUMBER_HEAD);
     }
 
     #[test]
     fn a_shared_body_is_for_others_to_send() {
         let body = Arc::from(&b"6765"[..]);
         let response = Response { body: Body::Shared(&body), ..NUMBER };
-        check(&response, Content::Send, Connection::Implied, NUMBER_HEAD);
+        check(&response, BodyMode::Send, ConnectionHeader::Implied, NUMBER_HEAD);
     }
 
     #[test]
@@ -266,10 +277,10 @@ mod tests {
         let mut out = Vec::new();
         let response = Response {
             status: Status::ServiceUnavailable,
-            fields: Fields::Retry(1),
+            fields: ResponseKind::Retry(1),
             body: Body::Bytes(b"busy\n"),
         };
-        render(&mut out, &response, Content::Send, Connection::Implied, DATE);
+        render(&mut out, &response, BodyMode::Send, ConnectionHeader::Implied, DATE);
         let text = str::from_utf8(&out).unwrap();
         assert!(text.contains("\r\nRetry-After: 1\r\n") && text.contains("no-store"), "{text}");
     }
@@ -278,29 +289,29 @@ mod tests {
     fn errors_are_text_that_nobody_stores() {
         let response = Response {
             status: Status::MethodNotAllowed,
-            fields: Fields::Allow("GET"),
+            fields: ResponseKind::Allow("GET"),
             body: Body::Bytes(b"no\n"),
         };
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
             Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
             Cache-Control: no-store\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nAllow: GET\r\n\
             Connection: close\r\nContent-Length: 3\r\n\r\nno\n";
-        check(&response, Content::Send, Connection::Close, expected);
+        check(&response, BodyMode::Send, ConnectionHeader::Close, expected);
     }
 
     #[test]
     fn the_longest_head_fits_what_is_reserved() {
         for status in Status::ALL {
             for fields in [
-                Fields::Number(u64::MAX),
-                Fields::Text,
-                Fields::Retry(u32::MAX),
-                Fields::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-                Fields::Allow("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH"),
+                ResponseKind::Number(u64::MAX),
+                ResponseKind::Text,
+                ResponseKind::Retry(u32::MAX),
+                ResponseKind::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+                ResponseKind::Allow("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH"),
             ] {
                 let mut out = Vec::new();
                 let response = Response { status, fields, body: Body::Bytes(b"") };
-                render(&mut out, &response, Content::Send, Connection::KeepAlive, DATE);
+                render(&mut out, &response, BodyMode::Send, ConnectionHeader::KeepAlive, DATE);
                 assert!(out.len() <= HEAD_BYTES_MAX, "{}", out.len());
             }
         }

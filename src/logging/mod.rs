@@ -31,8 +31,10 @@ const LINE_BYTES_MAX: usize = 4096;
 
 /// Has stdout told what is logged from now on, at this level or graver.
 pub fn start(level: LevelFilter) -> Result<(), Box<dyn Error>> {
-    let sheet =
-        Sheet { memory: blank()?, stdout: io::stdout().as_fd().try_clone_to_owned()?.into() };
+    let sheet = StdoutCapture {
+        memory: blank()?,
+        stdout: io::stdout().as_fd().try_clone_to_owned()?.into(),
+    };
     log::set_boxed_logger(Box::new(Logger {
         printer: SimpleLogger::new().with_level(level).with_utc_timestamps(),
         state: Mutex::new(State { sheet, process: process::id(), dropped: 0 }),
@@ -47,7 +49,7 @@ struct Logger {
 }
 
 struct State {
-    sheet: Sheet,
+    sheet: StdoutCapture,
     /// Whose sheet that is: a forked process needs one of its own.
     process: u32,
     /// Lines that stdout has not taken, and has not been told of.
@@ -98,13 +100,13 @@ impl Log for Logger {
 }
 
 /// What stands in for stdout while a line is printed.
-struct Sheet {
+struct StdoutCapture {
     memory: File,
     /// The real one, which has its place back before anybody else can print.
     stdout: File,
 }
 
-impl Sheet {
+impl StdoutCapture {
     /// Prints a line and hands it on to the real stdout.
     fn pass_on(&mut self, printer: &SimpleLogger, record: &Record<'_>) -> io::Result<()> {
         self.memory.set_len(0)?;

@@ -18,11 +18,11 @@ pub struct Computations {
     /// Numbers whose fast computation failed its check, and that were computed the plain way.
     pub fallbacks: Counter,
     /// Requests refused because too many numbers were being computed.
-    pub refused_queue: Counter,
+    pub rejected_queue: Counter,
     /// Requests refused because the numbers being sent took all the memory.
-    pub refused_memory: Counter,
+    pub rejected_memory: Counter,
     /// Requests refused because no thread could be had.
-    pub refused_thread: Counter,
+    pub rejected_thread: Counter,
     /// Numbers being computed, or waiting for it.
     pub queued: Gauge,
     /// Requests answered with a number that was kept.
@@ -35,7 +35,7 @@ pub struct Computations {
 
 impl Computations {
     /// The values of the label `reason`, in the order of [`ComputationTotals::refused`].
-    pub const REFUSALS: [&str; 3] = ["queue", "memory", "thread"];
+    pub const REJECTIONS: [&str; 3] = ["queue", "memory", "thread"];
 
     pub(super) const fn new() -> Self {
         Self {
@@ -43,9 +43,9 @@ impl Computations {
             by_loop: Counter::new(),
             durations: Histogram::new(),
             fallbacks: Counter::new(),
-            refused_queue: Counter::new(),
-            refused_memory: Counter::new(),
-            refused_thread: Counter::new(),
+            rejected_queue: Counter::new(),
+            rejected_memory: Counter::new(),
+            rejected_thread: Counter::new(),
             queued: Gauge::new(),
             cache_hits: Counter::new(),
             cache_misses: Counter::new(),
@@ -68,7 +68,7 @@ pub struct ComputationTotals {
     pub by_loop: u64,
     pub durations: DurationTotals,
     pub fallbacks: u64,
-    pub refused: [u64; Computations::REFUSALS.len()],
+    pub rejected: [u64; Computations::REJECTIONS.len()],
     pub queued: u64,
     pub cache_hits: u64,
     pub cache_misses: u64,
@@ -82,7 +82,7 @@ impl ComputationTotals {
             by_loop: 0,
             durations: DurationTotals::empty(),
             fallbacks: 0,
-            refused: [0; Computations::REFUSALS.len()],
+            rejected: [0; Computations::REJECTIONS.len()],
             queued: 0,
             cache_hits: 0,
             cache_misses: 0,
@@ -95,8 +95,9 @@ impl ComputationTotals {
         add(&mut self.by_loop, &counted.by_loop);
         counted.durations.add_to(&mut self.durations);
         add(&mut self.fallbacks, &counted.fallbacks);
-        let refused = [&counted.refused_queue, &counted.refused_memory, &counted.refused_thread];
-        add_each(&mut self.refused, refused);
+        let rejected =
+            [&counted.rejected_queue, &counted.rejected_memory, &counted.rejected_thread];
+        add_each(&mut self.rejected, rejected);
         add(&mut self.cache_hits, &counted.cache_hits);
         add(&mut self.cache_misses, &counted.cache_misses);
     }

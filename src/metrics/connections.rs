@@ -6,7 +6,7 @@ use crate::metrics::Counter;
 /// Connections that this server has closed because something did not happen in time, or to make room.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub struct Closings {
+pub struct ConnectionsClosed {
     /// No request came.
     pub head_timeout: Counter,
     /// No further request came on a kept connection.
@@ -19,7 +19,7 @@ pub struct Closings {
     pub evicted: Counter,
 }
 
-impl Closings {
+impl ConnectionsClosed {
     /// The values of the label `reason`, in the order of [`Self::counters`].
     pub const REASONS: [&str; 5] =
         ["head_timeout", "idle_timeout", "write_timeout", "linger_timeout", "evicted"];

@@ -32,9 +32,9 @@ use std::sync::atomic::AtomicU64;
 use crate::http::Reject;
 use {
     computations::{ComputationTotals, Computations},
-    connections::{AcceptPauses, Closings},
+    connections::{AcceptPauses, ConnectionsClosed},
     durations::DurationTotals,
-    process::Figures,
+    process::ProcessGauges,
     requests::SERIES,
 };
 
@@ -73,17 +73,17 @@ pub struct Slot {
     /// How often the slot's owner was replaced after dying.
     pub worker_restarts: Counter,
     /// Requests refused before they reached a route, in the order of [`Reject::ALL`].
-    pub refusals: [Counter; Reject::ALL.len()],
+    pub rejections: [Counter; Reject::ALL.len()],
     /// Connections that this server has closed of its own accord.
-    pub closings: Closings,
+    pub connections_closed: ConnectionsClosed,
     /// How often accepting has paused.
     pub accept_pauses: AcceptPauses,
     /// Turns that ended with requests of the same peer left.
-    pub turns_yielded: Counter,
+    pub connection_yields: Counter,
     /// Numbers beyond the table.
     pub computations: Computations,
     /// What the operating system counts for the owner.
-    pub process: Figures,
+    pub process: ProcessGauges,
     /// Lines of the access log that were not taken.
     pub access_log_dropped: Counter,
 }
@@ -100,19 +100,19 @@ impl Slot {
             connections_accepted: Counter::new(),
             workers: Gauge::new(),
             worker_restarts: Counter::new(),
-            refusals: [const { Counter::new() }; Reject::ALL.len()],
-            closings: Closings::new(),
+            rejections: [const { Counter::new() }; Reject::ALL.len()],
+            connections_closed: ConnectionsClosed::new(),
             accept_pauses: AcceptPauses::new(),
-            turns_yielded: Counter::new(),
+            connection_yields: Counter::new(),
             computations: Computations::new(),
-            process: Figures::new(),
+            process: ProcessGauges::new(),
             access_log_dropped: Counter::new(),
         }
     }
 
     /// Counts a refusal.
-    pub fn refuse(&self, reject: Reject) {
-        if let Some(counter) = self.refusals.get(reject as usize) {
+    pub fn reject(&self, reject: Reject) {
+        if let Some(counter) = self.rejections.get(reject as usize) {
             counter.add(1);
         }
     }
@@ -178,13 +178,13 @@ pub struct Snapshot {
     /// Workers replaced after dying.
     pub worker_restarts: u64,
     /// Requests refused, in the order of [`Reject::ALL`].
-    pub refusals: [u64; Reject::ALL.len()],
-    /// Connections closed by this server, in the order of [`Closings::REASONS`].
-    pub closings: [u64; Closings::REASONS.len()],
+    pub rejections: [u64; Reject::ALL.len()],
+    /// Connections closed by this server, in the order of [`ConnectionsClosed::REASONS`].
+    pub connections_closed: [u64; ConnectionsClosed::REASONS.len()],
     /// Pauses in accepting, in the order of [`AcceptPauses::REASONS`].
     pub accept_pauses: [u64; AcceptPauses::REASONS.len()],
     /// Turns that ended with requests of the same peer left.
-    pub turns_yielded: u64,
+    pub connection_yields: u64,
     /// Numbers beyond the table.
     pub computations: ComputationTotals,
     /// What the operating system counts for the workers.
@@ -219,10 +219,10 @@ impl Snapshot {
             connections_accepted: 0,
             workers: 0,
             worker_restarts: 0,
-            refusals: [0; Reject::ALL.len()],
-            closings: [0; Closings::REASONS.len()],
+            rejections: [0; Reject::ALL.len()],
+            connections_closed: [0; ConnectionsClosed::REASONS.len()],
             accept_pauses: [0; AcceptPauses::REASONS.len()],
-            turns_yielded: 0,
+            connection_yields: 0,
             computations: ComputationTotals::empty(),
             process: Process::empty(),
             access_log_dropped: 0,
@@ -238,10 +238,10 @@ impl Snapshot {
         self.response_sizes.add(&slot.response_sizes);
         add(&mut self.connections_accepted, &slot.connections_accepted);
         add(&mut self.worker_restarts, &slot.worker_restarts);
-        add_each(&mut self.refusals, &slot.refusals);
-        add_each(&mut self.closings, slot.closings.counters());
+        add_each(&mut self.rejections, &slot.rejections);
+        add_each(&mut self.connections_closed, slot.connections_closed.counters());
         add_each(&mut self.accept_pauses, slot.accept_pauses.counters());
-        add(&mut self.turns_yielded, &slot.turns_yielded);
+        add(&mut self.connection_yields, &slot.connection_yields);
         self.computations.add_counters(&slot.computations);
         self.process.add_counters(&slot.process);
         add(&mut self.access_log_dropped, &slot.access_log_dropped);
@@ -319,10 +319,10 @@ mod tests {
             slot.connections.add(n);
             slot.connections_accepted.add(2 * n);
             slot.worker_restarts.add(3 * n);
-            slot.refuse(Reject::HeadTimeout);
-            slot.closings.evicted.add(n);
+            slot.reject(Reject::HeadTimeout);
+            slot.connections_closed.evicted.add(n);
             slot.accept_pauses.error.add(n);
-            slot.turns_yielded.add(n);
+            slot.connection_yields.add(n);
             slot.access_log_dropped.add(2 * n);
         }
         let snapshot = Snapshot::of(slots.iter());
@@ -333,9 +333,12 @@ mod tests {
         assert_eq!(snapshot.response_sizes, SizeTotals { bytes: 321_000, count: 321 });
         assert_eq!((snapshot.connections, snapshot.connections_accepted), (321, 642));
         assert_eq!((snapshot.workers, snapshot.worker_restarts), (3, 963));
-        assert_eq!(snapshot.refusals[Reject::HeadTimeout as usize], 3);
-        assert_eq!((snapshot.closings, snapshot.accept_pauses), ([0, 0, 0, 0, 321], [0, 321]));
-        assert_eq!((snapshot.turns_yielded, snapshot.access_log_dropped), (321, 642));
+        assert_eq!(snapshot.rejections[Reject::HeadTimeout as usize], 3);
+        assert_eq!(
+            (snapshot.connections_closed, snapshot.accept_pauses),
+            ([0, 0, 0, 0, 321], [0, 321])
+        );
+        assert_eq!((snapshot.connection_yields, snapshot.access_log_dropped), (321, 642));
         assert_eq!(Snapshot::of([].iter()), Snapshot::empty());
     }
 

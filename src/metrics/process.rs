@@ -38,12 +38,12 @@ impl Process {
     }
 
     /// Adds the processor time of all owners of a slot, those that are gone among them.
-    pub(super) fn add_counters(&mut self, told: &Figures) {
+    pub(super) fn add_counters(&mut self, told: &ProcessGauges) {
         super::add(&mut self.cpu_time_ns, &told.cpu_time_ns);
     }
 
     /// Adds what the living owner of a slot has told.
-    pub(super) fn add_gauges(&mut self, told: &Figures) {
+    pub(super) fn add_gauges(&mut self, told: &ProcessGauges) {
         self.open_fds = self.open_fds.saturating_add(told.open_fds.get());
         // Saturating: unlimited and unlimited is unlimited.
         self.max_fds = self.max_fds.saturating_add(told.max_fds.get());
@@ -61,7 +61,7 @@ impl Process {
 /// The figures of the process that owns a slot, as it told them last.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub struct Figures {
+pub struct ProcessGauges {
     cpu_time_ns: Counter,
     open_fds: Gauge,
     max_fds: Gauge,
@@ -70,7 +70,7 @@ pub struct Figures {
     start_time_ns: Gauge,
 }
 
-impl Figures {
+impl ProcessGauges {
     pub(super) const fn new() -> Self {
         Self {
             cpu_time_ns: Counter::new(),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     /// The sum over those that have counted and those that live.
-    fn sum(counted: &[&Figures], living: &[&Figures]) -> Process {
+    fn sum(counted: &[&ProcessGauges], living: &[&ProcessGauges]) -> Process {
         let mut sum = Process::empty();
         for figures in counted {
             sum.add_counters(figures);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn sums_are_over_the_living_and_processor_time_is_over_all() {
-        let slots = [Figures::new(), Figures::new(), Figures::new()];
+        let slots = [ProcessGauges::new(), ProcessGauges::new(), ProcessGauges::new()];
         for (figures, n) in slots.iter().zip([1, 2, 4]) {
             figures.tell(&process(n), 0);
         }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn processor_time_goes_on_from_owner_to_owner() {
-        let figures = Figures::new();
+        let figures = ProcessGauges::new();
         let total = || sum(&[&figures], &[]).cpu_time_ns;
         figures.tell(&process(5), 0);
         figures.tell(&process(8), 5);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn whoever_has_told_nothing_is_not_the_oldest() {
-        let (told, silent) = (Figures::new(), Figures::new());
+        let (told, silent) = (ProcessGauges::new(), ProcessGauges::new());
         told.tell(&process(1), 0);
         assert_eq!(sum(&[], &[&told, &silent]).start_time_ns, 9_999);
         assert_eq!(sum(&[], &[&silent, &told]).start_time_ns, 9_999);

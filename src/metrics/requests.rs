@@ -76,7 +76,7 @@ const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> boo
     }
 }
 
-/// The refusals of the reader of heads and bodies, which come before any handler is chosen.
+/// The rejections of the reader of heads and bodies, which come before any handler is chosen.
 const fn refuses_without_a_method(status: Status) -> bool {
     matches!(
         status,

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What there is to tell.
 #[derive(Clone, Copy, Debug)]
-pub enum News<'a> {
+pub enum Notification<'a> {
     /// The process serves; here is more about it.
     Ready(&'a str),
     /// It becomes another version of itself, and will say when that serves.
@@ -35,7 +35,7 @@ pub enum News<'a> {
     Alive,
 }
 
-impl fmt::Display for News<'_> {
+impl fmt::Display for Notification<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Under a wrapper, it is this process that signals are for.
@@ -55,12 +55,12 @@ impl fmt::Display for News<'_> {
 /// The way to a service manager, if there is one.
 #[derive(Debug)]
 pub struct Notifier {
-    way: Option<Way>,
+    way: Option<NotifySocket>,
     failures: Failures,
 }
 
 #[derive(Debug)]
-struct Way {
+struct NotifySocket {
     socket: OwnedFd,
     address: SocketAddrUnix,
 }
@@ -69,7 +69,7 @@ struct Way {
 enum Failures {
     None,
     /// Said once, however many follow.
-    Told,
+    StopRequest,
 }
 
 impl Notifier {
@@ -78,7 +78,7 @@ impl Notifier {
     pub fn new(address: Option<&OsStr>) -> Self {
         let mut notifier = Self { way: None, failures: Failures::None };
         if let Some(address) = address {
-            match Way::to(address) {
+            match NotifySocket::to(address) {
                 Ok(way) => notifier.way = Some(way),
                 Err(error) => notifier.complain(error),
             }
@@ -87,12 +87,14 @@ impl Notifier {
     }
 
     /// Tells it. What goes wrong is for the log: the process serves all the same.
-    pub fn tell(&mut self, news: News<'_>) {
+    pub fn tell(&mut self, news: Notification<'_>) {
         let Some(way) = &self.way else { return };
         let flags = match news {
             // Said again soon, and said by a loop that must not wait.
-            News::Alive => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-            News::Ready(_) | News::Reloading(_) | News::Stopping(_) => SendFlags::NOSIGNAL,
+            Notification::Alive => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            Notification::Ready(_) | Notification::Reloading(_) | Notification::Stopping(_) => {
+                SendFlags::NOSIGNAL
+            }
         };
         if let Err(error) = sendto(&way.socket, news.to_string().as_bytes(), flags, &way.address) {
             self.complain(error);
@@ -101,13 +103,13 @@ impl Notifier {
 
     fn complain(&mut self, error: io::Errno) {
         if self.failures == Failures::None {
-            self.failures = Failures::Told;
+            self.failures = Failures::StopRequest;
             warn!("cannot notify the service manager: {error}");
         }
     }
 }
 
-impl Way {
+impl NotifySocket {
     fn to(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
@@ -153,13 +155,13 @@ mod tests {
         };
         let pid = process::id();
         assert_eq!(
-            told(News::Ready("all well")),
+            told(Notification::Ready("all well")),
             format!("READY=1\nMAINPID={pid}\nSTATUS=all well")
         );
-        assert_eq!(told(News::Stopping("soon")), "STOPPING=1\nSTATUS=soon");
-        assert_eq!(told(News::Alive), "WATCHDOG=1");
+        assert_eq!(told(Notification::Stopping("soon")), "STOPPING=1\nSTATUS=soon");
+        assert_eq!(told(Notification::Alive), "WATCHDOG=1");
         let before_us = clock::monotonic_us();
-        let reloading = told(News::Reloading("again"));
+        let reloading = told(Notification::Reloading("again"));
         let at_us = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         let at_us: u64 = at_us.strip_suffix("\nSTATUS=again").unwrap().parse().unwrap();
         assert!((before_us..=clock::monotonic_us()).contains(&at_us), "{at_us}");
@@ -169,14 +171,14 @@ mod tests {
     fn what_cannot_be_told_is_complained_of_and_no_more() {
         for (address, failures) in [
             (None, Failures::None),
-            (Some("@fibsrv test, nobody"), Failures::Told),
-            (Some("/nowhere/at/all"), Failures::Told),
-            (Some("vsock:2:1234"), Failures::Told),
-            (Some(&*format!("@{}", "x".repeat(200))), Failures::Told),
+            (Some("@fibsrv test, nobody"), Failures::StopRequest),
+            (Some("/nowhere/at/all"), Failures::StopRequest),
+            (Some("vsock:2:1234"), Failures::StopRequest),
+            (Some(&*format!("@{}", "x".repeat(200))), Failures::StopRequest),
         ] {
             let mut notifier = Notifier::new(address.map(OsStr::new));
-            notifier.tell(News::Ready(""));
-            notifier.tell(News::Alive);
+            notifier.tell(Notification::Ready(""));
+            notifier.tell(Notification::Alive);
             assert_eq!(notifier.failures, failures, "{address:?}");
         }
     }
@@ -187,7 +189,7 @@ mod tests {
         let mut notifier = Notifier::new(Some(OsStr::new(&name)));
         let sent = (0..1_000_000)
             .take_while(|_| {
-                notifier.tell(News::Alive);
+                notifier.tell(Notification::Alive);
                 notifier.failures == Failures::None
             })
             .count();

@@ -1,8 +1,8 @@
 //! The compute thread: computes numbers that would hold up the event loop.
 //!
-//! One per worker, started when it is needed for the first time. The loop asks with [`Compute::ask`] and is
-//! woken through the poll when there is something to [`Compute::collect`]. What several peers wait for is
-//! computed once. How many numbers may be asked for at a time is the caller's business.
+//! One per worker, started when it is needed for the first time. The loop asks with [`Compute::submit`] and is
+//! woken through the poll when there is something to [`Compute::take_completed`]. What several peers wait for is
+//! computed once. How many numbers may be jobs for at a time is the caller's business.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,7 +16,7 @@ use mio::Waker;
 
 use crate::{
     fibonacci::{Calculator, Computed},
-    server::connections::PeerId,
+    server::connections::ConnectionId,
     sys::clock::Clock,
 };
 
@@ -31,16 +31,16 @@ const NICENESS: i32 = 10;
 /// Hands numbers to the compute thread and back.
 #[derive(Debug)]
 pub struct Compute {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     waker: Arc<Waker>,
     /// Who waits for which number.
-    waiting: HashMap<u64, Vec<PeerId>>,
+    waiting: HashMap<u64, Vec<ConnectionId>>,
     is_started: bool,
 }
 
-/// A number that was asked for.
+/// A number that was jobs for.
 #[derive(Debug)]
-pub struct Done {
+pub struct Completed {
     /// Which.
     pub n: u64,
     /// F(n).
@@ -48,55 +48,55 @@ pub struct Done {
     /// How long that took, in nanoseconds.
     pub duration_ns: u64,
     /// Who has waited for it.
-    pub peers: Vec<PeerId>,
+    pub waiters: Vec<ConnectionId>,
 }
 
 /// What the two threads share.
 #[derive(Debug, Default)]
-struct Desk {
-    papers: Mutex<Papers>,
-    /// Told when there is something to be computed.
+struct Shared {
+    queue: Mutex<QueueState>,
+    /// Notified when there is something to be computed.
     work: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Papers {
-    asked: Vec<Asked>,
-    done: Vec<(u64, Computed, u64)>,
+struct QueueState {
+    jobs: Vec<Job>,
+    completed: Vec<(u64, Computed, u64)>,
     /// The loop is gone.
     is_closed: bool,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct Job {
     n: u64,
     due_ns: u64,
 }
 
 impl Compute {
-    /// Nothing asked for yet; `waker` wakes the loop.
+    /// Nothing jobs for yet; `waker` wakes the loop.
     pub fn new(waker: Waker) -> Self {
         Self {
-            desk: Arc::default(),
+            shared: Arc::default(),
             waker: Arc::new(waker),
             waiting: HashMap::new(),
             is_started: false,
         }
     }
 
-    /// Has F(n) computed for `peer`. An error means that there is no thread and that nothing was asked.
-    pub fn ask(&mut self, n: u64, peer: PeerId, now_ns: u64) -> io::Result<()> {
+    /// Has F(n) computed for `peer`. An error means that there is no thread and that nothing was jobs.
+    pub fn submit(&mut self, n: u64, waiter: ConnectionId, now_ns: u64) -> io::Result<()> {
         if !self.is_started {
             self.start()?;
         }
         match self.waiting.entry(n) {
             // Also if nobody waits any more for one that is being computed.
-            Entry::Occupied(mut waiting) => waiting.get_mut().push(peer),
+            Entry::Occupied(mut waiting) => waiting.get_mut().push(waiter),
             Entry::Vacant(place) => {
-                place.insert(vec![peer]);
+                place.insert(vec![waiter]);
                 let due_ns = now_ns.saturating_add(n.saturating_mul(PATIENCE_NS_PER_N));
-                self.desk.lock().asked.push(Asked { n, due_ns });
-                self.desk.work.notify_one();
+                self.shared.lock().jobs.push(Job { n, due_ns });
+                self.shared.work.notify_one();
             }
         }
         Ok(())
@@ -104,34 +104,34 @@ impl Compute {
 
     /// Takes in that `peer` does not wait for F(n) any more; says whether that number was dropped from the
     /// queue, as nobody else does. One that is being computed is computed to its end.
-    pub fn forget(&mut self, n: u64, peer: PeerId) -> bool {
-        let Some(peers) = self.waiting.get_mut(&n) else { return false };
-        peers.retain(|other| *other != peer);
-        if !peers.is_empty() {
+    pub fn cancel(&mut self, n: u64, waiter: ConnectionId) -> bool {
+        let Some(waiters) = self.waiting.get_mut(&n) else { return false };
+        waiters.retain(|other| *other != waiter);
+        if !waiters.is_empty() {
             return false;
         }
-        let mut papers = self.desk.lock();
-        let Some(place) = papers.asked.iter().position(|asked| asked.n == n) else { return false };
-        papers.asked.swap_remove(place);
-        drop(papers);
+        let mut queue = self.shared.lock();
+        let Some(place) = queue.jobs.iter().position(|jobs| jobs.n == n) else { return false };
+        queue.jobs.swap_remove(place);
+        drop(queue);
         self.waiting.remove(&n);
         true
     }
 
     /// What has been computed since the last call.
-    pub fn collect(&mut self) -> Vec<Done> {
-        let done = mem::take(&mut self.desk.lock().done);
-        let done = done.into_iter().map(|(n, computed, duration_ns)| {
-            let peers = self.waiting.remove(&n).unwrap_or_default();
-            Done { n, computed, duration_ns, peers }
+    pub fn take_completed(&mut self) -> Vec<Completed> {
+        let completed = mem::take(&mut self.shared.lock().completed);
+        let completed = completed.into_iter().map(|(n, computed, duration_ns)| {
+            let waiters = self.waiting.remove(&n).unwrap_or_default();
+            Completed { n, computed, duration_ns, waiters }
         });
-        done.collect()
+        completed.collect()
     }
 
     fn start(&mut self) -> io::Result<()> {
-        let (desk, waker) = (Arc::clone(&self.desk), Arc::clone(&self.waker));
+        let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.waker));
         let thread = thread::Builder::new().name("compute".to_owned());
-        thread.spawn(move || work(&desk, &waker))?;
+        thread.spawn(move || work(&shared, &waker))?;
         self.is_started = true;
         Ok(())
     }
@@ -140,41 +140,41 @@ impl Compute {
 impl Drop for Compute {
     fn drop(&mut self) {
         // The thread is not waited for: what it computes now, nobody wants.
-        self.desk.lock().is_closed = true;
-        self.desk.work.notify_one();
+        self.shared.lock().is_closed = true;
+        self.shared.work.notify_one();
     }
 }
 
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Papers> {
-        // Neither side can leave the papers in disorder: a push or a removal is all they do.
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        // Neither side can leave the queue in disorder: a push or a removal is all they do.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number that is due first, once there is one; none if the loop is gone.
     fn next(&self) -> Option<u64> {
-        let mut papers = self.lock();
+        let mut queue = self.lock();
         loop {
-            if papers.is_closed {
+            if queue.is_closed {
                 return None;
             }
-            let asked = papers.asked.iter().enumerate();
-            if let Some((place, _)) = asked.min_by_key(|(_, asked)| asked.due_ns) {
-                return Some(papers.asked.swap_remove(place).n);
+            let jobs = queue.jobs.iter().enumerate();
+            if let Some((place, _)) = jobs.min_by_key(|(_, jobs)| jobs.due_ns) {
+                return Some(queue.jobs.swap_remove(place).n);
             }
-            papers = self.work.wait(papers).unwrap_or_else(PoisonError::into_inner);
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 /// The compute thread.
-fn work(desk: &Desk, waker: &Waker) {
-    give_way();
+fn work(shared: &Shared, waker: &Waker) {
+    lower_priority();
     let (mut calculator, mut clock) = (Calculator::default(), Clock::new());
-    while let Some(n) = desk.next() {
+    while let Some(n) = shared.next() {
         clock.tick();
         let computed = calculator.compute(n);
-        desk.lock().done.push((n, computed, clock.since_tick_ns()));
+        shared.lock().completed.push((n, computed, clock.since_tick_ns()));
         if let Err(error) = waker.wake() {
             warn!("cannot wake the event loop: {error}");
         }
@@ -182,7 +182,7 @@ fn work(desk: &Desk, waker: &Waker) {
 }
 
 /// Lowers the priority of this thread. A refusal is no reason not to compute.
-fn give_way() {
+fn lower_priority() {
     let this = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(this), NICENESS) {
         warn!("the compute thread keeps its priority: {error}");
@@ -199,11 +199,11 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn peer(key: usize) -> PeerId {
-        PeerId { key, generation: 1 }
+    fn waiter(key: usize) -> ConnectionId {
+        ConnectionId { key, generation: 1 }
     }
 
-    /// A compute thread, and what wakes when it is done.
+    /// A compute thread, and what wakes when it is completed.
     fn compute() -> (Poll, Compute) {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
@@ -211,35 +211,38 @@ mod tests {
     }
 
     /// Collects until so many numbers have come.
-    fn collect(poll: &mut Poll, compute: &mut Compute, count: usize) -> Vec<Done> {
-        let (mut events, mut done) = (Events::with_capacity(8), Vec::new());
-        while done.len() < count {
+    fn collect(poll: &mut Poll, compute: &mut Compute, count: usize) -> Vec<Completed> {
+        let (mut events, mut completed) = (Events::with_capacity(8), Vec::new());
+        while completed.len() < count {
             poll.poll(&mut events, Some(PATIENCE)).unwrap();
             assert!(!events.is_empty(), "nothing was computed");
-            done.extend(compute.collect());
+            completed.extend(compute.take_completed());
         }
-        done
+        completed
     }
 
     #[test]
     fn what_several_wait_for_is_computed_once() {
         let (mut poll, mut compute) = compute();
         for key in 0..3 {
-            compute.ask(100_000, peer(key), 0).unwrap();
+            compute.submit(100_000, waiter(key), 0).unwrap();
         }
-        let done = collect(&mut poll, &mut compute, 1);
-        assert_eq!((done.len(), done[0].n, done[0].computed.digits.len()), (1, 100_000, 20_899));
-        assert_eq!(done[0].peers, [peer(0), peer(1), peer(2)]);
-        assert!(done[0].duration_ns > 0 && compute.collect().is_empty());
+        let completed = collect(&mut poll, &mut compute, 1);
+        assert_eq!(
+            (completed.len(), completed[0].n, completed[0].computed.digits.len()),
+            (1, 100_000, 20_899)
+        );
+        assert_eq!(completed[0].waiters, [waiter(0), waiter(1), waiter(2)]);
+        assert!(completed[0].duration_ns > 0 && compute.take_completed().is_empty());
     }
 
     #[test]
     fn small_numbers_pass_by_large_ones_and_none_waits_for_ever() {
-        let desk = Desk::default();
+        let shared = Shared::default();
         for (n, now_ns) in [(1_000_000, 0), (1_000, 1), (2_000, 500_000_000)] {
-            desk.lock().asked.push(Asked { n, due_ns: now_ns + n * PATIENCE_NS_PER_N });
+            shared.lock().jobs.push(Job { n, due_ns: now_ns + n * PATIENCE_NS_PER_N });
         }
-        let order: Vec<_> = (0..3).map(|_| desk.next().unwrap()).collect();
+        let order: Vec<_> = (0..3).map(|_| shared.next().unwrap()).collect();
         assert_eq!(order, [1_000, 1_000_000, 2_000]);
     }
 
@@ -247,35 +250,35 @@ mod tests {
     fn a_number_that_nobody_waits_for_is_dropped_from_the_queue() {
         let (mut poll, mut compute) = compute();
         compute.is_started = true; // by this test, later
-        compute.ask(50_000, peer(0), 0).unwrap();
-        compute.ask(60_000, peer(1), 0).unwrap();
-        compute.ask(60_000, peer(2), 0).unwrap();
-        assert!(!compute.forget(60_000, peer(1)), "another one waits");
-        assert!(compute.forget(50_000, peer(0)));
-        assert!(!compute.forget(50_000, peer(0)), "it was dropped already");
+        compute.submit(50_000, waiter(0), 0).unwrap();
+        compute.submit(60_000, waiter(1), 0).unwrap();
+        compute.submit(60_000, waiter(2), 0).unwrap();
+        assert!(!compute.cancel(60_000, waiter(1)), "another one waits");
+        assert!(compute.cancel(50_000, waiter(0)));
+        assert!(!compute.cancel(50_000, waiter(0)), "it was dropped already");
         compute.start().unwrap();
-        let done = collect(&mut poll, &mut compute, 1);
-        assert_eq!((done[0].n, &done[0].peers[..]), (60_000, &[peer(2)][..]));
+        let completed = collect(&mut poll, &mut compute, 1);
+        assert_eq!((completed[0].n, &completed[0].waiters[..]), (60_000, &[waiter(2)][..]));
     }
 
     #[test]
     fn a_number_under_way_is_not_asked_for_again_when_its_only_peer_leaves() {
         let (mut poll, mut compute) = compute();
         compute.is_started = true; // by this test, later
-        compute.ask(50_000, peer(0), 0).unwrap();
-        let asked = mem::take(&mut compute.desk.lock().asked); // as the thread does that begins
-        assert!(!compute.forget(50_000, peer(0)));
-        compute.ask(50_000, peer(1), 0).unwrap();
-        assert!(compute.desk.lock().asked.is_empty());
-        compute.desk.lock().asked = asked;
+        compute.submit(50_000, waiter(0), 0).unwrap();
+        let jobs = mem::take(&mut compute.shared.lock().jobs); // as the thread does that begins
+        assert!(!compute.cancel(50_000, waiter(0)));
+        compute.submit(50_000, waiter(1), 0).unwrap();
+        assert!(compute.shared.lock().jobs.is_empty());
+        compute.shared.lock().jobs = jobs;
         compute.start().unwrap();
-        assert_eq!(collect(&mut poll, &mut compute, 1)[0].peers, [peer(1)]);
+        assert_eq!(collect(&mut poll, &mut compute, 1)[0].waiters, [waiter(1)]);
     }
 
     #[test]
     fn the_thread_ends_with_the_loop() {
-        let desk = Desk::default();
-        desk.lock().is_closed = true;
-        assert_eq!(desk.next(), None);
+        let shared = Shared::default();
+        shared.lock().is_closed = true;
+        assert_eq!(shared.next(), None);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         response::Response,
     },
     logging::access::{AccessLog, Address, Entry},
-    server::process_stats::Probe,
+    server::process_stats::ProcessStats,
     sys::clock::Clock,
 };
 
@@ -26,7 +26,7 @@ pub const READ_BYTES: usize = 8 * 1024;
 
 /// What every peer is served with.
 #[derive(Debug)]
-pub struct Service {
+pub struct WorkerContext {
     /// What answers.
     pub app: App,
     /// The time.
@@ -34,7 +34,7 @@ pub struct Service {
     /// Reads heads.
     pub parser: Parser,
     /// What knows about the process, where that is to be had.
-    pub probe: Option<Probe>,
+    pub probe: Option<ProcessStats>,
     /// Lent to the connection whose turn it is.
     pub buffers: Buffers,
     /// Where the socket is read to.
@@ -43,7 +43,7 @@ pub struct Service {
     pub access_log: Option<AccessLog>,
 }
 
-impl Service {
+impl WorkerContext {
     /// Begins a turn of the loop: reads the time, and now and then lets others know how the process does.
     pub fn tick(&mut self) {
         self.clock.tick();
@@ -55,7 +55,7 @@ impl Service {
     }
 
     /// Ends a turn of the loop: writes the access log, so that no line of it waits while the loop does.
-    pub fn rest(&mut self) {
+    pub fn end_turn(&mut self) {
         if let Some(log) = &mut self.access_log {
             let dropped = log.flush(self.clock.now_ns());
             self.app.counters().access_log_dropped.add(dropped);
@@ -93,23 +93,23 @@ impl Service {
 
 /// How a peer's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Outcome {
     /// It waits for the socket, the compute thread or a deadline.
-    Blocked,
+    WouldBlock,
     /// It has used its share, and may have more to do at once.
-    Yielded,
+    Yield,
     /// It is over: drop the peer.
-    Over,
+    Closed,
 }
 
 /// A socket and its connection.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Connection {
     socket: TcpStream,
     conn: Conn,
     /// What the deadline now set is for.
     wait: Option<(Waiting, u32)>,
-    stream: Stream,
+    read_half: ReadHalf,
     generation: u32,
     /// A request that has to wait for its number.
     late: Option<Box<Late>>,
@@ -139,15 +139,15 @@ enum Stage {
 
 /// What the poll has told about the receiving side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
+enum ReadHalf {
     Open,
     /// The end of the stream is in the receive queue, perhaps behind data, and will not be told again.
-    Ending,
+    Closing,
 }
 
 /// What is known about the receive queue in this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
+enum ReadReadiness {
     Unknown,
     /// The last read took all there was.
     Drained,
@@ -155,14 +155,14 @@ enum Queue {
     HasMore,
 }
 
-impl Peer {
+impl Connection {
     /// A peer that has just been accepted; its address if its answers are to be logged.
     pub fn new(socket: TcpStream, address: Option<Box<Address>>) -> Self {
         Self {
             socket,
             conn: Conn::new(),
             wait: None,
-            stream: Stream::Open,
+            read_half: ReadHalf::Open,
             generation: 0,
             late: None,
             address,
@@ -174,7 +174,7 @@ impl Peer {
         self.generation
     }
 
-    /// To be set by whoever keeps the peers.
+    /// To be set by whoever keeps the connections.
     pub const fn set_generation(&mut self, generation: u32) {
         self.generation = generation;
     }
@@ -185,8 +185,8 @@ impl Peer {
     }
 
     /// Takes in that the poll reports the end of the peer's stream.
-    pub const fn stream_is_ending(&mut self) {
-        self.stream = Stream::Ending;
+    pub const fn mark_read_closed(&mut self) {
+        self.read_half = ReadHalf::Closing;
     }
 
     /// Whether there is something for the peer to take.
@@ -195,8 +195,8 @@ impl Peer {
     }
 
     /// Makes the next answer say that it is the last one.
-    pub const fn make_next_answer_the_last(&mut self) {
-        self.conn.make_next_answer_the_last();
+    pub const fn disable_keep_alive(&mut self) {
+        self.conn.disable_keep_alive();
     }
 
     /// Begins to close the connection if nothing is under way on it; says whether it did. To be followed
@@ -207,19 +207,19 @@ impl Peer {
 
     /// Takes in that the deadline has come, and counts it; to be followed by a turn.
     pub fn expire(&mut self, app: &App) {
-        let closings = &app.counters().closings;
+        let connections_closed = &app.counters().connections_closed;
         match self.conn.waiting().0 {
             // Refused, with 408: that is counted as any other refusal.
             Waiting::Head if self.conn.has_input() => {}
             Waiting::Body | Waiting::Answer => {}
-            Waiting::Head => closings.head_timeout.add(1),
-            Waiting::Idle => closings.idle_timeout.add(1),
+            Waiting::Head => connections_closed.head_timeout.add(1),
+            Waiting::Idle => connections_closed.idle_timeout.add(1),
             Waiting::Write => {
-                closings.write_timeout.add(1);
+                connections_closed.write_timeout.add(1);
                 self.reset_when_closed();
             }
             Waiting::Linger => {
-                closings.linger_timeout.add(1);
+                connections_closed.linger_timeout.add(1);
                 self.reset_when_closed();
             }
         }
@@ -234,7 +234,7 @@ impl Peer {
     }
 
     /// What the peer waits for, if that is another wait than the last one asked about.
-    pub fn new_wait(&mut self) -> Option<Waiting> {
+    pub fn take_wait_change(&mut self) -> Option<Waiting> {
         let wait = self.conn.waiting();
         (self.wait.replace(wait) != Some(wait)).then_some(wait.0)
     }
@@ -259,28 +259,28 @@ impl Peer {
     }
 
     /// Does what can be done without waiting, up to one read and one batch of answers.
-    pub fn turn(&mut self, service: &mut Service) -> Turn {
-        self.conn.borrow_buffers(&mut service.buffers);
-        let turn = self.drive(service);
-        self.conn.return_buffers(&mut service.buffers);
+    pub fn turn(&mut self, context: &mut WorkerContext) -> Outcome {
+        self.conn.borrow_buffers(&mut context.buffers);
+        let turn = self.drive(context);
+        self.conn.return_buffers(&mut context.buffers);
         turn
     }
 
-    fn drive(&mut self, service: &mut Service) -> Turn {
+    fn drive(&mut self, context: &mut WorkerContext) -> Outcome {
         if let Some(late) = self.late.take_if(|late| late.stage == Stage::Settled)
-            && self.conn.is_owing()
+            && self.conn.is_awaiting_response()
         {
-            self.answer_late(&late, service);
+            self.answer_late(&late, context);
         }
-        let mut queue = Queue::Unknown;
+        let mut readiness = ReadReadiness::Unknown;
         loop {
-            match self.conn.next(&mut service.parser) {
+            match self.conn.next(&mut context.parser) {
                 Next::Answer(request) => {
-                    let Service { app, clock, probe, access_log, .. } = service;
+                    let WorkerContext { app, clock, probe, access_log, .. } = context;
                     let response = match app.answer(&request, self.conn.head(&request)) {
                         Answer::Ready(response) => response,
                         Answer::Scrape(format) => {
-                            let process = probe.as_ref().and_then(Probe::read_or_log);
+                            let process = probe.as_ref().and_then(ProcessStats::read_or_log);
                             app.scrape(format, process.as_ref())
                         }
                         Answer::Compute(n) => {
@@ -292,48 +292,48 @@ impl Peer {
                     let bytes = self.respond(&response, clock, access_log);
                     app.count_response(bytes);
                 }
-                Next::Refuse(reject) => {
-                    let Service { app, clock, access_log, .. } = service;
-                    let bytes = self.respond(&app.refuse(reject), clock, access_log);
+                Next::Reject(reject) => {
+                    let WorkerContext { app, clock, access_log, .. } = context;
+                    let bytes = self.respond(&app.reject(reject), clock, access_log);
                     app.count_response(bytes);
                 }
                 Next::Write => {
-                    service.settle(service.clock.since_tick_ns());
+                    context.settle(context.clock.since_tick_ns());
                     match self.write() {
-                        Ok(()) if self.conn.has_input() => return Turn::Yielded,
+                        Ok(()) if self.conn.has_input() => return Outcome::Yield,
                         Ok(()) => {}
-                        Err(error) if is_transient(&error) => return Turn::Blocked,
-                        Err(_) => return Turn::Over, // the peer is gone, and nobody is left to tell
+                        Err(error) if is_transient(&error) => return Outcome::WouldBlock,
+                        Err(_) => return Outcome::Closed, // the peer is gone, and nobody is left to tell
                     }
                 }
-                Next::Read => match queue {
-                    Queue::Drained => return Turn::Blocked,
-                    Queue::HasMore => return Turn::Yielded,
-                    Queue::Unknown => match self.read(&mut service.input[..]) {
-                        Ok(seen) => queue = seen,
-                        Err(error) if is_transient(&error) => return Turn::Blocked,
-                        Err(_) => return Turn::Over,
+                Next::Read => match readiness {
+                    ReadReadiness::Drained => return Outcome::WouldBlock,
+                    ReadReadiness::HasMore => return Outcome::Yield,
+                    ReadReadiness::Unknown => match self.read(&mut context.input[..]) {
+                        Ok(seen) => readiness = seen,
+                        Err(error) if is_transient(&error) => return Outcome::WouldBlock,
+                        Err(_) => return Outcome::Closed,
                     },
                 },
-                Next::Wait => return Turn::Blocked,
+                Next::Wait => return Outcome::WouldBlock,
                 Next::Shutdown => {
                     if self.socket.shutdown(Shutdown::Write).is_err() {
-                        return Turn::Over; // reset by the peer meanwhile
+                        return Outcome::Closed; // reset by the peer meanwhile
                     }
                 }
-                Next::Close => return Turn::Over,
+                Next::Close => return Outcome::Closed,
             }
         }
     }
 
     /// Makes the answer that had to wait. It is timed by itself, from when the request came.
-    fn answer_late(&mut self, late: &Late, service: &mut Service) {
-        let Service { app, clock, access_log, .. } = service;
+    fn answer_late(&mut self, late: &Late, context: &mut WorkerContext) {
+        let WorkerContext { app, clock, access_log, .. } = context;
         let response = app.answer_computed(&late.request, late.n);
         let bytes = self.respond(&response, clock, access_log);
         app.count_response(bytes);
         let before_tick_ns = clock.now_ns().saturating_sub(late.asked_ns);
-        service.settle(before_tick_ns + service.clock.since_tick_ns());
+        context.settle(before_tick_ns + context.clock.since_tick_ns());
     }
 
     /// Puts an answer into the outbox, and down in the access log; returns its length in bytes.
@@ -357,20 +357,24 @@ impl Peer {
     }
 
     /// Reads once.
-    fn read(&mut self, input: &mut [u8]) -> io::Result<Queue> {
+    fn read(&mut self, input: &mut [u8]) -> io::Result<ReadReadiness> {
         let count = self.socket.read(input)?;
         let is_full = count == input.len();
         if count == 0 {
-            self.conn.receive_end();
-            return Ok(Queue::Drained);
+            self.conn.receive_eof();
+            return Ok(ReadReadiness::Drained);
         }
         self.conn.receive(input.get(..count).unwrap_or_default());
         if is_full {
-            self.conn.leave_unread();
+            self.conn.mark_more_pending();
         }
         // A short read has taken all there was, and the next arrival makes an edge: asking again would
         // only yield WouldBlock. But the end of the stream that the poll has told makes no further edge.
-        Ok(if is_full || self.stream == Stream::Ending { Queue::HasMore } else { Queue::Drained })
+        Ok(if is_full || self.read_half == ReadHalf::Closing {
+            ReadReadiness::HasMore
+        } else {
+            ReadReadiness::Drained
+        })
     }
 
     /// Writes the batch, once.
@@ -382,7 +386,7 @@ impl Peer {
         } else {
             self.socket.write_vectored(&[IoSlice::new(rendered), IoSlice::new(shared)])?
         };
-        self.conn.sent(count);
+        self.conn.advance_written(count);
         // The kernel took less than all: it will tell when it has room again.
         if count < length { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }

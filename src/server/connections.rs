@@ -8,7 +8,7 @@ use slab::Slab;
 use crate::{
     http::conn::Waiting,
     server::{
-        connection::Peer,
+        connection::Connection,
         timers::{CLASSES, Class, Timers},
     },
 };
@@ -18,7 +18,7 @@ const PLACES_MIN: usize = 256;
 
 /// Which peer: keys are used again, this is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerId {
+pub struct ConnectionId {
     /// Its key.
     pub key: usize,
     /// How many peers there were before it, modulo 2^32.
@@ -27,22 +27,22 @@ pub struct PeerId {
 
 /// The peers by key, and their deadlines.
 #[derive(Debug)]
-pub struct Peers {
-    slab: Slab<Peer>,
+pub struct Connections {
+    slab: Slab<Connection>,
     timers: Timers,
-    /// Peers taken in so far, modulo 2^32.
+    /// Connections taken in so far, modulo 2^32.
     generation: u32,
     /// With so few peers left the places are to be shrunk.
     shrink_at: usize,
 }
 
-impl Peers {
+impl Connections {
     /// No peers yet, and these time limits in nanoseconds, in the order of [`Class::ALL`].
     pub fn new(time_limits_ns: [u64; CLASSES]) -> Self {
         Self { slab: Slab::new(), timers: Timers::new(time_limits_ns), generation: 0, shrink_at: 0 }
     }
 
-    /// Number of peers.
+    /// Number of connections.
     pub fn len(&self) -> usize {
         self.slab.len()
     }
@@ -53,49 +53,51 @@ impl Peers {
     }
 
     /// Takes a peer in; returns its key.
-    pub fn insert(&mut self, mut peer: Peer) -> usize {
+    pub fn insert(&mut self, mut connection: Connection) -> usize {
         self.generation = self.generation.wrapping_add(1);
-        peer.set_generation(self.generation);
-        let key = self.slab.insert(peer);
+        connection.set_generation(self.generation);
+        let key = self.slab.insert(connection);
         self.shrink_at = self.slab.capacity() / 4;
         key
     }
 
-    /// The keys of all peers. Cold: it makes a list, so that peers may come and go meanwhile.
+    /// The keys of all connections. Cold: it makes a list, so that peers may come and go meanwhile.
     pub fn keys(&self) -> Vec<usize> {
         self.slab.iter().map(|(key, _)| key).collect()
     }
 
     /// The peer with this key, if it is still there.
-    pub fn get_mut(&mut self, key: usize) -> Option<&mut Peer> {
+    pub fn get_mut(&mut self, key: usize) -> Option<&mut Connection> {
         self.slab.get_mut(key)
     }
 
     /// What tells the peer with this key from all others.
-    pub fn id_of(&self, key: usize) -> Option<PeerId> {
-        self.slab.get(key).map(|peer| PeerId { key, generation: peer.generation() })
+    pub fn id_of(&self, key: usize) -> Option<ConnectionId> {
+        self.slab
+            .get(key)
+            .map(|connection| ConnectionId { key, generation: connection.generation() })
     }
 
     /// That very peer, if it is still there.
-    pub fn get_same_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.slab.get_mut(id.key).filter(|peer| peer.generation() == id.generation)
+    pub fn get_same_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slab.get_mut(id.key).filter(|connection| connection.generation() == id.generation)
     }
 
     /// Lets a peer go, and its deadline with it.
-    pub fn remove(&mut self, key: usize) -> Option<Peer> {
+    pub fn remove(&mut self, key: usize) -> Option<Connection> {
         self.timers.cancel(key);
-        let peer = self.slab.try_remove(key)?;
+        let connection = self.slab.try_remove(key)?;
         if self.slab.len() < self.shrink_at {
             self.shrink();
         }
-        Some(peer)
+        Some(connection)
     }
 
     /// Sets the deadline of a peer according to what it waits for, unless it waits for the same as before:
     /// a time limit is for the whole of a head, a body or an idle time, however often bytes come.
     pub fn set_deadline(&mut self, key: usize, now_ns: u64) {
-        let Some(peer) = self.slab.get_mut(key) else { return };
-        let Some(waiting) = peer.new_wait() else { return };
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        let Some(waiting) = connection.take_wait_change() else { return };
         match class_of(waiting) {
             Some(class) => self.timers.set(key, class, now_ns),
             None => self.timers.cancel(key),

@@ -31,11 +31,11 @@ impl Times {
 #[derive(Debug)]
 pub struct Drain {
     times: Times,
-    stage: Stage,
+    stage: DrainState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum DrainState {
     Serving,
     /// Readiness fails; all else goes on.
     Announcing {
@@ -55,11 +55,11 @@ enum Stage {
 
 /// What it means to be told to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum StopRequest {
     /// Let readiness fail, and take the steps when their time comes.
-    First,
+    Graceful,
     /// Leave at once.
-    Again,
+    Immediate,
 }
 
 /// What the loop has to do now.
@@ -76,40 +76,41 @@ pub enum Step {
 impl Drain {
     /// Not told to leave.
     pub const fn new(times: Times) -> Self {
-        Self { times, stage: Stage::Serving }
+        Self { times, stage: DrainState::Serving }
     }
 
     /// Takes in that the worker was told to leave; the second time it leaves at once.
-    pub const fn tell(&mut self, now_ns: u64) -> Told {
-        if matches!(self.stage, Stage::Serving) {
-            self.stage = Stage::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
-            return Told::First;
+    pub const fn tell(&mut self, now_ns: u64) -> StopRequest {
+        if matches!(self.stage, DrainState::Serving) {
+            self.stage =
+                DrainState::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
+            return StopRequest::Graceful;
         }
-        self.stage = Stage::Left;
-        Told::Again
+        self.stage = DrainState::Left;
+        StopRequest::Immediate
     }
 
     /// The step whose time has come. To be asked until there is none.
     pub fn step(&mut self, now_ns: u64) -> Option<Step> {
         let (stage, step) = match self.stage {
-            Stage::Announcing { until_ns } if until_ns <= now_ns => {
+            DrainState::Announcing { until_ns } if until_ns <= now_ns => {
                 let until_ns = now_ns.saturating_add(self.times.timeout_ns);
                 let grace_until_ns = now_ns.saturating_add(self.times.grace_ns);
-                (Stage::Draining { grace_until_ns, until_ns }, Step::StopAccepting)
+                (DrainState::Draining { grace_until_ns, until_ns }, Step::StopAccepting)
             }
-            Stage::Draining { until_ns, .. } | Stage::Finishing { until_ns }
+            DrainState::Draining { until_ns, .. } | DrainState::Finishing { until_ns }
                 if until_ns <= now_ns =>
             {
-                (Stage::Left, Step::Leave)
+                (DrainState::Left, Step::Leave)
             }
-            Stage::Draining { grace_until_ns, until_ns } if grace_until_ns <= now_ns => {
-                (Stage::Finishing { until_ns }, Step::CloseIdle)
+            DrainState::Draining { grace_until_ns, until_ns } if grace_until_ns <= now_ns => {
+                (DrainState::Finishing { until_ns }, Step::CloseIdle)
             }
-            Stage::Serving
-            | Stage::Announcing { .. }
-            | Stage::Draining { .. }
-            | Stage::Finishing { .. }
-            | Stage::Left => return None,
+            DrainState::Serving
+            | DrainState::Announcing { .. }
+            | DrainState::Draining { .. }
+            | DrainState::Finishing { .. }
+            | DrainState::Left => return None,
         };
         self.stage = stage;
         Some(step)
@@ -118,20 +119,25 @@ impl Drain {
     /// When the next step is due.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         match self.stage {
-            Stage::Serving | Stage::Left => None,
-            Stage::Announcing { until_ns } | Stage::Finishing { until_ns } => Some(until_ns),
-            Stage::Draining { grace_until_ns, until_ns } => Some(grace_until_ns.min(until_ns)),
+            DrainState::Serving | DrainState::Left => None,
+            DrainState::Announcing { until_ns } | DrainState::Finishing { until_ns } => {
+                Some(until_ns)
+            }
+            DrainState::Draining { grace_until_ns, until_ns } => Some(grace_until_ns.min(until_ns)),
         }
     }
 
     /// Whether it is time to end, whatever is left.
     pub const fn has_left(&self) -> bool {
-        matches!(self.stage, Stage::Left)
+        matches!(self.stage, DrainState::Left)
     }
 
     /// Whether nobody is let in any more, so that the worker may leave when its connections have.
     pub const fn is_draining(&self) -> bool {
-        matches!(self.stage, Stage::Draining { .. } | Stage::Finishing { .. } | Stage::Left)
+        matches!(
+            self.stage,
+            DrainState::Draining { .. } | DrainState::Finishing { .. } | DrainState::Left
+        )
     }
 }
 
@@ -149,7 +155,7 @@ mod tests {
     fn the_steps_come_in_order_and_in_time() {
         let mut drain = Drain::new(TIMES);
         assert_eq!((drain.next_deadline_ns(), steps(&mut drain, 1_000)), (None, vec![]));
-        assert_eq!(drain.tell(1_000), Told::First);
+        assert_eq!(drain.tell(1_000), StopRequest::Graceful);
         assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_010), false));
         assert_eq!(steps(&mut drain, 1_009), []);
         assert_eq!(steps(&mut drain, 1_010), [Step::StopAccepting]);
@@ -173,7 +179,7 @@ mod tests {
             let mut drain = Drain::new(TIMES);
             drain.tell(1_000);
             steps(&mut drain, at_ns);
-            assert_eq!(drain.tell(at_ns), Told::Again);
+            assert_eq!(drain.tell(at_ns), StopRequest::Immediate);
             assert_eq!(drain.next_deadline_ns(), None);
         }
     }

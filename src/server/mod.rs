@@ -19,17 +19,17 @@ use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
 
 use crate::{
     group::Group,
-    logging::throttle::Complaints,
-    notify::Overseer,
+    logging::throttle::LogThrottle,
+    notify::StatusReporter,
     server::{
         compute::Compute,
-        connection::{Peer, Service, Turn},
-        connections::{PeerId, Peers},
+        connection::{Connection, Outcome, WorkerContext},
+        connections::{ConnectionId, Connections},
         drain::Drain,
-        listeners::{Doors, FIRST_DOOR, Queue, queue_after},
+        listeners::{AcceptState, FIRST_LISTENER, Listeners, state_after_error},
     },
     sys::{
-        rlimit::Room,
+        rlimit::FdBudget,
         signals::{Request, Signals},
     },
 };
@@ -51,51 +51,51 @@ const COMPUTED: Token = Token(usize::MAX - 2);
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    doors: Doors,
-    peers: Peers,
-    service: Service,
+    listeners: Listeners,
+    connections: Connections,
+    context: WorkerContext,
     compute: Compute,
-    /// Peers that have used their share of the turn and may have more to do.
+    /// Connections that have used their share of the turn and may have more to do.
     again: Vec<usize>,
-    room: Room,
-    complaints: Complaints,
+    fd_budget: FdBudget,
+    throttle: LogThrottle,
     drain: Drain,
-    overseer: Overseer,
+    reporter: StatusReporter,
 }
 
 impl Server {
     /// A worker that accepts from the listeners of `groups` and serves with `service`.
     pub fn new(
         groups: Vec<Group>,
-        peers: Peers,
-        service: Service,
-        room: Room,
+        connections: Connections,
+        context: WorkerContext,
+        fd_budget: FdBudget,
         drain: Drain,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         // First of all: a process that is told to stop while it starts must not miss it.
         let signals = Signals::install(poll.registry(), SIGNALS)?;
         let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
-        let doors = Doors::new(poll.registry(), groups)?;
+        let listeners = Listeners::new(poll.registry(), groups)?;
         Ok(Self {
             poll,
             signals,
-            doors,
-            peers,
-            service,
+            listeners,
+            connections,
+            context,
             compute,
             again: Vec::new(),
-            room,
-            complaints: Complaints::default(),
+            fd_budget,
+            throttle: LogThrottle::default(),
             drain,
-            overseer: Overseer::default(),
+            reporter: StatusReporter::default(),
         })
     }
 
     /// Has this one told how the worker fares: that it serves, to begin with.
-    pub fn report_to(&mut self, overseer: Overseer, status: &str) {
-        self.overseer = overseer;
-        self.overseer.serves(status);
+    pub fn report_to(&mut self, reporter: StatusReporter, status: &str) {
+        self.reporter = reporter;
+        self.reporter.ready(status);
     }
 
     /// Serves until told to stop, and then until that is done in order.
@@ -107,37 +107,37 @@ impl Server {
             {
                 return Err(error);
             }
-            self.service.tick();
-            self.overseer.beat(self.service.clock.now_ns());
+            self.context.tick();
+            self.reporter.heartbeat(self.context.clock.now_ns());
             let again = std::mem::take(&mut self.again);
             for event in &events {
                 match event.token() {
                     SIGNALS => {
                         for request in self.signals.pending().collect::<Vec<_>>() {
                             match request {
-                                Request::Stop => self.told_to_leave(),
-                                Request::Reopen => self.service.reopen_access_log(),
+                                Request::Stop => self.begin_shutdown(),
+                                Request::Reopen => self.context.reopen_access_log(),
                             }
                         }
                     }
-                    COMPUTED => self.hand_out_computed(),
-                    token if token >= FIRST_DOOR => self.doors.ready(token),
+                    COMPUTED => self.deliver_completed(),
+                    token if token >= FIRST_LISTENER => self.listeners.ready(token),
                     Token(key) => self.wake(key, event),
                 }
             }
             for key in again {
-                self.give_turn(key);
+                self.drive(key);
             }
             self.expire();
             if self.drain.is_draining() {
-                self.accept_the_last();
+                self.drain_backlog();
             } else {
                 self.accept();
             }
-            let has_left = self.leave();
-            self.service.rest();
+            let has_left = self.advance_shutdown();
+            self.context.end_turn();
             if has_left {
-                self.service.close_access_log();
+                self.context.close_access_log();
                 return Ok(());
             }
         }
@@ -145,88 +145,88 @@ impl Server {
 
     /// Counts that this worker is here because the one before it has died.
     pub fn count_restart(&self) {
-        self.service.app.counters().worker_restarts.add(1);
+        self.context.app.counters().worker_restarts.add(1);
     }
 
     /// How long there is nothing to do unless an event comes.
     fn time_to_wait(&self) -> Option<Duration> {
-        let now_ns = self.service.clock.now_ns();
+        let now_ns = self.context.clock.now_ns();
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
         let room_ns = self.next_room_ns(now_ns);
-        let doors = self.doors.iter().filter_map(|door| match door.queue {
-            Queue::Empty | Queue::Left => None,
-            Queue::Waiting | Queue::Shut => room_ns,
-            Queue::Resting { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
+        let listeners = self.listeners.iter().filter_map(|entry| match entry.state {
+            AcceptState::Idle | AcceptState::Stopped => None,
+            AcceptState::Ready | AcceptState::AtLimit => room_ns,
+            AcceptState::Backoff { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
         });
         let deadlines = [
-            self.peers.next_deadline_ns(),
+            self.connections.next_deadline_ns(),
             self.drain.next_deadline_ns(),
-            self.overseer.next_beat_ns(),
+            self.reporter.next_beat_ns(),
         ];
-        let deadline_ns = doors.chain(deadlines.into_iter().flatten()).min()?;
+        let deadline_ns = listeners.chain(deadlines.into_iter().flatten()).min()?;
         Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
     }
 
     fn wake(&mut self, key: usize, event: &Event) {
         // Nobody there: the peer went earlier in this turn.
-        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if event.is_error() {
             // Reset: whatever it waits for, nobody is left to be told.
-            return self.dismiss(key);
+            return self.remove_connection(key);
         }
         if event.is_read_closed() {
-            peer.stream_is_ending();
-        } else if !event.is_readable() && !peer.is_writing() {
+            connection.mark_read_closed();
+        } else if !event.is_readable() && !connection.is_writing() {
             return; // The first event of a connection that has sent nothing yet: it could be written to.
         }
-        self.give_turn(key);
+        self.drive(key);
     }
 
-    fn give_turn(&mut self, key: usize) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let turn = peer.turn(&mut self.service);
-        let wanted = peer.take_wanted();
-        self.go_on(key, turn, wanted);
+    fn drive(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let turn = connection.turn(&mut self.context);
+        let wanted = connection.take_wanted();
+        self.apply_outcome(key, turn, wanted);
     }
 
     /// Does what a peer's turn has come to.
-    fn go_on(&mut self, key: usize, turn: Turn, wanted: Option<u64>) {
+    fn apply_outcome(&mut self, key: usize, turn: Outcome, wanted: Option<u64>) {
         if let Some(n) = wanted {
             self.ask(key, n);
         }
         match turn {
-            Turn::Blocked => self.peers.set_deadline(key, self.service.clock.now_ns()),
-            Turn::Yielded => {
-                self.peers.set_deadline(key, self.service.clock.now_ns());
-                self.service.app.counters().turns_yielded.add(1);
+            Outcome::WouldBlock => self.connections.set_deadline(key, self.context.clock.now_ns()),
+            Outcome::Yield => {
+                self.connections.set_deadline(key, self.context.clock.now_ns());
+                self.context.app.counters().connection_yields.add(1);
                 self.again.push(key);
             }
-            Turn::Over => self.dismiss(key),
+            Outcome::Closed => self.remove_connection(key),
         }
     }
 
-    fn dismiss(&mut self, key: usize) {
-        let id = self.peers.id_of(key);
+    fn remove_connection(&mut self, key: usize) {
+        let id = self.connections.id_of(key);
         // Closing the socket takes it out of the poll.
-        let Some(peer) = self.peers.remove(key) else { return };
-        self.service.app.counters().connections.sub(1);
-        if let (Some(n), Some(id)) = (peer.awaited(), id)
-            && self.compute.forget(n, id)
+        let Some(connection) = self.connections.remove(key) else { return };
+        self.context.app.counters().connections.sub(1);
+        if let (Some(n), Some(id)) = (connection.awaited(), id)
+            && self.compute.cancel(n, id)
         {
-            self.service.app.abandon(n);
+            self.context.app.abandon(n);
         }
     }
 
     /// Has F(n) computed for a peer.
     #[cold]
     fn ask(&mut self, key: usize, n: u64) {
-        let Some(id) = self.peers.id_of(key) else { return };
-        if let Err(error) = self.compute.ask(n, id, self.service.clock.now_ns()) {
+        let Some(id) = self.connections.id_of(key) else { return };
+        if let Err(error) = self.compute.submit(n, id, self.context.clock.now_ns()) {
             error!("cannot compute: {error}");
-            self.service.app.counters().computations.refused_thread.add(1);
-            self.service.app.abandon(n);
+            self.context.app.counters().computations.rejected_thread.add(1);
+            self.context.app.abandon(n);
             if self.settle(id) {
                 self.again.push(key);
             }
@@ -235,42 +235,42 @@ impl Server {
 
     /// Gives what has been computed to those who have waited for it.
     #[cold]
-    fn hand_out_computed(&mut self) {
-        for done in self.compute.collect() {
-            if let Some(mismatch) = &done.computed.fallback {
-                error!("F({}) was wrong at first, {mismatch:?}: computed again", done.n);
+    fn deliver_completed(&mut self) {
+        for completed in self.compute.take_completed() {
+            if let Some(mismatch) = &completed.computed.fallback {
+                error!("F({}) was wrong at first, {mismatch:?}: computed again", completed.n);
             }
-            self.service.app.finish(done.n, &done.computed, done.duration_ns);
+            self.context.app.finish(completed.n, &completed.computed, completed.duration_ns);
             // At once, while the number is held here: before the next turn it might be dropped again.
-            for id in &done.peers {
+            for id in &completed.waiters {
                 if self.settle(*id) {
-                    self.give_turn(id.key);
+                    self.drive(id.key);
                 }
             }
         }
     }
 
     /// Lets a peer that has waited for a number go on in its next turn; says whether it is still there.
-    fn settle(&mut self, id: PeerId) -> bool {
-        self.peers.get_same_mut(id).map(Peer::settle).is_some()
+    fn settle(&mut self, id: ConnectionId) -> bool {
+        self.connections.get_same_mut(id).map(Connection::settle).is_some()
     }
 
     /// Lets those peers know whose time is up.
     fn expire(&mut self) {
-        while let Some(key) = self.peers.pop_expired(self.service.clock.now_ns()) {
-            if let Some(peer) = self.peers.get_mut(key) {
-                peer.expire(&self.service.app);
-                self.give_turn(key);
+        while let Some(key) = self.connections.pop_expired(self.context.clock.now_ns()) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.expire(&self.context.app);
+                self.drive(key);
             }
         }
     }
 
     fn connections_max(&self) -> usize {
-        self.room.connections(self.doors.descriptors())
+        self.fd_budget.connections(self.listeners.descriptors())
     }
 
     fn is_full(&self) -> bool {
-        self.peers.len() >= self.connections_max()
+        self.connections.len() >= self.connections_max()
     }
 
     /// When one more connection can be taken, at worst in the place of an idle one; never, as far as we
@@ -279,24 +279,24 @@ impl Server {
         if !self.is_full() {
             return Some(now_ns);
         }
-        let (_, idle_since_ns) = self.peers.oldest_idle()?;
+        let (_, idle_since_ns) = self.connections.oldest_idle()?;
         Some(idle_since_ns.saturating_add(EVICTABLE_AFTER_NS).max(now_ns))
     }
 
     /// When all places are taken, closes the kept connection that has been idle for longest. To be called
     /// when somebody has come, and not before: a guess would close connections for nobody.
-    fn make_room(&mut self) {
+    fn evict_idle(&mut self) {
         if self.is_full()
-            && let Some((key, _)) = self.peers.oldest_idle()
+            && let Some((key, _)) = self.connections.oldest_idle()
         {
-            self.service.app.counters().closings.evicted.add(1);
-            self.dismiss(key);
+            self.context.app.counters().connections_closed.evicted.add(1);
+            self.remove_connection(key);
         }
     }
 
     /// Accepts from every listening socket where somebody may be waiting.
     fn accept(&mut self) {
-        for index in 0..self.doors.places() {
+        for index in 0..self.listeners.places() {
             for _ in 0..ACCEPTS_PER_TURN {
                 if !self.accept_from(index) {
                     break;
@@ -307,35 +307,35 @@ impl Server {
 
     /// Accepts once, if that may succeed; says whether it may be tried again.
     fn accept_from(&mut self, index: usize) -> bool {
-        let now_ns = self.service.clock.now_ns();
-        if !self.doors.get_mut(index).is_some_and(|door| door.queue.is_worth_a_try(now_ns)) {
+        let now_ns = self.context.clock.now_ns();
+        if !self.listeners.get_mut(index).is_some_and(|entry| entry.state.should_accept(now_ns)) {
             return false;
         }
         let has_room = self.next_room_ns(now_ns) == Some(now_ns);
         let most = self.connections_max();
-        let Some(door) = self.doors.get_mut(index) else { return false };
-        let pauses = &self.service.app.counters().accept_pauses;
+        let Some(entry) = self.listeners.get_mut(index) else { return false };
+        let pauses = &self.context.app.counters().accept_pauses;
         if !has_room {
-            if std::mem::replace(&mut door.queue, Queue::Shut) != Queue::Shut {
+            if std::mem::replace(&mut entry.state, AcceptState::AtLimit) != AcceptState::AtLimit {
                 pauses.full.add(1);
-                self.complaints.tell(now_ns, || format!("{most} connections: others wait"));
+                self.throttle.tell(now_ns, || format!("{most} connections: others wait"));
             }
             return false;
         }
-        match door.listener.accept() {
+        match entry.listener.accept() {
             Ok((socket, address)) => {
-                door.queue = Queue::Waiting;
-                self.make_room();
+                entry.state = AcceptState::Ready;
+                self.evict_idle();
                 self.admit(socket, address);
                 true
             }
             Err(error) => {
-                door.queue = queue_after(&error, now_ns);
-                if matches!(door.queue, Queue::Resting { .. }) {
+                entry.state = state_after_error(&error, now_ns);
+                if matches!(entry.state, AcceptState::Backoff { .. }) {
                     pauses.error.add(1);
-                    self.complaints.tell(now_ns, || format!("cannot accept: {error}"));
+                    self.throttle.tell(now_ns, || format!("cannot accept: {error}"));
                 }
-                door.queue == Queue::Waiting
+                entry.state == AcceptState::Ready
             }
         }
     }
@@ -343,31 +343,31 @@ impl Server {
     /// Gives a new peer its first turn, and keeps it if that was not the last. Most requests come right
     /// behind the handshake, and a peer that wants a single answer need never be registered.
     fn admit(&mut self, socket: TcpStream, address: SocketAddr) {
-        let counters = self.service.app.counters();
+        let counters = self.context.app.counters();
         counters.connections_accepted.add(1);
         counters.connections.add(1);
-        let mut peer = Peer::new(socket, self.service.address(address));
+        let mut connection = Connection::new(socket, self.context.address(address));
         if self.drain.is_draining() {
-            peer.make_next_answer_the_last();
+            connection.disable_keep_alive();
         }
-        let turn = peer.turn(&mut self.service);
-        let wanted = peer.take_wanted();
-        if turn == Turn::Over && wanted.is_none() {
-            self.service.app.counters().connections.sub(1);
+        let turn = connection.turn(&mut self.context);
+        let wanted = connection.take_wanted();
+        if turn == Outcome::Closed && wanted.is_none() {
+            self.context.app.counters().connections.sub(1);
             return;
         }
-        let key = self.peers.insert(peer);
-        self.go_on(key, turn, wanted);
+        let key = self.connections.insert(connection);
+        self.apply_outcome(key, turn, wanted);
         if let Err(error) = self.register(key) {
             error!("cannot watch a connection: {error}");
-            self.dismiss(key);
+            self.remove_connection(key);
         }
     }
 
     /// Once for all: both directions, told when they change.
     fn register(&mut self, key: usize) -> io::Result<()> {
-        let Some(peer) = self.peers.get_mut(key) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(peer.socket_mut(), Token(key), interest)
+        self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 }

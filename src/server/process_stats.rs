@@ -17,14 +17,14 @@ const PAUSE_NS: u64 = NS_PER_S;
 /// The start time is one of these for a second reason: the kernel tells it relative to a boot time that
 /// moves whenever somebody sets the clock, and to a scraper a moving start time is a restart.
 #[derive(Debug)]
-pub struct Probe {
+pub struct ProcessStats {
     start_time_ns: u64,
     page_bytes: u64,
     tick_ns: u64,
     due_ns: u64,
 }
 
-impl Probe {
+impl ProcessStats {
     /// Learns the constants.
     pub fn new() -> io::Result<Self> {
         let tick_ns = NS_PER_S / rustix::param::clock_ticks_per_second().max(1);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_figures_of_this_process_are_plausible() {
-        let probe = Probe::new().unwrap();
+        let probe = ProcessStats::new().unwrap();
         let process = probe.read().unwrap();
         assert!(process.open_fds >= 3 && process.open_fds < process.max_fds);
         assert!(process.resident_memory_bytes > 100_000);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn processor_time_grows_with_work() {
-        let probe = Probe::new().unwrap();
+        let probe = ProcessStats::new().unwrap();
         let before = probe.read().unwrap().cpu_time_ns;
         for _ in 0..100_000 {
             if probe.read().unwrap().cpu_time_ns > before {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn figures_nobody_asked_for_are_read_once_a_second() {
-        let mut probe = Probe::new().unwrap();
+        let mut probe = ProcessStats::new().unwrap();
         let mut is_read_at = |now_ns| probe.read_when_due(now_ns).is_some();
         let read =
             [0, 1, PAUSE_NS - 1, PAUSE_NS, 2 * PAUSE_NS - 1, 5 * PAUSE_NS].map(&mut is_read_at);

@@ -20,7 +20,7 @@ const SILENT_LOOKS: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) state: State,
-    pub(super) service: Service,
+    pub(super) service: WorkerReadiness,
     early_deaths: u32,
     /// How many workers had this place before.
     pub(super) deaths: u32,
@@ -30,13 +30,13 @@ pub(super) struct Child {
 
 /// Whether a worker serves.
 #[derive(Debug)]
-pub(super) enum Service {
+pub(super) enum WorkerReadiness {
     /// Not, as far as is known.
-    None,
+    Unknown,
     /// Not yet: it will tell here.
-    Awaited(OwnedFd),
+    Pending(OwnedFd),
     /// It has told so, and tells here that it lives, if that is asked for.
-    Begun(OwnedFd),
+    Ready(OwnedFd),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Child {
     pub(super) const fn new() -> Self {
         Self {
             state: State::Due { at_ns: 0 },
-            service: Service::None,
+            service: WorkerReadiness::Unknown,
             early_deaths: 0,
             deaths: 0,
             silent_looks: 0,
@@ -71,31 +71,33 @@ impl Child {
     /// Where it tells that it serves, until it has.
     pub(super) const fn awaited(&self) -> Option<&OwnedFd> {
         match &self.service {
-            Service::Awaited(pipe) => Some(pipe),
-            Service::None | Service::Begun(_) => None,
+            WorkerReadiness::Pending(pipe) => Some(pipe),
+            WorkerReadiness::Unknown | WorkerReadiness::Ready(_) => None,
         }
     }
 
     /// Takes in that it serves.
-    pub(super) fn serves_now(&mut self) {
-        self.service = match mem::replace(&mut self.service, Service::None) {
-            Service::Awaited(pipe) | Service::Begun(pipe) => Service::Begun(pipe),
-            Service::None => Service::None,
+    pub(super) fn mark_ready(&mut self) {
+        self.service = match mem::replace(&mut self.service, WorkerReadiness::Unknown) {
+            WorkerReadiness::Pending(pipe) | WorkerReadiness::Ready(pipe) => {
+                WorkerReadiness::Ready(pipe)
+            }
+            WorkerReadiness::Unknown => WorkerReadiness::Unknown,
         };
     }
 
     /// Whether it serves.
     pub(super) const fn serves(&self) -> bool {
-        matches!(self.service, Service::Begun(_))
+        matches!(self.service, WorkerReadiness::Ready(_))
     }
 
     /// Looks whether it has said anything since the last look. One that runs and has been silent through two of
     /// them hangs: looks are counted and not time, so that a machine that was halted takes nobody for hung.
-    pub(super) fn hangs(&mut self) -> Option<Pid> {
+    pub(super) fn is_hung(&mut self) -> Option<Pid> {
         let State::Alive { pid, .. } = self.state else { return None };
         let said = match &self.service {
-            Service::Begun(pipe) => rustix::io::read(pipe, &mut [0; 64]),
-            Service::None | Service::Awaited(_) => Ok(0), // it does not come to serve
+            WorkerReadiness::Ready(pipe) => rustix::io::read(pipe, &mut [0; 64]),
+            WorkerReadiness::Unknown | WorkerReadiness::Pending(_) => Ok(0), // it does not come to serve
         };
         self.silent_looks = if matches!(said, Ok(1..)) { 0 } else { self.silent_looks + 1 };
         (self.silent_looks >= SILENT_LOOKS).then_some(pid)
@@ -113,7 +115,7 @@ impl Child {
             State::Alive { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
             State::Due { .. } | State::Gone => true,
         };
-        self.service = Service::None;
+        self.service = WorkerReadiness::Unknown;
         self.deaths += 1;
         self.early_deaths = if is_early { self.early_deaths.saturating_add(1) } else { 0 };
         let pause_ns = match self.early_deaths.checked_sub(EARLY_DEATHS_FREE + 1) {

@@ -36,8 +36,8 @@ use rustix::{
 use crate::{
     config::{Config, OpenedBy},
     notify::{
-        Pulse,
-        socket::{News, Notifier},
+        Heartbeat,
+        socket::{Notification, Notifier},
     },
     sys::{
         self, Fork,
@@ -45,9 +45,9 @@ use crate::{
         listener::{ListenError, listen, may_stand_for},
     },
 };
-pub use worker_init::Birth;
+pub use worker_init::WorkerInit;
 
-use child::{Child, Service, State};
+use child::{Child, State, WorkerReadiness};
 
 /// How much longer than its workers may take to leave the supervisor waits before it ends them.
 const PATIENCE_NS: u64 = 5_000_000_000;
@@ -58,7 +58,7 @@ pub enum Outcome {
     /// The supervisor, whose workers have ended.
     Ended,
     /// A new worker, in a process of its own, which is to serve.
-    Worker(Birth),
+    Worker(WorkerInit),
 }
 
 struct Supervisor<'c> {
@@ -74,14 +74,14 @@ struct Supervisor<'c> {
     old: Vec<Pid>,
     /// Those that have been told to: told twice, a worker leaves at once.
     leaving: Vec<Pid>,
-    stage: Stage,
+    stage: UpgradeState,
     notifier: Notifier,
     /// When workers are looked after, if the service manager asks for that.
-    pulse: Option<Pulse>,
+    heartbeat: Option<Heartbeat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum UpgradeState {
     /// Not all workers have served yet.
     Starting,
     Serving,
@@ -117,14 +117,14 @@ pub fn run(
         region,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
-        stage: Stage::Starting,
+        stage: UpgradeState::Starting,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
-        pulse: config.service_manager.watchdog_ns.map(Pulse::for_limit),
+        heartbeat: config.service_manager.watchdog_ns.map(Heartbeat::for_limit),
     };
     loop {
         supervisor.clock.tick();
-        if let Some(birth) = supervisor.start_children() {
-            return Ok(Outcome::Worker(birth));
+        if let Some(init) = supervisor.start_children() {
+            return Ok(Outcome::Worker(init));
         }
         if supervisor.has_ended() {
             return Ok(Outcome::Ended);
@@ -176,18 +176,18 @@ fn open_sockets(
 
 impl Supervisor<'_> {
     /// Starts the workers that are due. Returns what one is born with, in its process.
-    fn start_children(&mut self) -> Option<Birth> {
+    fn start_children(&mut self) -> Option<WorkerInit> {
         let now_ns = self.clock.now_ns();
         for place in 0..self.children.len() {
             let is_due = self.children.get(place).is_some_and(
                 |child| matches!(child.state, State::Due { at_ns } if at_ns <= now_ns),
             );
-            if !is_due || matches!(self.stage, Stage::Stopping { .. }) {
+            if !is_due || matches!(self.stage, UpgradeState::Stopping { .. }) {
                 continue;
             }
             match self.start(place) {
                 Ok(None) => {}
-                Ok(birth) => return birth,
+                Ok(init) => return init,
                 Err(error) => {
                     error!("cannot start worker {place}: {error}");
                     if let Some(child) = self.children.get_mut(place) {
@@ -199,7 +199,7 @@ impl Supervisor<'_> {
         None
     }
 
-    fn start(&mut self, place: usize) -> io::Result<Option<Birth>> {
+    fn start(&mut self, place: usize) -> io::Result<Option<WorkerInit>> {
         let listeners = self.sockets_of(place)?;
         let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let parent = getpid();
@@ -208,14 +208,14 @@ impl Supervisor<'_> {
                 let now_ns = self.clock.now_ns();
                 if let Some(child) = self.children.get_mut(place) {
                     child.born(pid, now_ns);
-                    child.service = Service::Awaited(reading);
+                    child.service = WorkerReadiness::Pending(reading);
                     info!("worker {place} is process {pid}");
                 }
                 Ok(None)
             }
             Fork::Child => {
                 let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
-                Ok(Some(Birth { listeners, ready: writing, is_replacement, parent }))
+                Ok(Some(WorkerInit { listeners, ready: writing, is_replacement, parent }))
             }
         }
     }
@@ -228,9 +228,9 @@ impl Supervisor<'_> {
             State::Alive { .. } | State::Gone => None,
         });
         let due_ns = match self.stage {
-            Stage::Stopping { until_ns } => Some(until_ns),
-            Stage::Starting | Stage::Serving => {
-                due.chain(self.pulse.as_ref().map(Pulse::due_ns)).min()
+            UpgradeState::Stopping { until_ns } => Some(until_ns),
+            UpgradeState::Starting | UpgradeState::Serving => {
+                due.chain(self.heartbeat.as_ref().map(Heartbeat::due_ns)).min()
             }
         };
         let timeout = due_ns.map(|due_ns| {
@@ -251,14 +251,14 @@ impl Supervisor<'_> {
         for child in &mut self.children {
             let Some(pipe) = child.awaited() else { continue };
             match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => child.serves_now(),
+                Ok(1..) => child.mark_ready(),
                 // It has died without, which a signal tells as well.
-                Ok(0) => child.service = Service::None,
+                Ok(0) => child.service = WorkerReadiness::Unknown,
                 Err(_) => {} // nothing yet
             }
         }
-        if self.stage == Stage::Starting && self.children.iter().all(Child::serves) {
-            self.stage = Stage::Serving;
+        if self.stage == UpgradeState::Starting && self.children.iter().all(Child::serves) {
+            self.stage = UpgradeState::Serving;
             tell(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);
             for address in self.addresses().keys() {
@@ -285,7 +285,7 @@ impl Supervisor<'_> {
                 continue;
             }
             let now_ns = self.clock.now_ns();
-            let is_stopping = matches!(self.stage, Stage::Stopping { .. });
+            let is_stopping = matches!(self.stage, UpgradeState::Stopping { .. });
             for (place, child) in self.children.iter_mut().enumerate() {
                 if child.pid() != Some(pid) {
                     continue;
@@ -304,14 +304,14 @@ impl Supervisor<'_> {
     /// Passes on that it is time to end; the second time workers leave at once.
     fn stop(&mut self) {
         let mut whom = self.alive();
-        if self.stage == Stage::Starting || self.stage == Stage::Serving {
+        if self.stage == UpgradeState::Starting || self.stage == UpgradeState::Serving {
             info!("told to stop: so are the workers");
-            self.notifier.tell(News::Stopping("the workers finish their connections"));
+            self.notifier.tell(Notification::Stopping("the workers finish their connections"));
             whom = self.untold();
             let longest_ns = self.config.drain.longest_ns();
             let until_ns =
                 self.clock.now_ns().saturating_add(longest_ns).saturating_add(PATIENCE_NS);
-            self.stage = Stage::Stopping { until_ns };
+            self.stage = UpgradeState::Stopping { until_ns };
             for child in &mut self.children {
                 if child.pid().is_none() {
                     child.state = State::Gone;
@@ -323,24 +323,24 @@ impl Supervisor<'_> {
 
     /// Ends workers that should have left long ago.
     fn enforce(&mut self) {
-        let Stage::Stopping { until_ns } = self.stage else { return };
+        let UpgradeState::Stopping { until_ns } = self.stage else { return };
         if until_ns <= self.clock.now_ns() {
             let left = self.alive();
             error!("{} workers do not leave and are killed", left.len());
             tell(&left, Signal::SIGKILL);
-            self.stage = Stage::Stopping { until_ns: u64::MAX };
+            self.stage = UpgradeState::Stopping { until_ns: u64::MAX };
         }
     }
 
     /// Becomes the program that is on disk now, if that starts.
     fn upgrade(&mut self) {
-        if matches!(self.stage, Stage::Stopping { .. }) {
+        if matches!(self.stage, UpgradeState::Stopping { .. }) {
             return;
         }
         let program = self.config.invocation.program.display();
         info!("told to become the version in {program}");
-        self.notifier.tell(News::Reloading("becoming another version"));
-        let error = match upgrade::try_out(&self.config.invocation) {
+        self.notifier.tell(Notification::Reloading("becoming another version"));
+        let error = match upgrade::check_binary(&self.config.invocation) {
             Ok(()) => {
                 let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
                 let workers = (&self.untold()[..], &self.leaving[..]);
@@ -369,7 +369,7 @@ impl Supervisor<'_> {
     }
 
     fn has_ended(&self) -> bool {
-        matches!(self.stage, Stage::Stopping { .. }) && self.alive().is_empty()
+        matches!(self.stage, UpgradeState::Stopping { .. }) && self.alive().is_empty()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::config::{self, Invocation, OpenedBy};
 const TRIAL_S: i64 = 10;
 
 /// Whether the program on disk starts: it has to check the flags and the environment, and to end well.
-pub(super) fn try_out(invocation: &Invocation) -> io::Result<()> {
+pub(super) fn check_binary(invocation: &Invocation) -> io::Result<()> {
     let mut trial = Command::new(&invocation.program);
     // What the service manager says is for this process alone.
     forget(&mut trial, &config::LISTEN_VARIABLES);
@@ -60,7 +60,7 @@ pub(super) fn execute(
     (workers, leaving): (&[Pid], &[Pid]),
     region: Option<BorrowedFd<'_>>,
 ) -> io::Error {
-    let numbers = (hand_on(sockets), hand_on(region.as_slice()));
+    let numbers = (inherit(sockets), inherit(region.as_slice()));
     let (Ok(sockets), Ok(region)) = numbers else {
         return io::Error::other("the descriptors cannot be handed on");
     };
@@ -88,7 +88,7 @@ fn forget(program: &mut Command, variables: &[&str]) {
 }
 
 /// Has descriptors stay open when another program is executed; returns their numbers.
-fn hand_on(descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
+fn inherit(descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
     for descriptor in descriptors {
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }

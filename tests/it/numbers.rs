@@ -29,7 +29,7 @@ fn await_queue(server: &Server, length: f64) {
 
 #[test]
 fn any_n_up_to_the_largest() {
-    let server = Server::start(&["--table", "100"]);
+    let server = Server::start(&["--table-max-n", "100"]);
     let mut client = server.connect();
     for n in [100, 101, 1_999, 2_000, 20_000, 20_001, 123_456, 1_000_000] {
         let reply = client.get(&target(n));
@@ -86,7 +86,7 @@ fn what_many_ask_for_is_computed_once_and_then_kept() {
     assert!(server.get(&target(3_000_000)).body == expected);
     let counted = server.counted();
     for (key, expected) in [
-        ("fibsrv_computations_total{place=\"thread\"}", 1.0),
+        ("fibsrv_computations_total{executor=\"thread\"}", 1.0),
         ("fibsrv_computation_duration_seconds_count", 1.0),
         ("fibsrv_computation_fallbacks_total", 0.0),
         ("fibsrv_compute_queue_length", 0.0),
@@ -110,13 +110,13 @@ fn head_and_conditions_need_no_digits() {
     );
     assert_eq!(client.reply().status, 304);
     let counted = server.counted();
-    assert_eq!(counted["fibsrv_computations_total{place=\"thread\"}"], 0.0);
+    assert_eq!(counted["fibsrv_computations_total{executor=\"thread\"}"], 0.0);
     assert_eq!(counted["fibsrv_compute_queue_length"], 0.0);
 }
 
 #[test]
 fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
-    let server = Server::start(&["--compute-queue", "1"]);
+    let server = Server::start(&["--max-computations", "1"]);
     let mut first = server.connect();
     first.send(request("GET", &target(10_000_000)).as_bytes());
     await_queue(&server, 1.0);
@@ -127,13 +127,13 @@ fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
     assert_eq!(second.get(&target(20)).body, "6765", "the connection stays");
     assert_eq!(first.reply().body.len(), 2_089_877);
     assert_eq!(second.get(&target(9_999_999)).status, 200, "later there is room");
-    assert_eq!(server.counted()["fibsrv_computations_refused_total{reason=\"queue\"}"], 1.0);
+    assert_eq!(server.counted()["fibsrv_computations_rejected_total{reason=\"queue\"}"], 1.0);
 }
 
 #[test]
 fn numbers_being_sent_have_a_bound_in_bytes() {
     // Room for one number of this size, and not for two.
-    let server = Server::start(&["--cache", "700KB", "--max-n", "3000000"]);
+    let server = Server::start(&["--cache-size", "700KB", "--max-n", "3000000"]);
     let mut deaf = server.connect();
     deaf.send(request("GET", &target(2_999_999)).as_bytes());
     deaf.stream().peek(&mut [0]).unwrap();
@@ -142,7 +142,7 @@ fn numbers_being_sent_have_a_bound_in_bytes() {
     assert_eq!(deaf.reply().body.len(), 626_963);
     assert_eq!(other.get(&target(3_000_000)).status, 200);
     let counted = server.counted();
-    assert_eq!(counted["fibsrv_computations_refused_total{reason=\"memory\"}"], 1.0);
+    assert_eq!(counted["fibsrv_computations_rejected_total{reason=\"memory\"}"], 1.0);
     assert!(counted["fibsrv_cache_bytes"] <= 700_000.0);
 }
 
@@ -164,7 +164,10 @@ fn whoever_leaves_is_forgotten() {
         assert_eq!(client.reply().status, 200);
     }
     await_queue(&server, 0.0);
-    assert_eq!(server.counted()["fibsrv_computations_total{place=\"thread\"}"], f64::from(AHEAD));
+    assert_eq!(
+        server.counted()["fibsrv_computations_total{executor=\"thread\"}"],
+        f64::from(AHEAD)
+    );
 }
 
 #[test]

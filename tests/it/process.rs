@@ -24,9 +24,9 @@ fn check_failure(flags: &[&str], status: i32, text: &str) {
 #[test]
 fn usage_errors_are_one_line_and_status_2() {
     check_failure(&["--listen", "nowhere"], 2, "nowhere");
-    check_failure(&["--table", "lots"], 2, "lots");
+    check_failure(&["--table-max-n", "lots"], 2, "lots");
     check_failure(&["--nonsense"], 2, "--nonsense");
-    let output = command().env("FIBSRV_TABLE", "many").output().unwrap();
+    let output = command().env("FIBSRV_TABLE_MAX_N", "many").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("many"));
 }
@@ -43,7 +43,7 @@ fn help_version_and_check_go_to_stdout() {
     for (flag, text) in [
         ("--help", "FIBSRV_LISTEN"),
         ("--version", env!("CARGO_PKG_VERSION")),
-        ("--check", "--table 10000"),
+        ("--check", "--table-max-n 10000"),
     ] {
         let output = run(&[flag]);
         assert_eq!(output.status.code(), Some(0));
@@ -56,11 +56,11 @@ fn help_version_and_check_go_to_stdout() {
 fn flags_win_over_the_environment() {
     let check = |flags: &[&str]| {
         let output =
-            command().env("FIBSRV_TABLE", "7").args(flags).arg("--check").output().unwrap();
+            command().env("FIBSRV_TABLE_MAX_N", "7").args(flags).arg("--check").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(check(&[]).contains("--table 7\n"));
-    assert!(check(&["--table", "8"]).contains("--table 8\n"));
+    assert!(check(&[]).contains("--table-max-n 7\n"));
+    assert!(check(&["--table-max-n", "8"]).contains("--table-max-n 8\n"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! HTTP as seen from outside: persistence, pipelining, splits, refusals and closing.
+//! HTTP as seen from outside: persistence, pipelining, splits, rejections and closing.
 
 use std::net::Shutdown;
 

@@ -26,7 +26,7 @@ use fibsrv::{
             headers::Expectation,
             limits::Limits,
         },
-        response::{Body, Fields, Response},
+        response::{Body, Response, ResponseKind},
     },
     server::connection::READ_BYTES,
 };
@@ -166,7 +166,7 @@ impl<'p> Run<'p> {
             self.check_bounds();
             match next {
                 Next::Answer(request) => self.take_over(request),
-                Next::Refuse(reject) => self.refuse(reject),
+                Next::Reject(reject) => self.refuse(reject),
                 Next::Read => {
                     self.check_read();
                     reads += 1;
@@ -223,7 +223,7 @@ impl<'p> Run<'p> {
         self.owed = None;
         let planned = &self.plan.requests[self.answered];
         let body = body(planned.n, planned.answer_bytes);
-        let fields = Fields::Number(planned.n);
+        let fields = ResponseKind::Number(planned.n);
         self.conn.respond(&Response { status: Status::Ok, fields, body: Body::Bytes(&body) }, DATE);
         self.answered += 1;
     }
@@ -238,8 +238,11 @@ impl<'p> Run<'p> {
             assert_eq!(Some(code), self.plan.refusal);
         }
         self.refused = Some(reject);
-        let response =
-            Response { status: reject.status(), fields: Fields::Text, body: Body::Bytes(b"no\n") };
+        let response = Response {
+            status: reject.status(),
+            fields: ResponseKind::Text,
+            body: Body::Bytes(b"no\n"),
+        };
         self.conn.respond(&response, DATE);
     }
 
@@ -279,7 +282,7 @@ impl<'p> Run<'p> {
         }
         let rest = &self.plan.stream[self.received..];
         if rest.is_empty() {
-            self.conn.receive_end();
+            self.conn.receive_eof();
             self.stream_end = StreamEnd::Received;
             return true;
         }
@@ -307,7 +310,7 @@ impl<'p> Run<'p> {
             Mood::Random | Mood::Fair => length,
         };
         self.output.extend_from_slice(&outgoing[..count]);
-        self.conn.sent(count);
+        self.conn.advance_written(count);
         count == length
     }
 
@@ -325,11 +328,11 @@ impl<'p> Run<'p> {
         if is_begun && matches!(waiting, Waiting::Head | Waiting::Body) {
             let is_head = waiting == Waiting::Head;
             let reject = if is_head { Reject::HeadTimeout } else { Reject::BodyTimeout };
-            assert_eq!(next, Next::Refuse(reject));
+            assert_eq!(next, Next::Reject(reject));
             self.refuse(reject);
         } else if waiting == Waiting::Idle && self.stream_end != StreamEnd::Received {
             assert_eq!(next, Next::Shutdown, "it is shut before it is closed");
-            self.conn.receive_end();
+            self.conn.receive_eof();
             assert_eq!(self.conn.next(&mut self.parser), Next::Close);
         } else {
             assert_eq!(next, Next::Close);

@@ -7,7 +7,7 @@ use fibsrv::{
     fibonacci::Table,
     http::{
         Status,
-        conn::{Answered, Buffers, Conn, Next},
+        conn::{Buffers, Conn, Next, ResponseMeta},
         request::{head::Parser, limits::Limits},
     },
     logging::access::{AccessLog, Entry},
@@ -62,7 +62,7 @@ impl Offline {
     }
 
     /// Puts an answer down, if that is wanted.
-    fn log(&mut self, conn: &Conn, answered: &Answered, status: Status) {
+    fn log(&mut self, conn: &Conn, answered: &ResponseMeta, status: Status) {
         if let Some(log) = &mut self.log {
             let (peer, unix_ms) = (None, 784_111_777_000);
             let (request, bytes) = (conn.answered(answered), answered.bytes);
@@ -86,8 +86,8 @@ impl Offline {
                     }
                     Answer::Compute(_) => panic!("nothing lies beyond the table"),
                 },
-                Next::Refuse(reject) => {
-                    let response = self.app.refuse(reject);
+                Next::Reject(reject) => {
+                    let response = self.app.reject(reject);
                     let status = response.status;
                     let answered = conn.respond(&response, DATE);
                     self.log(conn, &answered, status);
@@ -101,7 +101,7 @@ impl Offline {
                     let length = rendered.len() + shared.len();
                     self.output.extend_from_slice(rendered);
                     self.output.extend_from_slice(shared);
-                    conn.sent(length);
+                    conn.advance_written(length);
                 }
                 Next::Shutdown => {}
                 Next::Read => return Standing::Open,

@@ -68,8 +68,8 @@ fn bytes_of(value: &Value) -> Option<Vec<u8>> {
 
 const NAMES: [&str; 12] = [
     "time",
-    "peer",
-    "port",
+    "remote_addr",
+    "remote_port",
     "method",
     "target",
     "version",

@@ -70,7 +70,7 @@ fn serve(offline: &mut Offline, conn: &mut Conn, pieces: &[&[u8]]) {
             return;
         }
     }
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(offline.turn(conn, b""), Standing::Closed, "the end of the stream ends it");
 }
 

@@ -5,11 +5,11 @@ use fibsrv::{
     http::{
         Method, Span, Status, date,
         request::{
-            body::{CHUNK_OVERHEAD_MAX, Framing, Skipper},
+            body::{BodyDiscarder, CHUNK_OVERHEAD_MAX, Framing},
             etag::{self, Comparison},
             lines, target,
         },
-        response::{self, Body, Connection, Content, Fields, Response},
+        response::{self, Body, BodyMode, ConnectionHeader, Response, ResponseKind},
     },
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -30,7 +30,7 @@ const ERA: u64 = 146_097 * 86_400;
 
 /// What the server makes of a chunked body in pieces.
 fn skip(pieces: &[&[u8]]) -> Verdict {
-    let mut skipper = Skipper::new(Framing::Chunked, CONTENT_MAX).unwrap();
+    let mut skipper = BodyDiscarder::new(Framing::Chunked, CONTENT_MAX).unwrap();
     let mut length = 0;
     for piece in pieces {
         match skipper.skip(piece) {
@@ -108,9 +108,9 @@ proptest! {
     #[test]
     fn rendered_numbers(n in any::<u64>(), shift in 0..64, body in vec(any::<u8>(), 0..2000)) {
         let n = n >> shift;
-        let response = Response { status: Status::Ok, fields: Fields::Number(n), body: Body::Bytes(&body) };
+        let response = Response { status: Status::Ok, fields: ResponseKind::Number(n), body: Body::Bytes(&body) };
         let mut output = Vec::new();
-        response::render(&mut output, &response, Content::Send, Connection::Close, DATE);
+        response::render(&mut output, &response, BodyMode::Send, ConnectionHeader::Close, DATE);
         let mut rest = &output[..];
         let reply = Reply::take(&mut rest, Asked::Content).unwrap();
         prop_assert!(rest.is_empty());

@@ -27,7 +27,7 @@ pub(crate) struct Expected {
 enum Resource {
     Number { n: u64, zeros: usize },
     NoNumber(&'static str),
-    Probe(&'static str, &'static str),
+    ProcessStats(&'static str, &'static str),
     Nothing(&'static str),
 }
 
@@ -152,7 +152,7 @@ fn answer(method: &str, resource: Resource, tags: Option<&[String]>) -> (u16, St
         Resource::Nothing(_) => (404, "not found\n".to_owned()),
         _ if method == "OPTIONS" => (204, String::new()),
         _ if !is_read => NOT_ALLOWED,
-        Resource::Probe(_, text) => (200, text.to_owned()),
+        Resource::ProcessStats(_, text) => (200, text.to_owned()),
         Resource::NoNumber(_) => (400, String::new()),
         Resource::Number { n, .. } if n > LAST => (422, format!("n must be at most {LAST}\n")),
         Resource::Number { n, .. } => {
@@ -178,7 +178,7 @@ fn resources() -> impl Strategy<Value = Resource> {
         1 => select(&["", "x", "-1", "+1", "1.0", "0x10", "1e3", "1,0"][..])
             .prop_map(Resource::NoNumber),
         1 => select(&[("/healthz", "ok"), ("/readyz", "ready")][..])
-            .prop_map(|(path, text)| Resource::Probe(path, text)),
+            .prop_map(|(path, text)| Resource::ProcessStats(path, text)),
         1 => select(&["", "/", "/api", "/api/fibonacci", "/api/fibonacci/1/"][..])
             .prop_map(Resource::Nothing),
         1 => select(&["//healthz", "/Healthz", "/healthz/", "/metrics/x"][..])
@@ -190,7 +190,7 @@ fn path(resource: Resource) -> String {
     match resource {
         Resource::Number { n, zeros } => format!("/api/fibonacci/{}{n}", "0".repeat(zeros)),
         Resource::NoNumber(text) => format!("/api/fibonacci/{text}"),
-        Resource::Probe(path, _) | Resource::Nothing(path) => path.to_owned(),
+        Resource::ProcessStats(path, _) | Resource::Nothing(path) => path.to_owned(),
     }
 }
 

@@ -90,10 +90,10 @@ fn writes(input: &str) -> Vec<usize> {
             Next::Write => {
                 let outgoing = conn.outgoing().concat();
                 writes.push(Reply::parse_all(&outgoing, Content::Expected).len());
-                conn.sent(outgoing.len());
+                conn.advance_written(outgoing.len());
             }
             Next::Read => return writes,
-            other @ (Next::Refuse(_) | Next::Wait | Next::Shutdown | Next::Close) => {
+            other @ (Next::Reject(_) | Next::Wait | Next::Shutdown | Next::Close) => {
                 panic!("unexpected: {other:?}")
             }
         }

@@ -2,7 +2,7 @@
 
 use fibsrv::http::{
     Status, date,
-    response::{Body, Connection, Content, Fields, Response, render},
+    response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind, render},
 };
 
 use crate::wire::{Ending, NEXT, Wire, check_refused, check_served, request};
@@ -14,12 +14,18 @@ pub(crate) fn all_response_heads() -> Vec<String> {
     let date: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
     let mut heads = Vec::new();
     for status in Status::ALL {
-        for fields in [Fields::Number(7), Fields::Text, Fields::Media("a/b"), Fields::Allow(ALLOW)]
-        {
-            for connection in [Connection::Implied, Connection::KeepAlive, Connection::Close] {
+        for fields in [
+            ResponseKind::Number(7),
+            ResponseKind::Text,
+            ResponseKind::Media("a/b"),
+            ResponseKind::Allow(ALLOW),
+        ] {
+            for connection in
+                [ConnectionHeader::Implied, ConnectionHeader::KeepAlive, ConnectionHeader::Close]
+            {
                 let mut out = Vec::new();
                 let response = Response { status, fields, body: Body::Bytes(b"") };
-                render(&mut out, &response, Content::Send, connection, date);
+                render(&mut out, &response, BodyMode::Send, connection, date);
                 heads.push(String::from_utf8(out).unwrap());
             }
         }

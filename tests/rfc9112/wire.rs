@@ -73,7 +73,7 @@ impl Wire {
 
     /// Ends the stream to the server.
     pub(crate) fn end(&mut self) -> Vec<Reply> {
-        self.conn.receive_end();
+        self.conn.receive_eof();
         self.turn(b"");
         self.take_replies(Content::Expected)
     }
@@ -94,7 +94,7 @@ impl Wire {
 
     /// Sends bytes and the end of the stream, which the server sees together.
     pub(crate) fn send_with_end(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
-        self.conn.receive_end();
+        self.conn.receive_eof();
         self.send(bytes)
     }
 

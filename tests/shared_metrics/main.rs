@@ -26,7 +26,7 @@ use std::{
 
 use fibsrv::metrics::{
     Counters, Snapshot,
-    shared::{Region, RegionError},
+    shared::{SharedMemory, SharedMemoryError},
 };
 use worker::{CONNECTIONS, CPU_NS, DIRECTORY, Directory, MEMORY_BYTES, ROLE, Worker, command};
 
@@ -64,7 +64,7 @@ fn check_consistent(snapshot: &Snapshot, workers: u64) {
 #[test]
 fn points_1_2_7_8_9_killed_at_any_moment_nothing_is_lost_and_slots_are_taken_over() {
     let _alone = alone();
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(&region)).collect();
     let (mut chances, mut told_by_dead, mut last_total) = (1, 0, 0);
     for _ in 0..KILLS {
@@ -91,7 +91,7 @@ fn points_1_2_7_8_9_killed_at_any_moment_nothing_is_lost_and_slots_are_taken_ove
 #[test]
 fn point_3_the_gauges_of_the_dead_are_gone() {
     let _alone = alone();
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(&region)).collect();
     let oldest = |workers: &[Worker]| {
         workers.iter().map(|worker| 1_000_000 + u64::from(worker.child.id())).min().unwrap_or(0)
@@ -110,11 +110,11 @@ fn point_3_the_gauges_of_the_dead_are_gone() {
 #[test]
 fn point_4_a_full_stop_is_one_reset_and_less_is_none() {
     let _alone = alone();
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     // What keeps the memory, as a service manager might, is not one that has the region.
     let path = format!("/proc/self/fd/{}", region.fd().as_raw_fd());
     let kept = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let reopen = || Region::from_fd(kept.try_clone().unwrap().into());
+    let reopen = || SharedMemory::from_fd(kept.try_clone().unwrap().into());
     let told = Worker::start(&region).kill();
     assert!(region.snapshot().connections_accepted >= told, "whoever starts workers is there");
     let worker = Worker::start(&region);
@@ -137,7 +137,7 @@ fn point_4_a_full_stop_is_one_reset_and_less_is_none() {
 #[test]
 fn point_6_a_lock_is_not_inherited() {
     let _alone = alone();
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let own = region.claim().unwrap();
     let first = Worker::start(&region);
     assert_eq!((own.snapshot().workers, region.slots_used()), (2, 2));
@@ -154,13 +154,14 @@ fn point_6_a_lock_is_not_inherited() {
 #[test]
 fn several_scrape_at_once_and_none_sees_a_total_fall() {
     let _alone = alone();
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let mut workers: Vec<Worker> = (0..2).map(|_| Worker::start(&region)).collect();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let mine = Region::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap();
+                let mine =
+                    SharedMemory::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap();
                 let mut last = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     let total = mine.snapshot().connections_accepted;
@@ -179,7 +180,7 @@ fn several_scrape_at_once_and_none_sees_a_total_fall() {
         is_over.store(true, Ordering::Relaxed);
     });
     drop(workers);
-    let other = Region::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap();
+    let other = SharedMemory::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap();
     assert_eq!(other.snapshot(), region.snapshot());
 }
 
@@ -188,7 +189,7 @@ fn point_12_in_a_directory_processes_find_each_other_and_leave_no_file() {
     let _alone = alone();
     let directory = Directory::new("found");
     let workers: Vec<Worker> = (0..3).map(|_| Worker::start_in(&directory.0)).collect();
-    let region = Region::in_directory(&directory.0, 3000).unwrap();
+    let region = SharedMemory::in_directory(&directory.0, 3000).unwrap();
     assert_eq!((region.snapshot().workers, directory.files()), (3, 1));
     let told: u64 = workers.into_iter().map(Worker::kill).sum();
     assert!((told..=told + 3).contains(&region.snapshot().connections_accepted));
@@ -198,7 +199,7 @@ fn point_12_in_a_directory_processes_find_each_other_and_leave_no_file() {
     let workers = [Worker::start_in(&directory.0), Worker::start_in(&directory.0)];
     workers.into_iter().map(Worker::kill).for_each(drop);
     assert_eq!(directory.files(), 1);
-    let region = Region::in_directory(&directory.0, 3000).unwrap();
+    let region = SharedMemory::in_directory(&directory.0, 3000).unwrap();
     assert_eq!((region.snapshot().connections_accepted, region.slots_used()), (0, 0));
     drop(region);
     assert_eq!(directory.files(), 0);
@@ -252,10 +253,10 @@ fn in_a_full_directory_there_is_a_reason_and_no_file() {
 fn what_is_no_region_is_refused_and_one_counts_for_oneself() {
     let _alone = alone();
     let executable = File::open(env::current_exe().unwrap()).unwrap();
-    assert!(matches!(Region::from_fd(executable.into()), Err(RegionError::Shrinkable)));
+    assert!(matches!(SharedMemory::from_fd(executable.into()), Err(SharedMemoryError::Shrinkable)));
     let (reader, _writer) = io::pipe().unwrap();
-    assert!(matches!(Region::from_fd(reader.into()), Err(RegionError::File)));
-    assert!(Region::in_directory(Path::new("/nowhere"), 3000).is_err());
+    assert!(matches!(SharedMemory::from_fd(reader.into()), Err(SharedMemoryError::File)));
+    assert!(SharedMemory::in_directory(Path::new("/nowhere"), 3000).is_err());
     let counters = Counters::private();
     counters.connections_accepted.add(1);
     assert_eq!(counters.snapshot().connections_accepted, 1);

@@ -12,7 +12,7 @@ use fibsrv::{
     http::{Method, Status},
     metrics::{
         Counters, Handler, Process,
-        shared::{Region, RegionError},
+        shared::{SharedMemory, SharedMemoryError},
     },
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -33,21 +33,21 @@ pub(crate) fn act() {
     match role.as_str() {
         "worker" => {
             let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
-            count(Region::from_fd(fd).unwrap().claim().unwrap());
+            count(SharedMemory::from_fd(fd).unwrap().claim().unwrap());
         }
         "neighbour" => {
-            let region = Region::in_directory(&directory, 3000).unwrap();
+            let region = SharedMemory::in_directory(&directory, 3000).unwrap();
             count(region.claim().unwrap());
         }
         "visitor" => visit(&directory),
         "limited" => {
             let limit = Some(100_000);
             setrlimit(Resource::Fsize, Rlimit { current: limit, maximum: limit }).unwrap();
-            say_error(Region::in_memory());
-            say_error(Region::in_directory(&directory, 3000));
+            say_error(SharedMemory::in_memory());
+            say_error(SharedMemory::in_directory(&directory, 3000));
             Counters::private().connections_accepted.add(1);
         }
-        "full" => say_error(Region::in_directory(&directory, 3000)),
+        "full" => say_error(SharedMemory::in_directory(&directory, 3000)),
         other => panic!("no such role: {other}"),
     }
 }
@@ -74,7 +74,7 @@ fn count(mut counters: Counters) {
 
 fn visit(directory: &Path) {
     for _ in 0..VISITS {
-        let region = Region::in_directory(directory, 3000).unwrap();
+        let region = SharedMemory::in_directory(directory, 3000).unwrap();
         let counters = region.claim().unwrap();
         drop(region);
         counters.connections_accepted.add(1);
@@ -82,7 +82,7 @@ fn visit(directory: &Path) {
     }
 }
 
-fn say_error(region: Result<Region, RegionError>) {
+fn say_error(region: Result<SharedMemory, SharedMemoryError>) {
     let line = format!("{}\n", region.expect_err("an error"));
     io::stderr().write_all(line.as_bytes()).unwrap();
 }
@@ -105,7 +105,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(region: &Region) -> Self {
+    pub(crate) fn start(region: &SharedMemory) -> Self {
         let stdin = region.fd().try_clone_to_owned().unwrap();
         Self::spawn(command("worker", None).stdin(stdin))
     }

@@ -6,9 +6,9 @@
 //! ```text
 //!                 ┌──────────────── respond ────────────────┐
 //!                 ▼                                          │
-//! receive ─▶ Head ─▶ Body ──────── Next::Answer ─────────▶ Owing ── respond, last one ─▶ Closing
+//! receive ─▶ Head ─▶ Body ──────── Next::Answer ─────────▶ AwaitingResponse ── respond, last one ─▶ Closing
 //!              │      │                                      ▲                              │
-//!              └──────┴─▶ Refused ────── Next::Refuse ───────┘       Next::Shutdown ◀───────┤
+//!              └──────┴─▶ Rejected ────── Next::Reject ───────┘       Next::Shutdown ◀───────┤
 //!                                                                          │                │
 //!                                                                      Lingering ────▶ Over (Next::Close)
 //! ```
@@ -23,21 +23,21 @@ mod outbox;
 mod phase;
 
 pub use buffers::Buffers;
-pub use next::{Answered, Next, Waiting};
+pub use next::{Next, ResponseMeta, Waiting};
 
 use outbox::Outbox;
-use phase::{Batch, Ending, Incoming, Owed, Phase, Tenure};
+use phase::{CloseMode, KeepAlive, PendingResponse, Phase, ReadState, WriteBatch};
 
 use crate::http::{
     Method, Reject, Span, date,
     request::{
-        body::{Framing, Skipper},
+        body::{BodyDiscarder, Framing},
         head::{Parser, Request},
         headers::{Expectation, Persistence, Version},
         limits::Limits,
-        scan::Scan,
+        scan::HeadScanner,
     },
-    response::{self, Body, Connection, Content, Response},
+    response::{self, Body, BodyMode, ConnectionHeader, Response},
 };
 
 /// No further answer joins a batch of this many bytes.
@@ -57,17 +57,17 @@ pub struct Conn {
     /// Where in the inbox the head begins that is being read or answered.
     start: usize,
     /// How far the end of that head has been looked for.
-    scan: Scan,
+    scan: HeadScanner,
     /// What is to be written.
     outbox: Outbox,
-    batch: Batch,
+    batch: WriteBatch,
     /// Bytes of the batch written since the last progress.
     taken: u32,
     /// Counts what tells one wait from the next: answers, and quanta written, modulo 2^32.
     progress: u32,
     phase: Phase,
-    incoming: Incoming,
-    tenure: Tenure,
+    read_state: ReadState,
+    keep_alive: KeepAlive,
 }
 
 impl Conn {
@@ -76,21 +76,21 @@ impl Conn {
         Self {
             inbox: Vec::new(),
             start: 0,
-            scan: Scan::default(),
+            scan: HeadScanner::default(),
             outbox: Outbox::new(),
-            batch: Batch::Gathering(0),
+            batch: WriteBatch::Collecting(0),
             taken: 0,
             progress: 0,
             phase: Phase::Head,
-            incoming: Incoming::Open,
-            tenure: Tenure::Lasting,
+            read_state: ReadState::Open,
+            keep_alive: KeepAlive::Allowed,
         }
     }
 
     /// Takes in bytes that the peer sent. Call it after [`Next::Read`] only: that is what bounds the inbox.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if self.incoming == Incoming::Unread {
-            self.incoming = Incoming::Open;
+        if self.read_state == ReadState::MorePending {
+            self.read_state = ReadState::Open;
         }
         match &mut self.phase {
             Phase::Lingering(allowance) => {
@@ -100,7 +100,7 @@ impl Conn {
                 }
             }
             Phase::Closing(_) | Phase::Over => {}
-            Phase::Head | Phase::Body { .. } | Phase::Refused(_) | Phase::Owing(_) => {
+            Phase::Head | Phase::Body { .. } | Phase::Rejected(_) | Phase::AwaitingResponse(_) => {
                 // What has been used makes room first: a turn may end one batch and read on.
                 self.inbox.drain(..self.start);
                 self.start = 0;
@@ -110,32 +110,32 @@ impl Conn {
     }
 
     /// Takes in that there is more to be read than what was received last.
-    pub const fn leave_unread(&mut self) {
-        self.incoming = Incoming::Unread;
+    pub const fn mark_more_pending(&mut self) {
+        self.read_state = ReadState::MorePending;
     }
 
     /// Takes in that the peer will send no more. What it has sent is still answered.
-    pub const fn receive_end(&mut self) {
-        self.incoming = Incoming::Ended;
+    pub const fn receive_eof(&mut self) {
+        self.read_state = ReadState::Eof;
     }
 
     /// What to do now. Asking twice does no harm.
     pub fn next(&mut self, parser: &mut Parser) -> Next {
         if self.batch_is_complete(parser.limits()) && !matches!(self.phase, Phase::Over) {
-            self.batch = Batch::Flushing;
+            self.batch = WriteBatch::Flushing;
             return Next::Write;
         }
         match self.phase {
             Phase::Head => self.read_head(parser),
             Phase::Body { .. } => self.skip_body(),
-            Phase::Refused(reject) => self.refuse(reject),
-            Phase::Owing(_) => self.flush_or(Next::Wait),
+            Phase::Rejected(reject) => self.reject(reject),
+            Phase::AwaitingResponse(_) => self.flush_or(Next::Wait),
             Phase::Closing(_) if self.has_outgoing() => self.flush_or(Next::Wait),
-            Phase::Closing(Ending::Lingering) if self.incoming != Incoming::Ended => {
+            Phase::Closing(CloseMode::Lingering) if self.read_state != ReadState::Eof => {
                 self.phase = Phase::Lingering(LINGER_BYTES_MAX);
                 Next::Shutdown
             }
-            Phase::Lingering(_) if self.incoming != Incoming::Ended => Next::Read,
+            Phase::Lingering(_) if self.read_state != ReadState::Eof => Next::Read,
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Next::Close,
         }
     }
@@ -146,32 +146,32 @@ impl Conn {
     }
 
     /// Whether an answer is owed: not any more, if time ran out meanwhile.
-    pub const fn is_owing(&self) -> bool {
-        matches!(self.phase, Phase::Owing(_))
+    pub const fn is_awaiting_response(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingResponse(_))
     }
 
     /// Puts the answer that is owed into the outbox.
-    pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> Answered {
-        let Phase::Owing(owed) = self.phase else {
+    pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> ResponseMeta {
+        let Phase::AwaitingResponse(owed) = self.phase else {
             debug_assert!(false, "no answer is owed");
-            return Answered { bytes: 0, start: self.start };
+            return ResponseMeta { bytes: 0, start: self.start };
         };
-        let persistence = match self.tenure {
-            Tenure::Lasting => owed.persistence,
-            Tenure::Ending => Persistence::Close,
+        let persistence = match self.keep_alive {
+            KeepAlive::Allowed => owed.persistence,
+            KeepAlive::Disabled => Persistence::Close,
         };
         let connection = match (persistence, owed.version) {
-            (Persistence::Close, _) => Connection::Close,
-            (Persistence::KeepAlive, Version::Http11) => Connection::Implied,
-            (Persistence::KeepAlive, Version::Http10) => Connection::KeepAlive,
+            (Persistence::Close, _) => ConnectionHeader::Close,
+            (Persistence::KeepAlive, Version::Http11) => ConnectionHeader::Implied,
+            (Persistence::KeepAlive, Version::Http10) => ConnectionHeader::KeepAlive,
         };
         let out = &mut self.outbox.bytes;
         let mut length = response::render(out, response, owed.content, connection, date);
-        if let (Body::Shared(body), Content::Send) = (response.body, owed.content) {
+        if let (Body::Shared(body), BodyMode::Send) = (response.body, owed.content) {
             self.outbox.share(body);
             length += body.len();
         }
-        if let Batch::Gathering(answers) = &mut self.batch {
+        if let WriteBatch::Collecting(answers) = &mut self.batch {
             *answers += 1;
         }
         self.progress = self.progress.wrapping_add(1);
@@ -181,17 +181,17 @@ impl Conn {
         self.phase = match persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
-                let unread = self.has_input() || self.incoming == Incoming::Unread;
+                let unread = self.has_input() || self.read_state == ReadState::MorePending;
                 self.start = self.inbox.len();
-                Phase::Closing(if unread { Ending::Lingering } else { owed.ending })
+                Phase::Closing(if unread { CloseMode::Lingering } else { owed.close_mode })
             }
         };
-        Answered { bytes: length, start }
+        ResponseMeta { bytes: length, start }
     }
 
     /// The text of the request that was answered, or what has come of it, and what stands behind that. Ask for it
     /// before anything else happens on the connection.
-    pub fn answered(&self, answered: &Answered) -> &[u8] {
+    pub fn answered(&self, answered: &ResponseMeta) -> &[u8] {
         self.inbox.get(answered.start..).unwrap_or_default()
     }
 
@@ -201,7 +201,7 @@ impl Conn {
     }
 
     /// Takes in that the first `count` bytes of [`Self::outgoing`] have been written.
-    pub fn sent(&mut self, count: usize) {
+    pub fn advance_written(&mut self, count: usize) {
         self.outbox.advance(count);
         self.taken = self.taken.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.taken >= WRITE_QUANTUM {
@@ -209,7 +209,7 @@ impl Conn {
             self.progress = self.progress.wrapping_add(1);
         }
         if self.outbox.is_empty() {
-            self.batch = Batch::Gathering(0);
+            self.batch = WriteBatch::Collecting(0);
             self.taken = 0;
         }
     }
@@ -233,7 +233,7 @@ impl Conn {
             Phase::Head if self.progress > 0 && !self.has_input() => Waiting::Idle,
             Phase::Head => Waiting::Head,
             Phase::Body { .. } => Waiting::Body,
-            Phase::Refused(_) | Phase::Owing(_) => Waiting::Answer,
+            Phase::Rejected(_) | Phase::AwaitingResponse(_) => Waiting::Answer,
             Phase::Closing(_) => Waiting::Linger,
         };
         (waiting, self.progress)
@@ -246,26 +246,26 @@ impl Conn {
     /// and one that is alive closes at once. To whoever has said nothing there is nothing to answer.
     pub fn expire(&mut self) {
         self.phase = match self.waiting().0 {
-            Waiting::Head if self.has_input() => Phase::Refused(Reject::HeadTimeout),
-            Waiting::Body => Phase::Refused(Reject::BodyTimeout),
-            Waiting::Idle => Phase::Closing(Ending::Lingering),
+            Waiting::Head if self.has_input() => Phase::Rejected(Reject::HeadTimeout),
+            Waiting::Body => Phase::Rejected(Reject::BodyTimeout),
+            Waiting::Idle => Phase::Closing(CloseMode::Lingering),
             Waiting::Head | Waiting::Write | Waiting::Answer | Waiting::Linger => Phase::Over,
         };
     }
 
     /// Makes the next answer the last one, whatever its request says.
-    pub const fn make_next_answer_the_last(&mut self) {
-        self.tenure = Tenure::Ending;
+    pub const fn disable_keep_alive(&mut self) {
+        self.keep_alive = KeepAlive::Disabled;
     }
 
     /// Begins to close if nothing has been asked that is not answered; says whether it did.
     pub fn close_if_idle(&mut self) -> bool {
         let is_idle = matches!(self.phase, Phase::Head)
             && !self.has_input()
-            && self.incoming != Incoming::Unread
+            && self.read_state != ReadState::MorePending
             && !self.has_outgoing();
         if is_idle {
-            self.phase = Phase::Closing(Ending::Lingering);
+            self.phase = Phase::Closing(CloseMode::Lingering);
         }
         is_idle
     }
@@ -289,8 +289,8 @@ impl Conn {
 
     fn batch_is_complete(&self, limits: &Limits) -> bool {
         match self.batch {
-            Batch::Flushing => true,
-            Batch::Gathering(answers) => {
+            WriteBatch::Flushing => true,
+            WriteBatch::Collecting(answers) => {
                 answers >= limits.pipelined
                     || self.outbox.bytes.len() >= BATCH_BYTES_HIGH
                     || self.outbox.is_ended()
@@ -301,35 +301,37 @@ impl Conn {
     /// Has the outbox written before anything else is done.
     fn flush_or(&mut self, next: Next) -> Next {
         if self.has_outgoing() {
-            self.batch = Batch::Flushing;
+            self.batch = WriteBatch::Flushing;
             return Next::Write;
         }
         next
     }
 
     fn read_head(&mut self, parser: &mut Parser) -> Next {
-        if !self.has_input() && self.incoming != Incoming::Ended {
+        if !self.has_input() && self.read_state != ReadState::Eof {
             return self.await_more();
         }
         let received = self.inbox.get(self.start..).unwrap_or_default();
         match parser.parse(received, &mut self.scan) {
             Ok(Some(request)) if request.framing == Framing::Empty => self.hand_out(request, 0),
-            Ok(Some(request)) => match Skipper::new(request.framing, parser.limits().body_bytes) {
-                Ok(skipper) => {
-                    if request.expectation == Expectation::Continue {
-                        self.outbox.bytes.extend_from_slice(response::CONTINUE);
+            Ok(Some(request)) => {
+                match BodyDiscarder::new(request.framing, parser.limits().body_bytes) {
+                    Ok(skipper) => {
+                        if request.expectation == Expectation::Continue {
+                            self.outbox.bytes.extend_from_slice(response::CONTINUE);
+                        }
+                        self.phase = Phase::Body { request, skipper };
+                        self.skip_body()
                     }
-                    self.phase = Phase::Body { request, skipper };
-                    self.skip_body()
+                    Err(reject) => self.reject(reject),
                 }
-                Err(reject) => self.refuse(reject),
-            },
-            Ok(None) if received.is_empty() && self.incoming == Incoming::Ended => {
-                self.phase = Phase::Closing(Ending::Plain);
+            }
+            Ok(None) if received.is_empty() && self.read_state == ReadState::Eof => {
+                self.phase = Phase::Closing(CloseMode::Immediate);
                 self.flush_or(Next::Close)
             }
             Ok(None) => self.await_more(),
-            Err(reject) => self.refuse(reject),
+            Err(reject) => self.reject(reject),
         }
     }
 
@@ -349,42 +351,42 @@ impl Conn {
                 self.inbox.truncate(body_start);
                 self.await_more()
             }
-            Err(reject) => self.refuse(reject),
+            Err(reject) => self.reject(reject),
         }
     }
 
     /// Reads on, if there can be more.
     fn await_more(&mut self) -> Next {
-        match self.incoming {
-            Incoming::Open | Incoming::Unread => self.flush_or(Next::Read),
-            Incoming::Ended => self.refuse(Reject::Incomplete),
+        match self.read_state {
+            ReadState::Open | ReadState::MorePending => self.flush_or(Next::Read),
+            ReadState::Eof => self.reject(Reject::Incomplete),
         }
     }
 
     fn hand_out(&mut self, request: Request, body_bytes: usize) -> Next {
-        self.phase = Phase::Owing(Owed {
-            content: if request.method == Method::Head { Content::Omit } else { Content::Send },
+        self.phase = Phase::AwaitingResponse(PendingResponse {
+            content: if request.method == Method::Head { BodyMode::Omit } else { BodyMode::Send },
             version: request.version,
             persistence: request.persistence,
             length: request.head_bytes + body_bytes,
-            ending: Ending::Plain,
+            close_mode: CloseMode::Immediate,
         });
         Next::Answer(request)
     }
 
     #[cold]
-    fn refuse(&mut self, reject: Reject) -> Next {
+    fn reject(&mut self, reject: Reject) -> Next {
         // Without content behind an answer to HEAD, even if that is no request (RFC 9110 section 9.3.2).
         let received = self.inbox.get(self.start..).unwrap_or_default();
-        let omits_content = self.scan.asks_with_head(received);
-        self.phase = Phase::Owing(Owed {
-            content: if omits_content { Content::Omit } else { Content::Send },
+        let omits_content = self.scan.is_head_method(received);
+        self.phase = Phase::AwaitingResponse(PendingResponse {
+            content: if omits_content { BodyMode::Omit } else { BodyMode::Send },
             version: Version::Http11,
             persistence: Persistence::Close,
             length: 0,
-            ending: Ending::Lingering,
+            close_mode: CloseMode::Lingering,
         });
-        Next::Refuse(reject)
+        Next::Reject(reject)
     }
 }
 

@@ -9,8 +9,8 @@ pub enum Next {
     /// Answer this request with `respond`; its head is `head` until then.
     Answer(Request),
     /// Answer what cannot become a request with `respond`.
-    Refuse(Reject),
-    /// Read from the socket, and `receive` or `receive_end`.
+    Reject(Reject),
+    /// Read from the socket, and `receive` or `receive_eof`.
     Read,
     /// Write `outgoing` to the socket, and tell with `sent`.
     Write,
@@ -24,7 +24,7 @@ pub enum Next {
 
 /// What `respond` has put into the outbox, and for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct ResponseMeta {
     /// Length of the answer in bytes, head and content.
     pub bytes: usize,
     /// Where in the inbox the request begins, for `answered`.

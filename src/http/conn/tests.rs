@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::http::{Status, response::Fields};
+use crate::http::{Status, response::ResponseKind};
 
 const LIMITS: Limits =
     Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64, pipelined: 8 };
@@ -21,13 +21,13 @@ fn run(conn: &mut Conn) -> Vec<String> {
                 events.push(target.to_owned());
                 respond(conn, Status::Ok, &body);
             }
-            Next::Refuse(reject) => {
+            Next::Reject(reject) => {
                 events.push(reject.status().code().to_owned());
                 respond(conn, reject.status(), b"");
             }
             Next::Write => {
                 events.push("write".to_owned());
-                conn.sent(conn.outgoing().concat().len());
+                conn.advance_written(conn.outgoing().concat().len());
             }
             Next::Shutdown => events.push("shutdown".to_owned()),
             Next::Read => return events,
@@ -41,7 +41,7 @@ fn run(conn: &mut Conn) -> Vec<String> {
 }
 
 fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
-    conn.respond(&Response { status, fields: Fields::Text, body: Body::Bytes(body) }, DATE);
+    conn.respond(&Response { status, fields: ResponseKind::Text, body: Body::Bytes(body) }, DATE);
 }
 
 fn check(input: &str, expected: &str) {
@@ -62,7 +62,7 @@ fn one_request_then_the_next() {
         conn.receive(get(target).as_bytes());
         assert_eq!(run(&mut conn), [target, "write"]);
     }
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(run(&mut conn), ["close"]);
 }
 
@@ -87,13 +87,13 @@ fn a_batch_has_a_bounded_number_of_bytes() {
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
     respond(&mut conn, Status::Ok, &vec![b'x'; BATCH_BYTES_HIGH]);
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
-    conn.sent(1);
+    conn.advance_written(1);
     assert_eq!(
         conn.next(&mut Parser::new(LIMITS)),
         Next::Write,
         "a batch under way is written to its end"
     );
-    conn.sent(conn.outgoing().concat().len());
+    conn.advance_written(conn.outgoing().concat().len());
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
 
@@ -113,7 +113,7 @@ fn a_refusal_lingers() {
     assert_eq!(run(&mut conn), ["501", "write", "shutdown"]);
     conn.receive(get("/1").as_bytes());
     assert_eq!(run(&mut conn), [""; 0], "what comes after a refusal is no request");
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(run(&mut conn), ["close"]);
 }
 
@@ -157,11 +157,11 @@ fn an_expectation_is_met_before_the_body_is_read() {
 fn half_closed_peers_are_answered() {
     let mut conn = Conn::new();
     conn.receive([get("/1"), get("/2")].concat().as_bytes());
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(run(&mut conn), ["/1", "/2", "write", "close"]);
     let mut conn = Conn::new();
     conn.receive(b"GET / HTT");
-    conn.receive_end();
+    conn.receive_eof();
     assert_eq!(run(&mut conn), ["400", "write", "close"]);
 }
 
@@ -228,12 +228,12 @@ fn a_large_batch_gets_time_for_each_quantum() {
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
     let first = conn.waiting();
     for count in [quantum / 2, quantum / 2 - 1] {
-        conn.sent(count);
+        conn.advance_written(count);
         conn.return_buffers(&mut buffers);
         assert_eq!(conn.waiting(), first, "less than a quantum is no progress");
         conn.borrow_buffers(&mut buffers);
     }
-    conn.sent(1);
+    conn.advance_written(1);
     assert_eq!(conn.waiting().0, Waiting::Write);
     assert_ne!(conn.waiting(), first);
 }
@@ -245,18 +245,19 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     conn.borrow_buffers(&mut buffers);
     conn.receive(get("/").repeat(2).as_bytes());
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
-    let response = Response { status: Status::Ok, fields: Fields::Text, body: Body::Shared(&body) };
+    let response =
+        Response { status: Status::Ok, fields: ResponseKind::Text, body: Body::Shared(&body) };
     let length = conn.respond(&response, DATE).bytes;
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write, "nothing may follow it");
     let [head, shared] = conn.outgoing();
     assert!(std::ptr::eq(shared, &raw const *body));
     assert_eq!(head.len() + shared.len(), length);
-    conn.sent(length - 4);
+    conn.advance_written(length - 4);
     conn.return_buffers(&mut buffers);
     assert_eq!(conn.outgoing(), [&b""[..], b"xxxx"]);
     conn.borrow_buffers(&mut buffers);
     assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
-    conn.sent(4);
+    conn.advance_written(4);
     assert_eq!(Arc::strong_count(&body), 1, "it is let go as soon as it is sent");
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
@@ -266,7 +267,7 @@ fn what_the_kernel_still_holds_is_not_met_with_a_reset() {
     let last = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let mut conn = Conn::new();
     conn.receive(last.as_bytes());
-    conn.leave_unread();
+    conn.mark_more_pending();
     assert_eq!(run(&mut conn), ["/1", "write", "shutdown"]);
 }
 
@@ -275,7 +276,7 @@ fn when_the_server_leaves_the_next_answer_is_the_last() {
     let mut conn = Conn::new();
     conn.receive(get("/1").as_bytes());
     assert_eq!(run(&mut conn), ["/1", "write"]);
-    conn.make_next_answer_the_last();
+    conn.disable_keep_alive();
     assert_eq!(run(&mut conn), [""; 0], "it may ask once more");
     conn.receive(get("/2").as_bytes());
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
@@ -301,10 +302,10 @@ fn only_who_has_asked_nothing_is_closed_as_idle() {
 fn what_is_owed_is_owed_until_time_runs_out() {
     let mut conn = Conn::new();
     conn.receive(get("/1").as_bytes());
-    assert!(!conn.is_owing());
+    assert!(!conn.is_awaiting_response());
     assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
-    assert!(conn.is_owing());
+    assert!(conn.is_awaiting_response());
     conn.expire();
-    assert!(!conn.is_owing());
+    assert!(!conn.is_awaiting_response());
     assert_eq!(run(&mut conn), ["close"]);
 }

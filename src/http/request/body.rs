@@ -24,7 +24,7 @@ pub const CHUNK_OVERHEAD_MAX: u32 = 4096;
 
 /// Skips one body: takes bytes as they come, tells how many belonged to the body and whether it is over.
 #[derive(Debug)]
-pub struct Skipper {
+pub struct BodyDiscarder {
     state: State,
     /// Bytes of content that may still come before the body is too large.
     allowance: u64,
@@ -71,7 +71,7 @@ enum State {
     Done,
 }
 
-impl Skipper {
+impl BodyDiscarder {
     /// Begins to skip a body framed so, unless its length alone exceeds `content_max` bytes.
     pub fn new(framing: Framing, content_max: u64) -> Result<Self, Reject> {
         let state = match framing {
@@ -117,7 +117,7 @@ impl Skipper {
     fn after(&mut self, byte: u8) -> Result<State, Reject> {
         self.overhead += 1;
         if self.overhead > CHUNK_OVERHEAD_MAX {
-            return Err(Reject::Chunk);
+            return Err(Reject::BadChunk);
         }
         Ok(match (self.state, byte) {
             (State::Size, _) => State::SizeDigits(hex(byte)?),
@@ -128,7 +128,7 @@ impl Skipper {
             }
             (State::SizeDigits(size), _) => {
                 let digit = hex(byte)?;
-                let size = size.checked_mul(16).ok_or(Reject::Chunk)?;
+                let size = size.checked_mul(16).ok_or(Reject::BadChunk)?;
                 State::SizeDigits(size + digit)
             }
             (State::Extension(size), _) if is_text(byte) => State::Extension(size),
@@ -142,7 +142,7 @@ impl Skipper {
             (State::TrailerValue, _) if is_text(byte) => State::TrailerValue,
             (State::TrailerLf, b'\n') => State::TrailerStart,
             (State::LastLf, b'\n') => State::Done,
-            _ => return Err(Reject::Chunk),
+            _ => return Err(Reject::BadChunk),
         })
     }
 
@@ -157,7 +157,7 @@ impl Skipper {
 }
 
 fn hex(byte: u8) -> Result<u64, Reject> {
-    char::from(byte).to_digit(16).map(u64::from).ok_or(Reject::Chunk)
+    char::from(byte).to_digit(16).map(u64::from).ok_or(Reject::BadChunk)
 }
 
 /// What may stand in a field value or a chunk extension (RFC 9110 section 5.5): no control characters but
@@ -172,13 +172,13 @@ mod tests {
 
     /// Skips `input` whole and byte by byte; both must agree. Returns what is left behind the body.
     fn check(framing: Framing, input: &[u8], expected: Result<Option<&[u8]>, Reject>) {
-        let mut whole = Skipper::new(framing, 100).unwrap();
+        let mut whole = BodyDiscarder::new(framing, 100).unwrap();
         let all_at_once = whole
             .skip(input)
             .map(|count| whole.is_done().then(|| input.get(count..).unwrap_or_default()));
         assert_eq!(all_at_once, expected, "{}", input.escape_ascii());
 
-        let mut single = Skipper::new(framing, 100).unwrap();
+        let mut single = BodyDiscarder::new(framing, 100).unwrap();
         let mut count = 0;
         let byte_by_byte = loop {
             match input.get(count..=count).map_or(Ok(0), |byte| single.skip(byte)) {
@@ -198,8 +198,11 @@ mod tests {
         check(Framing::Length(3), b"abcGET", Ok(Some(b"GET")));
         check(Framing::Length(3), b"abc", Ok(Some(b"")));
         check(Framing::Length(3), b"ab", Ok(None));
-        assert!(Skipper::new(Framing::Length(100), 100).is_ok());
-        assert_eq!(Skipper::new(Framing::Length(101), 100).unwrap_err(), Reject::BodyTooLarge);
+        assert!(BodyDiscarder::new(Framing::Length(100), 100).is_ok());
+        assert_eq!(
+            BodyDiscarder::new(Framing::Length(101), 100).unwrap_err(),
+            Reject::BodyTooLarge
+        );
     }
 
     #[test]
@@ -247,7 +250,7 @@ mod tests {
             b"0\r\n\rx",
             b"10000000000000000\r\n",
         ] {
-            check(Framing::Chunked, bad, Err(Reject::Chunk));
+            check(Framing::Chunked, bad, Err(Reject::BadChunk));
         }
     }
 
@@ -271,7 +274,7 @@ mod tests {
             body.resize(bound, filler);
             check(Framing::Chunked, &body, Ok(None));
             body.push(filler);
-            check(Framing::Chunked, &body, Err(Reject::Chunk));
+            check(Framing::Chunked, &body, Err(Reject::BadChunk));
         }
     }
 }

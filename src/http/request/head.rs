@@ -14,9 +14,9 @@ use crate::http::{
     Method, Reject, Span,
     request::{
         body::Framing,
-        header_cache::{Blocks, Hint},
-        headers::{Condition, Digest, Expectation, Persistence, Version},
-        scan::Scan,
+        header_cache::{CacheSlot, HeaderCache},
+        headers::{Condition, Expectation, HeaderSummary, Persistence, Version},
+        scan::HeadScanner,
         target::{self, Target},
     },
 };
@@ -49,13 +49,13 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Parser {
     limits: Limits,
-    blocks: Blocks,
+    cache: HeaderCache,
 }
 
 impl Parser {
     /// A parser that has seen nothing.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, blocks: Blocks::new() }
+        Self { limits, cache: HeaderCache::new() }
     }
 
     /// The limits it keeps to.
@@ -67,17 +67,21 @@ impl Parser {
     ///
     /// `Ok(None)` means that it is not complete: call again with the same bytes and more behind them, and
     /// with the same `scan`, which must be at its start for a new head.
-    pub fn parse(&mut self, bytes: &[u8], scan: &mut Scan) -> Result<Option<Request>, Reject> {
+    pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        scan: &mut HeadScanner,
+    ) -> Result<Option<Request>, Reject> {
         if scan.is_at_start()
-            && let Some(request) = self.parse_familiar(bytes, scan.familiar)
+            && let Some(request) = self.parse_cached(bytes, scan.cached)
         {
             return Ok(Some(request));
         }
         // Nothing beyond the limit may sway the answer, or it would depend on how much came at once.
         let window = bytes.get(..self.limits.head_bytes).unwrap_or(bytes);
         let outcome = match scan.find_end(window) {
-            Ok(None) if window.len() < bytes.len() => Err(scan.what_is_too_long()),
-            Ok(Some(head)) => self.parse_whole(head, scan).map(Some),
+            Ok(None) if window.len() < bytes.len() => Err(scan.limit_exceeded()),
+            Ok(Some(head)) => self.parse_full(head, scan).map(Some),
             Ok(None) => Ok(None),
             Err(reject) => Err(reject),
         };
@@ -94,67 +98,67 @@ impl Parser {
     /// The short way, for what nearly all requests on a kept connection are: GET in HTTP/1.1, and the
     /// fields of the request before. What is anything else, or wrong in any way, takes the long way, and
     /// gets its answer there.
-    fn parse_familiar(&self, bytes: &[u8], familiar: Hint) -> Option<Request> {
+    fn parse_cached(&self, bytes: &[u8], cached: CacheSlot) -> Option<Request> {
         let line_bytes = memchr::memchr(b'\n', bytes)? + 1;
         let (line, behind) = bytes.split_at_checked(line_bytes)?;
-        let block = self.blocks.find(familiar, behind)?;
+        let block = self.cache.find(cached, behind)?;
         let head = bytes.get(..line_bytes + block.len())?;
         if head.len() > self.limits.head_bytes {
             return None;
         }
         let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1\r\n")?;
         let target = Span::new(4, 4 + target.len());
-        self.interpret((Method::Get, target, Version::Http11), head, block.digest()).ok()
+        self.build_request((Method::Get, target, Version::Http11), head, block.summary()).ok()
     }
 
     /// The long way: makes a request of a complete head.
-    fn parse_whole(&mut self, head: &[u8], scan: &mut Scan) -> Result<Request, Reject> {
-        let line = scan.request_line.ok_or(Reject::RequestLine)?;
+    fn parse_full(&mut self, head: &[u8], scan: &mut HeadScanner) -> Result<Request, Reject> {
+        let line = scan.request_line.ok_or(Reject::BadRequestLine)?;
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let fields = fields.get_mut(..self.limits.fields).unwrap_or_default();
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(head, fields) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             // httparse and the search above agree on where a head ends; should they ever not, refuse.
-            Ok(_) => return Err(Reject::Field),
+            Ok(_) => return Err(Reject::BadHeader),
             Err(httparse::Error::Version) => {
-                return self.parse_whole(&as_http11(head, line)?, scan);
+                return self.parse_full(&as_http11(head, line)?, scan);
             }
             Err(error) => return Err(error.into()),
         }
-        let mut digest = Digest::default();
+        let mut summary = HeaderSummary::default();
         for field in &*parsed.headers {
-            digest.add(field.name, field.value)?;
+            summary.add(field.name, field.value)?;
         }
-        let method = parsed.method.and_then(Method::from_token).ok_or(Reject::Method)?;
+        let method = parsed.method.and_then(Method::from_token).ok_or(Reject::UnknownMethod)?;
         let target = line.suffix(method.as_str().len() + 1);
         let target = target.prefix(parsed.path.map_or(0, str::len));
         let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        let request = self.interpret((method, target, version), head, &digest)?;
-        let block = line.behind(head).strip_prefix(b"\r\n").unwrap_or_default();
-        scan.familiar = self.blocks.remember(block, &digest);
+        let request = self.build_request((method, target, version), head, &summary)?;
+        let block = line.after(head).strip_prefix(b"\r\n").unwrap_or_default();
+        scan.cached = self.cache.insert(block, &summary);
         Ok(request)
     }
 
     /// Makes a request of the parts of a request line and of what the fields come to.
-    fn interpret(
+    fn build_request(
         &self,
         (method, target, version): (Method, Span, Version),
         head: &[u8],
-        digest: &Digest,
+        summary: &HeaderSummary,
     ) -> Result<Request, Reject> {
         if target.len() > self.limits.target_bytes {
             return Err(Reject::TargetTooLong);
         }
-        digest.check_host(version)?;
+        summary.check_host(version)?;
         Ok(Request {
             method,
             target: target::parse(method, head, target)?,
             version,
-            persistence: digest.persistence(version),
-            framing: digest.framing(version)?,
-            expectation: digest.expectation(version),
-            condition: digest.condition(),
+            persistence: summary.persistence(version),
+            framing: summary.framing(version)?,
+            expectation: summary.expectation(version),
+            condition: summary.condition(),
             head_bytes: head.len(),
             body_bytes: 0,
         })
@@ -171,20 +175,20 @@ fn as_http11(head: &[u8], request_line: Span) -> Result<Vec<u8>, Reject> {
             *minor = b'1';
             Ok(patched)
         }
-        _ => Err(Reject::RequestLine),
+        _ => Err(Reject::BadRequestLine),
     }
 }
 
 impl From<httparse::Error> for Reject {
     fn from(error: httparse::Error) -> Self {
         match error {
-            httparse::Error::HeaderName | httparse::Error::HeaderValue => Self::Field,
+            httparse::Error::HeaderName | httparse::Error::HeaderValue => Self::BadHeader,
             httparse::Error::TooManyHeaders => Self::TooManyFields,
             // NewLine: a CR without LF, in the request line or at the empty line.
             httparse::Error::NewLine
             | httparse::Error::Status
             | httparse::Error::Token
-            | httparse::Error::Version => Self::RequestLine,
+            | httparse::Error::Version => Self::BadRequestLine,
         }
     }
 }
@@ -198,15 +202,15 @@ mod tests {
 
     /// Parses `head` whole and byte by byte; both must agree.
     fn parse_both(head: &[u8]) -> Result<Option<Request>, Reject> {
-        let whole = Parser::new(LIMITS).parse(head, &mut Scan::default());
-        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
+        let whole = Parser::new(LIMITS).parse(head, &mut HeadScanner::default());
+        let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
         let byte_by_byte = (1..=head.len())
             .map(|length| parser.parse(&head[..length], &mut scan))
             .find(|outcome| outcome != &Ok(None))
             .unwrap_or(Ok(None));
         assert_eq!(whole, byte_by_byte, "{}", head.escape_ascii());
         // Once more, to a parser that has seen these fields and any others that were before.
-        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
+        let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
         for before in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], head] {
             let _outcome = parser.parse(before, &mut scan);
             scan.restart();
@@ -271,19 +275,19 @@ mod tests {
             "GET / HTTP/x.1",
             "GET /\u{1} HTTP/1.1",
         ] {
-            check(&format!("{line}\r\nHost: a\r\n\r\n"), Err(Reject::RequestLine));
+            check(&format!("{line}\r\nHost: a\r\n\r\n"), Err(Reject::BadRequestLine));
         }
     }
 
     #[test]
     fn statuses_of_well_formed_request_lines() {
         let check = |line, reject| check(&format!("{line}\r\nHost: a\r\n\r\n"), Err(reject));
-        check("BREW / HTTP/1.1", Reject::Method);
-        check("get / HTTP/1.1", Reject::Method);
-        check("GET / HTTP/2.0", Reject::Version);
-        check("GET / HTTP/0.9", Reject::Version);
-        check("GET a HTTP/1.1", Reject::Target);
-        check("GET /# HTTP/1.1", Reject::Target);
+        check("BREW / HTTP/1.1", Reject::UnknownMethod);
+        check("get / HTTP/1.1", Reject::UnknownMethod);
+        check("GET / HTTP/2.0", Reject::UnsupportedVersion);
+        check("GET / HTTP/0.9", Reject::UnsupportedVersion);
+        check("GET a HTTP/1.1", Reject::BadTarget);
+        check("GET /# HTTP/1.1", Reject::BadTarget);
     }
 
     #[test]
@@ -302,9 +306,9 @@ mod tests {
             "A: \u{1}",
             "A: \u{7f}",
         ] {
-            check(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"), Err(Reject::Field));
+            check(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"), Err(Reject::BadHeader));
         }
-        check("GET / HTTP/1.1\r\n\r\n", Err(Reject::Host));
+        check("GET / HTTP/1.1\r\n\r\n", Err(Reject::BadHost));
     }
 
     #[test]
@@ -342,9 +346,9 @@ mod tests {
 
     #[test]
     fn the_request_line_is_judged_before_the_fields() {
-        check("BREW / HTTP/1.1\r\nA\r\n\r\n", Err(Reject::Method));
-        check("GET / HTTP/3.0\r\nHost: a\n", Err(Reject::Version));
-        assert_eq!(parse_both(b"BREW / HTTP/1.1\r\n"), Err(Reject::Method));
-        assert_eq!(parse_both(b"\x16\x03\x01"), Err(Reject::RequestLine));
+        check("BREW / HTTP/1.1\r\nA\r\n\r\n", Err(Reject::UnknownMethod));
+        check("GET / HTTP/3.0\r\nHost: a\n", Err(Reject::UnsupportedVersion));
+        assert_eq!(parse_both(b"BREW / HTTP/1.1\r\n"), Err(Reject::UnknownMethod));
+        assert_eq!(parse_both(b"\x16\x03\x01"), Err(Reject::BadRequestLine));
     }
 }

@@ -1,12 +1,16 @@
 //! What the header fields of a request mean for its framing, its persistence and its routing.
 //!
-//! [`Digest`] takes the fields one after the other and is then turned into the few values that decide how
+//! [`HeaderSummary`] takes the fields one after the other and is then turned into the few values that decide how
 //! a connection goes on. Fields that decide nothing there (`Accept`, `If-None-Match`) are only looked up
 //! when an answer depends on them, by [`values`].
 
 use crate::http::{
     Reject,
-    request::{body::Framing, lines::{decimal, list}, target::is_host},
+    request::{
+        body::Framing,
+        lines::{decimal, list},
+        target::is_host,
+    },
 };
 
 /// The minor version of an HTTP/1 message.
@@ -50,25 +54,25 @@ pub enum Condition {
 
 /// What the fields seen so far come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest {
+pub struct HeaderSummary {
     hosts: u32,
     length: Option<u64>,
     codings: u32,
-    connection: Connection,
+    connection: ConnectionOption,
     expectation: Expectation,
     condition: Condition,
 }
 
 /// The `Connection` options that matter, `close` being the stronger one (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Connection {
+enum ConnectionOption {
     #[default]
     Silent,
     KeepAlive,
     Close,
 }
 
-impl Digest {
+impl HeaderSummary {
     /// Takes in one field line.
     pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Reject> {
         // The length tells most names apart at the price of one jump. Names are case-insensitive.
@@ -95,7 +99,7 @@ impl Digest {
 
     fn add_host(&mut self, value: &[u8]) -> Result<(), Reject> {
         self.hosts += 1;
-        if self.hosts == 1 && is_host(value) { Ok(()) } else { Err(Reject::Host) }
+        if self.hosts == 1 && is_host(value) { Ok(()) } else { Err(Reject::BadHost) }
     }
 
     fn add_expect(&mut self, value: &[u8]) -> Result<(), Reject> {
@@ -103,18 +107,18 @@ impl Digest {
             self.expectation = Expectation::Continue;
             Ok(())
         } else {
-            Err(Reject::Expectation)
+            Err(Reject::UnknownExpectation)
         }
     }
 
     fn add_connection(&mut self, value: &[u8]) {
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
-                self.connection = Connection::Close;
-            } else if self.connection == Connection::Silent
+                self.connection = ConnectionOption::Close;
+            } else if self.connection == ConnectionOption::Silent
                 && option.eq_ignore_ascii_case(b"keep-alive")
             {
-                self.connection = Connection::KeepAlive;
+                self.connection = ConnectionOption::KeepAlive;
             }
         }
     }
@@ -123,7 +127,7 @@ impl Digest {
     /// it, and a peer that does so has two minds about its message (RFC 9112 section 6.3, item 5).
     fn add_content_length(&mut self, value: &[u8]) -> Result<(), Reject> {
         if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Reject::Length);
+            return Err(Reject::BadContentLength);
         }
         // A length beyond 64 bits is a length still, and one beyond every limit.
         self.length = Some(decimal(value).unwrap_or(u64::MAX));
@@ -135,7 +139,7 @@ impl Digest {
         if self.codings == 1 && value.eq_ignore_ascii_case(b"chunked") {
             Ok(())
         } else {
-            Err(Reject::TransferCoding)
+            Err(Reject::BadTransferCoding)
         }
     }
 
@@ -144,8 +148,8 @@ impl Digest {
         match (self.codings, self.length, version) {
             (0, None | Some(0), _) => Ok(Framing::Empty),
             (0, Some(length), _) => Ok(Framing::Length(length)),
-            (_, Some(_), _) => Err(Reject::Length),
-            (_, None, Version::Http10) => Err(Reject::TransferCoding),
+            (_, Some(_), _) => Err(Reject::BadContentLength),
+            (_, None, Version::Http10) => Err(Reject::BadTransferCoding),
             (_, None, Version::Http11) => Ok(Framing::Chunked),
         }
     }
@@ -153,7 +157,7 @@ impl Digest {
     /// Checks that a request of this version names its host (RFC 9112 section 3.2).
     pub const fn check_host(&self, version: Version) -> Result<(), Reject> {
         match (version, self.hosts) {
-            (Version::Http11, 0) => Err(Reject::Host),
+            (Version::Http11, 0) => Err(Reject::BadHost),
             _ => Ok(()),
         }
     }
@@ -161,10 +165,12 @@ impl Digest {
     /// Whether the connection outlives the answer.
     pub const fn persistence(&self, version: Version) -> Persistence {
         match (self.connection, version) {
-            (Connection::KeepAlive, _) | (Connection::Silent, Version::Http11) => {
+            (ConnectionOption::KeepAlive, _) | (ConnectionOption::Silent, Version::Http11) => {
                 Persistence::KeepAlive
             }
-            (Connection::Close, _) | (Connection::Silent, Version::Http10) => Persistence::Close,
+            (ConnectionOption::Close, _) | (ConnectionOption::Silent, Version::Http10) => {
+                Persistence::Close
+            }
         }
     }
 
@@ -186,16 +192,16 @@ impl Digest {
 mod tests {
     use super::*;
 
-    fn digest(fields: &[(&str, &str)]) -> Result<Digest, Reject> {
-        let mut digest = Digest::default();
+    fn summary(fields: &[(&str, &str)]) -> Result<HeaderSummary, Reject> {
+        let mut summary = HeaderSummary::default();
         for (name, value) in fields {
-            digest.add(name, value.as_bytes())?;
+            summary.add(name, value.as_bytes())?;
         }
-        Ok(digest)
+        Ok(summary)
     }
 
     fn check_framing(fields: &[(&str, &str)], expected: Result<Framing, Reject>) {
-        let framing = digest(fields).and_then(|digest| digest.framing(Version::Http11));
+        let framing = summary(fields).and_then(|summary| summary.framing(Version::Http11));
         assert_eq!(framing, expected, "{fields:?}");
     }
 
@@ -207,29 +213,32 @@ mod tests {
         check_framing(&[("content-length", "99999999999999999999")], Ok(Framing::Length(u64::MAX)));
         check_framing(&[("Transfer-Encoding", "Chunked")], Ok(Framing::Chunked));
         for bad in ["", "+1", "-1", "1 ", "0x1", "1,1", "1, 2", "1.0", "\u{661}"] {
-            check_framing(&[("content-length", bad)], Err(Reject::Length));
+            check_framing(&[("content-length", bad)], Err(Reject::BadContentLength));
         }
-        check_framing(&[("content-length", "1"), ("content-length", "1")], Err(Reject::Length));
+        check_framing(
+            &[("content-length", "1"), ("content-length", "1")],
+            Err(Reject::BadContentLength),
+        );
         let both = [("content-length", "1"), ("transfer-encoding", "chunked")];
-        check_framing(&both, Err(Reject::Length));
+        check_framing(&both, Err(Reject::BadContentLength));
         for bad in
             ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked;q=1", "identity", "xchunked"]
         {
-            check_framing(&[("transfer-encoding", bad)], Err(Reject::TransferCoding));
+            check_framing(&[("transfer-encoding", bad)], Err(Reject::BadTransferCoding));
         }
         let doubled = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
-        check_framing(&doubled, Err(Reject::TransferCoding));
-        let coded = digest(&[("transfer-encoding", "chunked")]).unwrap();
-        assert_eq!(coded.framing(Version::Http10), Err(Reject::TransferCoding));
+        check_framing(&doubled, Err(Reject::BadTransferCoding));
+        let coded = summary(&[("transfer-encoding", "chunked")]).unwrap();
+        assert_eq!(coded.framing(Version::Http10), Err(Reject::BadTransferCoding));
     }
 
     #[test]
     fn persistence() {
         use Persistence::{Close, KeepAlive};
         let check = |value, of_10, of_11| {
-            let digest = digest(&[("connection", value)]).unwrap();
-            assert_eq!(digest.persistence(Version::Http10), of_10, "1.0 {value}");
-            assert_eq!(digest.persistence(Version::Http11), of_11, "1.1 {value}");
+            let summary = summary(&[("connection", value)]).unwrap();
+            assert_eq!(summary.persistence(Version::Http10), of_10, "1.0 {value}");
+            assert_eq!(summary.persistence(Version::Http11), of_11, "1.1 {value}");
         };
         check("", Close, KeepAlive);
         check("upgrade", Close, KeepAlive);
@@ -242,24 +251,24 @@ mod tests {
 
     #[test]
     fn connection_lines_add_up() {
-        let digest = digest(&[("Connection", "close"), ("Connection", "keep-alive")]).unwrap();
-        assert_eq!(digest.persistence(Version::Http11), Persistence::Close);
+        let summary = summary(&[("Connection", "close"), ("Connection", "keep-alive")]).unwrap();
+        assert_eq!(summary.persistence(Version::Http11), Persistence::Close);
     }
 
     #[test]
     fn host() {
-        assert_eq!(digest(&[]).unwrap().check_host(Version::Http11), Err(Reject::Host));
-        assert_eq!(digest(&[]).unwrap().check_host(Version::Http10), Ok(()));
-        assert!(digest(&[("Host", "")]).is_ok());
-        assert_eq!(digest(&[("Host", "a"), ("host", "a")]).unwrap_err(), Reject::Host);
-        assert_eq!(digest(&[("Host", "a b")]).unwrap_err(), Reject::Host);
+        assert_eq!(summary(&[]).unwrap().check_host(Version::Http11), Err(Reject::BadHost));
+        assert_eq!(summary(&[]).unwrap().check_host(Version::Http10), Ok(()));
+        assert!(summary(&[("Host", "")]).is_ok());
+        assert_eq!(summary(&[("Host", "a"), ("host", "a")]).unwrap_err(), Reject::BadHost);
+        assert_eq!(summary(&[("Host", "a b")]).unwrap_err(), Reject::BadHost);
     }
 
     #[test]
     fn expectation() {
-        let expecting = digest(&[("Expect", "100-Continue")]).unwrap();
+        let expecting = summary(&[("Expect", "100-Continue")]).unwrap();
         assert_eq!(expecting.expectation(Version::Http11), Expectation::Continue);
         assert_eq!(expecting.expectation(Version::Http10), Expectation::None);
-        assert_eq!(digest(&[("Expect", "200-ok")]).unwrap_err(), Reject::Expectation);
+        assert_eq!(summary(&[("Expect", "200-ok")]).unwrap_err(), Reject::UnknownExpectation);
     }
 }

@@ -7,23 +7,23 @@ use crate::http::Status;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
     /// The request line is not `method SP target SP version` (RFC 9112 section 3).
-    RequestLine,
+    BadRequestLine,
     /// A line ends in LF without CR. Reading it as a line end is allowed (RFC 9112 section 2.2), but two
     /// readers of one stream that disagree about it are how requests are smuggled.
     BareLineFeed,
     /// A field line is malformed: bad name or value, white space before the colon, obs-fold, bare CR, NUL
     /// (RFC 9112 section 5, RFC 9110 section 5.5).
-    Field,
+    BadHeader,
     /// `Host` is missing on HTTP/1.1, repeated or not a host (RFC 9112 section 3.2).
-    Host,
+    BadHost,
     /// The target fits none of the four forms, or not the method (RFC 9112 section 3.2).
-    Target,
+    BadTarget,
     /// `Content-Length` is malformed or repeated, or stands beside `Transfer-Encoding` (RFC 9112 section 6.3).
-    Length,
+    BadContentLength,
     /// A transfer coding that is not exactly one `chunked`, or any on HTTP/1.0 (RFC 9112 section 6.1).
-    TransferCoding,
+    BadTransferCoding,
     /// The chunked coding of a body is malformed (RFC 9112 section 7.1).
-    Chunk,
+    BadChunk,
     /// The peer stopped sending in the middle of a request (RFC 9112 section 8).
     Incomplete,
     /// The head took too long to arrive.
@@ -35,107 +35,107 @@ pub enum Reject {
     /// The target is longer than the limit.
     TargetTooLong,
     /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
-    Expectation,
+    UnknownExpectation,
     /// The head is longer than the limit.
     HeadTooLarge,
     /// The head has more field lines than the limit.
     TooManyFields,
     /// A method this server does not know (RFC 9110 section 9.1).
-    Method,
+    UnknownMethod,
     /// A major version other than 1 (RFC 9110 section 2.5).
-    Version,
+    UnsupportedVersion,
 }
 
 impl Reject {
     /// Every reason, in the order of the discriminants.
     pub const ALL: [Self; 18] = [
-        Self::RequestLine,
+        Self::BadRequestLine,
         Self::BareLineFeed,
-        Self::Field,
-        Self::Host,
-        Self::Target,
-        Self::Length,
-        Self::TransferCoding,
-        Self::Chunk,
+        Self::BadHeader,
+        Self::BadHost,
+        Self::BadTarget,
+        Self::BadContentLength,
+        Self::BadTransferCoding,
+        Self::BadChunk,
         Self::Incomplete,
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::BodyTooLarge,
         Self::TargetTooLong,
-        Self::Expectation,
+        Self::UnknownExpectation,
         Self::HeadTooLarge,
         Self::TooManyFields,
-        Self::Method,
-        Self::Version,
+        Self::UnknownMethod,
+        Self::UnsupportedVersion,
     ];
 
     /// The reason in a word, for the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::RequestLine => "request_line",
+            Self::BadRequestLine => "bad_request_line",
             Self::BareLineFeed => "bare_line_feed",
-            Self::Field => "field",
-            Self::Host => "host",
-            Self::Target => "target",
-            Self::Length => "length",
-            Self::TransferCoding => "transfer_coding",
-            Self::Chunk => "chunk",
+            Self::BadHeader => "bad_header",
+            Self::BadHost => "bad_host",
+            Self::BadTarget => "bad_target",
+            Self::BadContentLength => "bad_content_length",
+            Self::BadTransferCoding => "bad_transfer_coding",
+            Self::BadChunk => "bad_chunk",
             Self::Incomplete => "incomplete",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::TargetTooLong => "target_too_long",
-            Self::Expectation => "expectation",
+            Self::UnknownExpectation => "unknown_expectation",
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyFields => "too_many_fields",
-            Self::Method => "method",
-            Self::Version => "version",
+            Self::UnknownMethod => "unknown_method",
+            Self::UnsupportedVersion => "unsupported_version",
         }
     }
 
     /// The status that answers this refusal.
     pub const fn status(self) -> Status {
         match self {
-            Self::RequestLine
+            Self::BadRequestLine
             | Self::BareLineFeed
-            | Self::Field
-            | Self::Host
-            | Self::Target
-            | Self::Length
-            | Self::TransferCoding
-            | Self::Chunk
+            | Self::BadHeader
+            | Self::BadHost
+            | Self::BadTarget
+            | Self::BadContentLength
+            | Self::BadTransferCoding
+            | Self::BadChunk
             | Self::Incomplete => Status::BadRequest,
             Self::HeadTimeout | Self::BodyTimeout => Status::RequestTimeout,
             Self::BodyTooLarge => Status::ContentTooLarge,
             Self::TargetTooLong => Status::UriTooLong,
-            Self::Expectation => Status::ExpectationFailed,
+            Self::UnknownExpectation => Status::ExpectationFailed,
             Self::HeadTooLarge | Self::TooManyFields => Status::HeaderFieldsTooLarge,
-            Self::Method => Status::NotImplemented,
-            Self::Version => Status::VersionNotSupported,
+            Self::UnknownMethod => Status::NotImplemented,
+            Self::UnsupportedVersion => Status::VersionNotSupported,
         }
     }
 
     /// One line for the peer that says what was wrong.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::RequestLine => "the request line is malformed\n",
+            Self::BadRequestLine => "the request line is malformed\n",
             Self::BareLineFeed => "a line of the request ends without CR\n",
-            Self::Field => "a header field is malformed\n",
-            Self::Host => "exactly one valid Host header field is required\n",
-            Self::Target => "the request target is malformed\n",
-            Self::Length => "the request's length is malformed or ambiguous\n",
-            Self::TransferCoding => "the only transfer coding understood is chunked, once\n",
-            Self::Chunk => "the chunked body is malformed\n",
+            Self::BadHeader => "a header field is malformed\n",
+            Self::BadHost => "exactly one valid Host header field is required\n",
+            Self::BadTarget => "the request target is malformed\n",
+            Self::BadContentLength => "the request's length is malformed or ambiguous\n",
+            Self::BadTransferCoding => "the only transfer coding understood is chunked, once\n",
+            Self::BadChunk => "the chunked body is malformed\n",
             Self::Incomplete => "the request is incomplete\n",
             Self::HeadTimeout => "the request head took too long to arrive\n",
             Self::BodyTimeout => "the request body took too long to arrive\n",
             Self::BodyTooLarge => "the request body is too large\n",
             Self::TargetTooLong => "the request target is too long\n",
-            Self::Expectation => "the only expectation understood is 100-continue\n",
+            Self::UnknownExpectation => "the only expectation understood is 100-continue\n",
             Self::HeadTooLarge => "the request head is too large\n",
             Self::TooManyFields => "the request has too many header fields\n",
-            Self::Method => "the request method is not known\n",
-            Self::Version => "the HTTP version is not supported, use HTTP/1.1\n",
+            Self::UnknownMethod => "the request method is not known\n",
+            Self::UnsupportedVersion => "the HTTP version is not supported, use HTTP/1.1\n",
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use crate::http::{
     Method, Reject, Span,
-    request::{header_cache::Hint, limits::Limits, lines::is_token},
+    request::{header_cache::CacheSlot, limits::Limits, lines::is_token},
 };
 
 /// Where a connection stands in reading heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scan {
+pub struct HeadScanner {
     /// Every line end before here has been seen.
     searched: usize,
     /// Where the line under way begins.
@@ -19,7 +19,7 @@ pub struct Scan {
     /// How much of the request line has been judged.
     judged: Judged,
     /// Where the fields of the request before this one may be found.
-    pub(super) familiar: Hint,
+    pub(super) cached: CacheSlot,
 }
 
 /// How much of a request line has been found good. Kept so that a line which comes byte by byte, or stands
@@ -40,7 +40,7 @@ impl Default for Judged {
     }
 }
 
-impl Scan {
+impl HeadScanner {
     /// Whether nothing of a head has been looked at.
     pub(super) const fn is_at_start(&self) -> bool {
         self.searched == 0
@@ -53,7 +53,7 @@ impl Scan {
             line_start: 0,
             request_line: None,
             judged: Judged::Method(0),
-            familiar: self.familiar,
+            cached: self.cached,
         };
     }
 
@@ -84,7 +84,7 @@ impl Scan {
 
     /// Whether the request line, or as much of it as has been looked at, asks with HEAD. Only what was
     /// looked at counts, or it would depend on how much came at once.
-    pub(crate) fn asks_with_head(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_head_method(&self, bytes: &[u8]) -> bool {
         let line = match self.request_line {
             Some(line) => line.of(bytes),
             None => bytes.get(self.line_start..self.searched).unwrap_or_default(),
@@ -93,7 +93,7 @@ impl Scan {
     }
 
     /// Why a head whose end is not within the limit is refused.
-    pub(super) const fn what_is_too_long(&self) -> Reject {
+    pub(super) const fn limit_exceeded(&self) -> Reject {
         match self.request_line {
             Some(_) => Reject::HeadTooLarge,
             None => Reject::TargetTooLong,
@@ -133,37 +133,37 @@ fn check_start(line: &[u8], length: usize) -> Result<Judged, Reject> {
         Some(b' ') if length > 0 => Ok(Judged::Start),
         // The start of an empty line, perhaps.
         Some(b'\r') if line.len() == 1 => Ok(Judged::Method(0)),
-        Some(_) => Err(Reject::RequestLine),
+        Some(_) => Err(Reject::BadRequestLine),
     }
 }
 
 /// Judges a request line that is all there.
 fn check_whole(line: &[u8], limits: &Limits) -> Result<(), Reject> {
     if check_start(line, 0)? != Judged::Start {
-        return Err(Reject::RequestLine);
+        return Err(Reject::BadRequestLine);
     }
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Reject::RequestLine);
+        return Err(Reject::BadRequestLine);
     };
     match *version {
-        _ if target.is_empty() => Err(Reject::RequestLine),
+        _ if target.is_empty() => Err(Reject::BadRequestLine),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             if target.len() > limits.target_bytes {
                 Err(Reject::TargetTooLong)
             } else if major != b'1' {
-                Err(Reject::Version)
+                Err(Reject::UnsupportedVersion)
             } else if str::from_utf8(method).ok().and_then(Method::from_token).is_none() {
-                Err(Reject::Method)
+                Err(Reject::UnknownMethod)
             } else {
                 Ok(())
             }
         }
-        _ => Err(Reject::RequestLine),
+        _ => Err(Reject::BadRequestLine),
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     /// looked again, and the work is linear. Excepted are the byte before, as a line ends in two, and the
     /// request line when it ends, which is then read once as a whole.
     fn check_bytes_are_looked_at_once(head: &str) {
-        let (mut parser, mut scan) = (Parser::new(LIMITS), Scan::default());
+        let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
         let (_last, first) = head.as_bytes().split_last().unwrap();
         let mut window = Vec::new();
         for (at, byte) in first.iter().enumerate() {

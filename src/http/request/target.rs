@@ -33,14 +33,14 @@ fn path(head: &[u8], span: Span) -> Result<Target, Reject> {
         return Ok(Target::Path(span)); // hot: nearly every path, without escapes and without query
     }
     let length = run(target, PATH | ESCAPE);
-    let (path, query) = target.split_at_checked(length).ok_or(Reject::Target)?;
+    let (path, query) = target.split_at_checked(length).ok_or(Reject::BadTarget)?;
     let query_is_valid = match query.first() {
         None => true,
         Some(b'?') => run(query, QUERY | ESCAPE) == query.len() && escapes_are_whole(query),
         Some(_) => false,
     };
     if !query_is_valid || !escapes_are_whole(path) {
-        return Err(Reject::Target);
+        return Err(Reject::BadTarget);
     }
     Ok(Target::Path(span.prefix(length)))
 }
@@ -52,12 +52,12 @@ fn absolute(head: &[u8], span: Span) -> Result<Target, Reject> {
     let scheme = [&b"http://"[..], b"https://"]
         .into_iter()
         .find(|scheme| starts_with_ignore_case(target, scheme))
-        .ok_or(Reject::Target)?;
+        .ok_or(Reject::BadTarget)?;
     let rest = target.get(scheme.len()..).unwrap_or_default();
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let authority = rest.get(..length).unwrap_or_default();
     if authority.is_empty() || !is_host(authority) {
-        return Err(Reject::Target);
+        return Err(Reject::BadTarget);
     }
     // An empty path means "/" (RFC 9110 section 4.2.3); no route has either name, so it may stay empty.
     path(head, span.suffix(scheme.len() + length))
@@ -65,13 +65,13 @@ fn absolute(head: &[u8], span: Span) -> Result<Target, Reject> {
 
 /// `host ":" port`, where CONNECT needs the port (RFC 9110 section 9.3.6).
 fn authority(target: &[u8]) -> Result<(), Reject> {
-    let colon = target.iter().rposition(|byte| *byte == b':').ok_or(Reject::Target)?;
+    let colon = target.iter().rposition(|byte| *byte == b':').ok_or(Reject::BadTarget)?;
     let port = target.get(colon + 1..).unwrap_or_default();
     let host_is_there = colon > 0;
     if host_is_there && is_host(target) && !port.is_empty() && port.iter().all(u8::is_ascii_digit) {
         Ok(())
     } else {
-        Err(Reject::Target)
+        Err(Reject::BadTarget)
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
             Ok(Target::Path(path)) => Some(str::from_utf8(path.of(target.as_bytes())).unwrap()),
             Ok(Target::Asterisk) => Some("(asterisk)"),
             Ok(Target::Authority) => Some("(authority)"),
-            Err(Reject::Target) => None,
+            Err(Reject::BadTarget) => None,
             Err(other) => panic!("{target}: {other:?}"),
         };
         assert_eq!(text, expected, "{method:?} {target}");

@@ -22,19 +22,19 @@ const _: () = assert!(LINE_BYTES_MAX <= PIPE_BUF);
 #[derive(Debug)]
 pub(super) struct Destination {
     file: File,
-    manner: Manner,
+    manner: WriteMode,
     /// None if it is stdout.
     path: Option<PathBuf>,
 }
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum WriteMode {
     /// All at once. What several processes append to a file is not mixed up: the kernel locks it for a write.
-    Whole,
+    File,
     /// In pieces that a pipe takes whole or not at all, and only when it takes one without waiting. So they are
     /// not mixed up with those of other processes either.
-    Pieces,
+    PipeBuf,
 }
 
 impl Destination {
@@ -46,7 +46,7 @@ impl Destination {
             None => stdout()?,
         };
         let is_file = file.metadata()?.is_file();
-        let manner = if is_file { Manner::Whole } else { Manner::Pieces };
+        let manner = if is_file { WriteMode::File } else { WriteMode::PipeBuf };
         Ok(Self { file, manner, path: path.map(Path::to_path_buf) })
     }
 
@@ -61,8 +61,8 @@ impl Destination {
         let mut taken = 0;
         while let Some(rest @ [_, ..]) = lines.get(taken..) {
             let outcome = match self.manner {
-                Manner::Whole => (&self.file).write(rest),
-                Manner::Pieces => logging::write_ready(&self.file, first_lines(rest, PIPE_BUF)),
+                WriteMode::File => (&self.file).write(rest),
+                WriteMode::PipeBuf => logging::write_ready(&self.file, first_lines(rest, PIPE_BUF)),
             };
             match outcome {
                 Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
@@ -137,7 +137,7 @@ mod tests {
     fn a_pipe_takes_whole_lines_and_the_rest_is_left() {
         let (mut reader, writer) = io::pipe().unwrap();
         let file = File::from(OwnedFd::from(writer));
-        let destination = Destination { file, manner: Manner::Pieces, path: None };
+        let destination = Destination { file, manner: WriteMode::PipeBuf, path: None };
         let all = lines(10_000);
         let (taken, outcome) = destination.write(&all);
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::WouldBlock);

@@ -1,13 +1,13 @@
 //! Texts that a client has chosen, as they may stand in a line: nothing in them can end the text or the line.
 
 /// What a text ends with that was longer.
-pub(super) const CUT: &[u8] = b"...";
+pub(super) const ELLIPSIS: &[u8] = b"...";
 
 /// How a byte is written that may not stand for itself: this, then its two hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Escape(pub(super) &'static str);
 
-/// Appends `text`, escaped. What would go beyond `most` bytes of output is left out, and [`CUT`] stands for it.
+/// Appends `text`, escaped. What would go beyond `most` bytes of output is left out, and [`ELLIPSIS`] stands for it.
 #[inline]
 pub(super) fn push(out: &mut Vec<u8>, text: &[u8], most: usize, escape: Escape) {
     // Hot: nearly every text. All of it is looked at whatever is found, which takes wide instructions.
@@ -25,7 +25,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8], most: usize, Escape(prefix): Esc
     for byte in text {
         let length = if is_plain(*byte) { 1 } else { prefix.len() + 2 };
         if out.len() + length > end {
-            return out.extend_from_slice(CUT);
+            return out.extend_from_slice(ELLIPSIS);
         }
         if is_plain(*byte) {
             out.push(*byte);

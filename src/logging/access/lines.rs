@@ -3,13 +3,10 @@
 //! Whatever bytes a client has sent, an entry is one line, of at most [`LINE_BYTES_MAX`] bytes, all of them
 //! ASCII. Hot path: copies into buffers that are already there, no formatting machinery.
 
-use crate::http::{
-    Status, date, decimal,
-    request::lines,
-};
+use crate::http::{Status, date, decimal, request::lines};
 use crate::logging::access::{
     address::Address,
-    encoder::{self, CUT, Escape},
+    encoder::{self, ELLIPSIS, Escape},
 };
 
 /// How lines are spelled. README.md has an example of each.
@@ -57,7 +54,7 @@ const _: () = assert!(
         + REFERER_BYTES_MAX
         + USER_AGENT_BYTES_MAX
         + FORWARDED_FOR_BYTES_MAX
-        + 6 * CUT.len()
+        + 6 * ELLIPSIS.len()
         + REST_BYTES_MAX
         <= LINE_BYTES_MAX
 );
@@ -195,12 +192,12 @@ impl Lines {
         push_milliseconds(out, entry.unix_ms);
         match entry.peer {
             Some(peer) => {
-                out.extend_from_slice(b"Z\",\"peer\":\"");
+                out.extend_from_slice(b"Z\",\"remote_addr\":\"");
                 out.extend_from_slice(peer.ip.as_bytes());
-                out.extend_from_slice(b"\",\"port\":");
+                out.extend_from_slice(b"\",\"remote_port\":");
                 decimal::push(out, peer.port.into());
             }
-            None => out.extend_from_slice(b"Z\",\"peer\":null,\"port\":null"),
+            None => out.extend_from_slice(b"Z\",\"remote_addr\":null,\"remote_port\":null"),
         }
         text(out, b",\"method\":", asked.method, METHOD_BYTES_MAX);
         text(out, b",\"target\":", asked.target, TARGET_BYTES_MAX);
@@ -307,7 +304,7 @@ mod tests {
     fn json() {
         assert_eq!(
             line(Format::Json, REQUEST),
-            "{\"time\":\"1994-11-06T08:49:37.042Z\",\"peer\":\"192.0.2.1\",\"port\":4711,\
+            "{\"time\":\"1994-11-06T08:49:37.042Z\",\"remote_addr\":\"192.0.2.1\",\"remote_port\":4711,\
              \"method\":\"GET\",\"target\":\"/api/fibonacci/20?q=%22\",\"version\":\"HTTP/1.1\",\
              \"status\":200,\"bytes\":294,\"referer\":\"http://b/\\u0022\",\"user_agent\":\"curl/8\",\
              \"forwarded_for\":\"::1, 10.0.0.1\",\"duration_us\":57}\n"
@@ -326,7 +323,7 @@ mod tests {
         assert_eq!(
             str::from_utf8(&out).unwrap(),
             "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 408 0 \"-\" \"-\" \"-\" 0.000 0\n\
-             {\"time\":\"1970-01-01T00:00:00.000Z\",\"peer\":null,\"port\":null,\"method\":null,\
+             {\"time\":\"1970-01-01T00:00:00.000Z\",\"remote_addr\":null,\"remote_port\":null,\"method\":null,\
              \"target\":null,\"version\":null,\"status\":408,\"bytes\":0,\"referer\":null,\
              \"user_agent\":null,\"forwarded_for\":null,\"duration_us\":0}\n"
         );

@@ -16,7 +16,7 @@ use std::{io, path::PathBuf};
 
 use log::{error, info, warn};
 
-use crate::logging::throttle::Complaints;
+use crate::logging::throttle::LogThrottle;
 use backlog::Backlog;
 use destination::Destination;
 use lines::Lines;
@@ -40,7 +40,7 @@ pub struct AccessLog {
     backlog: Backlog,
     destination: Destination,
     losses: Losses,
-    complaints: Complaints,
+    complaints: LogThrottle,
 }
 
 /// Lines that were dropped.
@@ -69,7 +69,7 @@ impl AccessLog {
             backlog: Backlog::default(),
             destination,
             losses: Losses::default(),
-            complaints: Complaints::default(),
+            complaints: LogThrottle::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use crate::http::Reject;
 use crate::metrics::{
     Build, Format, Handler, Process, SizeTotals, Snapshot,
     computations::{ComputationTotals, Computations},
-    connections::{AcceptPauses, Closings},
+    connections::{AcceptPauses, ConnectionsClosed},
     durations::{BUCKETS, DurationTotals},
     requests::SERIES,
     text::{Family, Kind, Labels, Value, Writer},
@@ -93,8 +93,8 @@ fn write_computations(writer: &mut Writer<'_>, totals: &ComputationTotals) {
         "fibsrv_computations",
         "Numbers computed: by the compute thread, or at once by the event loop.",
     );
-    family.sample(&[("place", "thread")], Value::Count(totals.by_thread));
-    family.sample(&[("place", "loop")], Value::Count(totals.by_loop));
+    family.sample(&[("executor", "thread")], Value::Count(totals.by_thread));
+    family.sample(&[("executor", "loop")], Value::Count(totals.by_loop));
     let mut family = writer.family(
         Kind::Histogram,
         "fibsrv_computation_duration_seconds",
@@ -110,11 +110,11 @@ fn write_computations(writer: &mut Writer<'_>, totals: &ComputationTotals) {
     );
     write_reasons(
         writer,
-        "fibsrv_computations_refused",
+        "fibsrv_computations_rejected",
         "Requests refused with 503, by reason: too many numbers under way (queue), the numbers \
          being sent take all the memory (memory), no thread to be had (thread).",
-        &Computations::REFUSALS,
-        &totals.refused,
+        &Computations::REJECTIONS,
+        &totals.rejected,
     );
     write_gauge(
         writer,
@@ -163,11 +163,11 @@ fn write_sizes(writer: &mut Writer<'_>, snapshot: &Snapshot) {
 fn write_refusals(writer: &mut Writer<'_>, snapshot: &Snapshot) {
     write_reasons(
         writer,
-        "fibsrv_requests_refused",
+        "fibsrv_requests_rejected",
         "Requests refused before they reached a route, by reason. They are among the requests \
          answered, with handler none and method none.",
         &Reject::ALL.map(Reject::as_str),
-        &snapshot.refusals,
+        &snapshot.rejections,
     );
 }
 
@@ -184,11 +184,11 @@ fn write_connections(writer: &mut Writer<'_>, snapshot: &Snapshot) {
     );
     write_reasons(
         writer,
-        "fibsrv_connections_cut_off",
+        "fibsrv_connections_closed",
         "Connections closed by the server because something did not happen in time, or to make \
          room for new ones (evicted), by reason.",
-        &Closings::REASONS,
-        &snapshot.closings,
+        &ConnectionsClosed::REASONS,
+        &snapshot.connections_closed,
     );
     write_reasons(
         writer,
@@ -200,9 +200,9 @@ fn write_connections(writer: &mut Writer<'_>, snapshot: &Snapshot) {
     );
     write_counter(
         writer,
-        "fibsrv_turns_yielded",
+        "fibsrv_connection_yields",
         "Turns that ended with more to do for the same connection, so that others had theirs.",
-        snapshot.turns_yielded,
+        snapshot.connection_yields,
     );
 }
 

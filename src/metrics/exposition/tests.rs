@@ -75,10 +75,10 @@ fn full() -> Snapshot {
     snapshot.connections_accepted = number();
     snapshot.workers = number();
     snapshot.worker_restarts = number();
-    snapshot.refusals.fill_with(&mut number);
-    snapshot.closings.fill_with(&mut number);
+    snapshot.rejections.fill_with(&mut number);
+    snapshot.connections_closed.fill_with(&mut number);
     snapshot.accept_pauses.fill_with(&mut number);
-    snapshot.turns_yielded = number();
+    snapshot.connection_yields = number();
     snapshot.access_log_dropped = number();
     let computations = &mut snapshot.computations;
     computations.by_thread = number();
@@ -86,7 +86,7 @@ fn full() -> Snapshot {
     computations.durations.buckets.fill_with(&mut number);
     computations.durations.sum_ns = number() * 1_000_001;
     computations.fallbacks = number();
-    computations.refused.fill_with(&mut number);
+    computations.rejected.fill_with(&mut number);
     computations.queued = number();
     computations.cache_hits = number();
     computations.cache_misses = number();
@@ -143,14 +143,14 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     }
     expect(format!("{name}_sum "), float(computations.durations.sum_ns) / 1e9);
     expect(format!("{name}_count "), float(computations.durations.count()));
-    expect("fibsrv_computations_total place=thread".to_owned(), float(computations.by_thread));
-    expect("fibsrv_computations_total place=loop".to_owned(), float(computations.by_loop));
-    let refusals = Reject::ALL.map(Reject::as_str);
+    expect("fibsrv_computations_total executor=thread".to_owned(), float(computations.by_thread));
+    expect("fibsrv_computations_total executor=loop".to_owned(), float(computations.by_loop));
+    let rejections = Reject::ALL.map(Reject::as_str);
     for (name, reasons, counts) in [
-        ("requests_refused", &refusals[..], &snapshot.refusals[..]),
-        ("connections_cut_off", &Closings::REASONS, &snapshot.closings),
+        ("requests_rejected", &rejections[..], &snapshot.rejections[..]),
+        ("connections_closed", &ConnectionsClosed::REASONS, &snapshot.connections_closed),
         ("accept_pauses", &AcceptPauses::REASONS, &snapshot.accept_pauses),
-        ("computations_refused", &Computations::REFUSALS, &computations.refused),
+        ("computations_rejected", &Computations::REJECTIONS, &computations.rejected),
     ] {
         for (reason, count) in reasons.iter().zip(counts) {
             expect(format!("fibsrv_{name}_total reason={reason}"), float(*count));
@@ -173,7 +173,7 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
         ("fibsrv_cache_hits_total", float(computations.cache_hits)),
         ("fibsrv_cache_misses_total", float(computations.cache_misses)),
         ("fibsrv_cache_bytes", float(computations.cache_bytes)),
-        ("fibsrv_turns_yielded_total", float(snapshot.turns_yielded)),
+        ("fibsrv_connection_yields_total", float(snapshot.connection_yields)),
         ("fibsrv_access_log_dropped_total", float(snapshot.access_log_dropped)),
         ("fibsrv_metrics_shared", f64::from(snapshot.is_shared)),
     ] {
@@ -199,10 +199,10 @@ fn every_sample_says_what_the_snapshot_says() {
 fn every_family_has_its_type() {
     let expected = [
         ("counter", "fibsrv_requests fibsrv_connections_accepted fibsrv_worker_restarts"),
-        ("counter", "process_cpu_seconds fibsrv_requests_refused fibsrv_connections_cut_off"),
-        ("counter", "fibsrv_accept_pauses fibsrv_turns_yielded fibsrv_computations"),
+        ("counter", "process_cpu_seconds fibsrv_requests_rejected fibsrv_connections_closed"),
+        ("counter", "fibsrv_accept_pauses fibsrv_connection_yields fibsrv_computations"),
         ("counter", "fibsrv_access_log_dropped"),
-        ("counter", "fibsrv_computation_fallbacks fibsrv_computations_refused"),
+        ("counter", "fibsrv_computation_fallbacks fibsrv_computations_rejected"),
         ("counter", "fibsrv_cache_hits fibsrv_cache_misses"),
         ("gauge", "fibsrv_compute_queue_length fibsrv_cache_bytes"),
         ("histogram", "fibsrv_computation_duration_seconds"),

@@ -23,9 +23,9 @@ use rustix::{
 };
 
 use crate::metrics::shared::{
-    Region, RegionError,
+    SharedMemory, SharedMemoryError,
     layout::{self, Mapping, REGION_BYTES},
-    locks::{self, Life},
+    locks::{self, MembershipLock},
 };
 
 /// How often it is tried to get hold of a file that others make and remove meanwhile.
@@ -33,14 +33,14 @@ const ATTEMPTS: u32 = 100;
 
 /// Where a region has its name.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct NamedFile {
     directory: OwnedFd,
     name: String,
 }
 
 /// Enters the region of a port, or makes it.
-pub(super) fn join(directory: &Path, port: u16) -> Result<Region, RegionError> {
-    let home = Arc::new(Home::new(directory, port)?);
+pub(super) fn join(directory: &Path, port: u16) -> Result<SharedMemory, SharedMemoryError> {
+    let home = Arc::new(NamedFile::new(directory, port)?);
     for _ in 0..ATTEMPTS {
         let region = match home.open()? {
             Some(file) => enter(&home, file)?,
@@ -50,12 +50,12 @@ pub(super) fn join(directory: &Path, port: u16) -> Result<Region, RegionError> {
             return Ok(region);
         }
     }
-    Err(RegionError::Busy)
+    Err(SharedMemoryError::Busy)
 }
 
 /// Enters what was found under the name, unless it is on its way out.
-fn enter(home: &Arc<Home>, file: File) -> Result<Option<Region>, RegionError> {
-    let life = Life::begin(&file)?;
+fn enter(home: &Arc<NamedFile>, file: File) -> Result<Option<SharedMemory>, SharedMemoryError> {
+    let life = MembershipLock::begin(&file)?;
     if file.metadata()?.nlink() == 0 {
         return Ok(None);
     }
@@ -67,11 +67,11 @@ fn enter(home: &Arc<Home>, file: File) -> Result<Option<Region>, RegionError> {
         home.remove(&file)?;
         return Ok(None);
     }
-    Region::enter(file, Some(Arc::clone(home)), &life).map(Some)
+    SharedMemory::enter(file, Some(Arc::clone(home)), &life).map(Some)
 }
 
 /// Makes a new region, unless somebody else is faster.
-fn create(home: &Arc<Home>) -> Result<Option<Region>, RegionError> {
+fn create(home: &Arc<NamedFile>) -> Result<Option<SharedMemory>, SharedMemoryError> {
     layout::check_limit()?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = File::from(openat(&home.directory, ".", flags, Mode::RUSR | Mode::WUSR)?);
@@ -87,16 +87,16 @@ fn create(home: &Arc<Home>) -> Result<Option<Region>, RegionError> {
         Err(error) => return Err(error.into()),
     }
     let holder = super::Holder { file, home: Some(Arc::clone(home)) };
-    Ok(Some(Region { mapping, holder }))
+    Ok(Some(SharedMemory { mapping, holder }))
 }
 
-impl Home {
-    fn new(directory: &Path, port: u16) -> Result<Self, RegionError> {
+impl NamedFile {
+    fn new(directory: &Path, port: u16) -> Result<Self, SharedMemoryError> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let directory = openat(CWD, directory, flags, Mode::empty())?;
         let metadata = File::from(directory.try_clone()?).metadata()?;
         if !is_ours_alone(&metadata) {
-            return Err(RegionError::Directory);
+            return Err(SharedMemoryError::Directory);
         }
         let user = geteuid().as_raw();
         let network = fs::metadata("/proc/self/ns/net")?.ino();
@@ -104,23 +104,23 @@ impl Home {
     }
 
     /// Opens what has the name, if anything has, and if it is a file that only this user can change.
-    fn open(&self) -> Result<Option<File>, RegionError> {
+    fn open(&self) -> Result<Option<File>, SharedMemoryError> {
         // Not blocking: it might be a pipe.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match openat(&self.directory, &self.name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::ISDIR) => return Err(RegionError::File),
+            Err(Errno::LOOP | Errno::ISDIR) => return Err(SharedMemoryError::File),
             Err(error) => return Err(error.into()),
         };
         let metadata = file.metadata()?;
         let is_fit = metadata.is_file() && is_ours_alone(&metadata);
-        if is_fit { Ok(Some(file)) } else { Err(RegionError::File) }
+        if is_fit { Ok(Some(file)) } else { Err(SharedMemoryError::File) }
     }
 
     /// Removes the name if nobody else holds the file.
-    pub(super) fn remove_if_last(&self, file: &File) -> Result<(), RegionError> {
-        let _life = Life::begin(file)?;
+    pub(super) fn remove_if_last(&self, file: &File) -> Result<(), SharedMemoryError> {
+        let _life = MembershipLock::begin(file)?;
         if !locks::is_held_by_others(file)? {
             self.remove(file)?;
         }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io};
 
 /// Why a region cannot be had, or a slot in it.
 #[derive(Debug)]
-pub enum RegionError {
+pub enum SharedMemoryError {
     /// The system refused something.
     System(io::Error),
     /// The directory belongs to somebody else, or others can write to it.
@@ -25,7 +25,7 @@ pub enum RegionError {
     Busy,
 }
 
-impl fmt::Display for RegionError {
+impl fmt::Display for SharedMemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(error) => write!(f, "shared metrics: {error}"),
@@ -43,19 +43,19 @@ impl fmt::Display for RegionError {
     }
 }
 
-impl Error for RegionError {
+impl Error for SharedMemoryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         if let Self::System(error) = self { Some(error) } else { None }
     }
 }
 
-impl From<io::Error> for RegionError {
+impl From<io::Error> for SharedMemoryError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
     }
 }
 
-impl From<rustix::io::Errno> for RegionError {
+impl From<rustix::io::Errno> for SharedMemoryError {
     fn from(error: rustix::io::Errno) -> Self {
         Self::System(error.into())
     }

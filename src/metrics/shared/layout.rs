@@ -19,7 +19,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::process::{Resource, getrlimit};
 
-use crate::metrics::{Slot, shared::RegionError};
+use crate::metrics::{Slot, shared::SharedMemoryError};
 
 /// Most owners at once: as many as a process of a group keeps in touch with.
 pub(super) const SLOTS: usize = 256;
@@ -105,7 +105,7 @@ impl Layout {
 
 /// Zeroes everything but the identity, also what only a newer version knows. To be called while nobody counts.
 /// Through the file: what is mapped is the same pages.
-pub(super) fn reset(file: &File) -> Result<(), RegionError> {
+pub(super) fn reset(file: &File) -> Result<(), SharedMemoryError> {
     check_limit()?;
     let identity_bytes = size_of_val(&IDENTITY);
     let zeros = vec![0; REGION_BYTES - identity_bytes];
@@ -113,9 +113,9 @@ pub(super) fn reset(file: &File) -> Result<(), RegionError> {
 }
 
 /// The kernel ends a process that writes to a file beyond this limit, unless it has been told otherwise.
-pub(super) fn check_limit() -> Result<(), RegionError> {
+pub(super) fn check_limit() -> Result<(), SharedMemoryError> {
     let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
-    if limit < REGION_BYTES as u64 { Err(RegionError::FileSizeLimit) } else { Ok(()) }
+    if limit < REGION_BYTES as u64 { Err(SharedMemoryError::FileSizeLimit) } else { Ok(()) }
 }
 
 /// The identity, for a new file.
@@ -127,16 +127,16 @@ pub(super) fn write_header(file: &File) -> io::Result<()> {
 }
 
 /// Whether a file is long enough and was laid out as we know it. Nothing is mapped before that.
-pub(super) fn check_header(file: &File) -> Result<(), RegionError> {
+pub(super) fn check_header(file: &File) -> Result<(), SharedMemoryError> {
     let bytes = file.metadata()?.len();
     if bytes != REGION_BYTES as u64 {
-        return Err(RegionError::Size(REGION_BYTES as u64));
+        return Err(SharedMemoryError::Size(REGION_BYTES as u64));
     }
     for (place, word) in IDENTITY.iter().enumerate() {
         let mut found = [0; WORD_BYTES];
         file.read_exact_at(&mut found, (place * WORD_BYTES) as u64)?;
         if u64::from_ne_bytes(found) != *word {
-            return Err(RegionError::Layout);
+            return Err(SharedMemoryError::Layout);
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use nix::{
 };
 
 use crate::metrics::shared::{
-    RegionError,
+    SharedMemoryError,
     layout::{PAGE_BYTES, REGION_BYTES},
 };
 
@@ -33,26 +33,26 @@ const fn slot_byte(index: usize) -> usize {
 
 /// The right to enter or leave a region, one at a time.
 #[derive(Debug)]
-pub(super) struct Life(File);
+pub(super) struct MembershipLock(File);
 
-impl Life {
+impl MembershipLock {
     /// Waits for it, but not for ever.
     #[expect(
         clippy::disallowed_methods,
         reason = "before there is a loop, or after; a wait of the kernel's would have no bound"
     )]
-    pub(super) fn begin(file: &File) -> Result<Self, RegionError> {
+    pub(super) fn begin(file: &File) -> Result<Self, SharedMemoryError> {
         for _ in 0..ATTEMPTS {
             if set(file, LIFE_BYTE, libc::F_WRLCK)? {
                 return Ok(Self(file.try_clone()?));
             }
             std::thread::sleep(ATTEMPT_PAUSE);
         }
-        Err(RegionError::Busy)
+        Err(SharedMemoryError::Busy)
     }
 }
 
-impl Drop for Life {
+impl Drop for MembershipLock {
     fn drop(&mut self) {
         // By hand: the descriptor is a duplicate, and closing it frees nothing.
         drop(set(&self.0, LIFE_BYTE, libc::F_UNLCK));

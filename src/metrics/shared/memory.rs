@@ -12,13 +12,13 @@ use rustix::{
 };
 
 use crate::metrics::shared::{
-    RegionError,
+    SharedMemoryError,
     layout::{self, REGION_BYTES},
     reopen,
 };
 
 /// Makes one: of its full length and sealed before anybody can see it.
-pub(super) fn create() -> Result<File, RegionError> {
+pub(super) fn create() -> Result<File, SharedMemoryError> {
     layout::check_limit()?;
     let file = File::from(allocate()?);
     file.set_len(REGION_BYTES as u64)?;
@@ -39,14 +39,14 @@ fn allocate() -> Result<OwnedFd, Errno> {
 
 /// Checks what somebody else says is one, and opens it as a description of our own. It is not opened before
 /// it is known to be plain memory: to open a pipe or a device may do something, or wait for ever.
-pub(super) fn check(file: &File) -> Result<File, RegionError> {
+pub(super) fn check(file: &File) -> Result<File, SharedMemoryError> {
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
-        return Err(RegionError::File);
+        return Err(SharedMemoryError::File);
     }
     let seals = fcntl_get_seals(file).unwrap_or(SealFlags::empty()); // those of a file on a disk
     if !seals.contains(SealFlags::SHRINK) {
-        return Err(RegionError::Shrinkable);
+        return Err(SharedMemoryError::Shrinkable);
     }
     Ok(reopen(file)?)
 }

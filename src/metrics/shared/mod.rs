@@ -1,6 +1,6 @@
 //! The slots of several processes in one piece of memory, so that any of them can tell the sum.
 //!
-//! A [`Region`] is a header and 256 pages, a slot each. Every process that holds it maps it; each worker owns a
+//! A [`SharedMemory`] is a header and 256 pages, a slot each. Every process that holds it maps it; each worker owns a
 //! slot through its [`Counters`], and is the only one to write there. Who owns what is told by locks that
 //! belong to an open file description, which the kernel frees when its last holder ends, however it ends: no
 //! process identifiers that somebody else may come to have, no heartbeat, nobody who has to clean up.
@@ -19,7 +19,7 @@ mod layout;
 mod locks;
 mod memory;
 
-pub use {counters::Counters, error::RegionError};
+pub use {counters::Counters, error::SharedMemoryError};
 
 use std::{
     fs::{File, OpenOptions},
@@ -30,20 +30,20 @@ use std::{
 };
 
 use crate::metrics::Snapshot;
-use directory::Home;
+use directory::NamedFile;
 use layout::{Mapping, SLOTS};
-use locks::{Claimed, Life};
+use locks::{Claimed, MembershipLock};
 
 /// Memory with the slots of several processes. It lives as long as somebody holds it or a slot of it.
 #[derive(Debug)]
-pub struct Region {
+pub struct SharedMemory {
     mapping: Arc<Mapping>,
     holder: Holder,
 }
 
-impl Region {
+impl SharedMemory {
     /// A new region in memory that has no name: others get it by inheritance or are sent its descriptor.
-    pub fn in_memory() -> Result<Self, RegionError> {
+    pub fn in_memory() -> Result<Self, SharedMemoryError> {
         let file = memory::create()?;
         locks::hold(&file)?;
         Ok(Self { mapping: Arc::new(Mapping::new(&file)?), holder: Holder { file, home: None } })
@@ -51,21 +51,25 @@ impl Region {
 
     /// A region in memory that somebody else has made, and whose descriptor was inherited or received. It is
     /// trusted no further than checks go: whatever numbers are in it, no access to it can fail.
-    pub fn from_fd(fd: OwnedFd) -> Result<Self, RegionError> {
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, SharedMemoryError> {
         let file = memory::check(&File::from(fd))?;
-        let life = Life::begin(&file)?;
+        let life = MembershipLock::begin(&file)?;
         layout::check_header(&file)?;
         Self::enter(file, None, &life)
     }
 
     /// The region of a port in a directory of this user, made if there is none. Processes find it by the user,
     /// the network namespace, which is what a port belongs to, and the port. Whoever leaves last removes it.
-    pub fn in_directory(directory: &Path, port: u16) -> Result<Self, RegionError> {
+    pub fn in_directory(directory: &Path, port: u16) -> Result<Self, SharedMemoryError> {
         directory::join(directory, port)
     }
 
-    /// Enters a region: begins a new life if it has nobody. `Life` keeps others from doing the same meanwhile.
-    fn enter(file: File, home: Option<Arc<Home>>, _: &Life) -> Result<Self, RegionError> {
+    /// Enters a region: begins a new life if it has nobody. `MembershipLock` keeps others from doing the same meanwhile.
+    fn enter(
+        file: File,
+        home: Option<Arc<NamedFile>>,
+        _: &MembershipLock,
+    ) -> Result<Self, SharedMemoryError> {
         if !locks::is_held_by_others(&file)? {
             // A full stop: one honest reset, of all counters at once.
             layout::reset(&file)?;
@@ -87,7 +91,7 @@ impl Region {
 
     /// Takes the lowest slot that nobody owns. To be called after a fork, in the process that will count: the
     /// slot would have two owners otherwise, as a lock is shared by those who share its description.
-    pub fn claim(&self) -> Result<Counters, RegionError> {
+    pub fn claim(&self) -> Result<Counters, SharedMemoryError> {
         let file = reopen(&self.holder.file)?;
         let layout = self.mapping.layout();
         for index in 0..SLOTS {
@@ -100,11 +104,11 @@ impl Region {
                 locks::finish_claim(&file, index)?;
                 let holder = Holder { file, home: self.holder.home.clone() };
                 let mapping = Arc::clone(&self.mapping);
-                return Counters::shared(mapping, holder, index).ok_or(RegionError::Full);
+                return Counters::shared(mapping, holder, index).ok_or(SharedMemoryError::Full);
             }
             locks::release(&file, index)?;
         }
-        Err(RegionError::Full)
+        Err(SharedMemoryError::Full)
     }
 
     /// The sum over all slots.
@@ -139,7 +143,7 @@ fn sum(mapping: &Mapping, file: &File, own: Option<usize>) -> Snapshot {
 #[derive(Debug)]
 struct Holder {
     file: File,
-    home: Option<Arc<Home>>,
+    home: Option<Arc<NamedFile>>,
 }
 
 impl Drop for Holder {

@@ -13,22 +13,22 @@ use super::*;
 use crate::metrics::{Build, Format, Process, exposition};
 
 /// A description of its own that holds nothing, and keeps the memory.
-fn spare(region: &Region) -> OwnedFd {
+fn spare(region: &SharedMemory) -> OwnedFd {
     reopen(&region.holder.file).unwrap().into()
 }
 
 /// Another process, as far as locks are concerned.
-fn other(region: &Region) -> Region {
-    Region::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap()
+fn other(region: &SharedMemory) -> SharedMemory {
+    SharedMemory::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap()
 }
 
-fn accepted(region: &Region) -> u64 {
+fn accepted(region: &SharedMemory) -> u64 {
     region.snapshot().connections_accepted
 }
 
 #[test]
 fn counters_stay_and_gauges_go() {
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let (first, second) = (region.claim().unwrap(), other(&region));
     let second = second.claim().unwrap();
     for counters in [&first, &second] {
@@ -66,9 +66,9 @@ fn private_counters_are_those_of_one() {
 
 #[test]
 fn the_lowest_free_slot_is_taken_until_all_are() {
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim().unwrap()).collect();
-    assert!(matches!(region.claim(), Err(RegionError::Full)));
+    assert!(matches!(region.claim(), Err(SharedMemoryError::Full)));
     for counters in &owners {
         counters.connections_accepted.add(1);
     }
@@ -76,13 +76,13 @@ fn the_lowest_free_slot_is_taken_until_all_are() {
     drop(owners.remove(7));
     let again = region.claim().unwrap();
     assert_eq!(again.connections_accepted.get(), 1, "where the last owner stopped");
-    assert!(matches!(other(&region).claim(), Err(RegionError::Full)));
+    assert!(matches!(other(&region).claim(), Err(SharedMemoryError::Full)));
     assert_eq!(region.slots_used(), SLOTS);
 }
 
 #[test]
 fn an_owner_is_seen_when_its_gauges_are_its_own() {
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let dead = region.claim().unwrap();
     dead.connections.add(9);
     drop(dead);
@@ -99,7 +99,7 @@ fn an_owner_is_seen_when_its_gauges_are_its_own() {
 
 #[test]
 fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let newer = region.claim().unwrap();
     newer.connections_accepted.add(5);
     let before = region.snapshot();
@@ -114,19 +114,19 @@ fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
 
 #[test]
 fn a_full_stop_is_one_reset() {
-    let region = Region::in_memory().unwrap();
+    let region = SharedMemory::in_memory().unwrap();
     let fd = spare(&region);
     let counters = region.claim().unwrap();
     counters.connections_accepted.add(5);
     layout::extend(&region.holder.file, 1, 77);
     drop(region);
-    let region = Region::from_fd(fd.try_clone().unwrap()).unwrap();
+    let region = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
     assert_eq!(accepted(&region), 5, "a slot has an owner");
     drop(counters);
-    let still = Region::from_fd(fd.try_clone().unwrap()).unwrap();
+    let still = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
     assert_eq!(accepted(&still), 5, "somebody has it, who may start another worker");
     drop((region, still));
-    let region = Region::from_fd(fd).unwrap();
+    let region = SharedMemory::from_fd(fd).unwrap();
     assert_eq!((region.snapshot(), region.slots_used()), (with_sharing(Snapshot::empty()), 0));
     let counters = [region.claim().unwrap(), region.claim().unwrap()];
     assert_eq!((counters[1].snapshot().workers, region.slots_used()), (2, 2));
@@ -155,11 +155,11 @@ fn valid() -> Vec<u8> {
 #[test]
 fn what_is_no_region_is_refused() {
     let seals = SealFlags::SHRINK | SealFlags::GROW;
-    let check = |what: &str, fd: OwnedFd, reason: &str| match Region::from_fd(fd) {
+    let check = |what: &str, fd: OwnedFd, reason: &str| match SharedMemory::from_fd(fd) {
         Ok(_) => panic!("{what} was accepted"),
         Err(error) => assert!(error.to_string().contains(reason), "{what}: {error}"),
     };
-    assert!(Region::from_fd(memory_with(&valid(), seals).into()).is_ok());
+    assert!(SharedMemory::from_fd(memory_with(&valid(), seals).into()).is_ok());
     check("no seals", memory_with(&valid(), SealFlags::empty()).into(), "sealed");
     check("may shrink", memory_with(&valid(), SealFlags::GROW).into(), "sealed");
     check("read only", memory_with(&valid(), seals | SealFlags::WRITE).into(), "");
@@ -189,8 +189,8 @@ fn any_numbers_are_numbers() {
     let file = memory_with(&bytes, SealFlags::SHRINK);
     // Somebody lives there, so that nothing is reset.
     locks::hold(&file).unwrap();
-    let region = Region::from_fd(file.try_clone().unwrap().into()).unwrap();
-    assert!(matches!(region.claim(), Err(RegionError::Full)), "all are of a newer version");
+    let region = SharedMemory::from_fd(file.try_clone().unwrap().into()).unwrap();
+    assert!(matches!(region.claim(), Err(SharedMemoryError::Full)), "all are of a newer version");
     for index in 0..SLOTS {
         locks::begin_claim(&file, index).unwrap();
         locks::finish_claim(&file, index).unwrap();
@@ -217,8 +217,8 @@ impl Directory {
         fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
-    fn join(&self) -> Result<Region, RegionError> {
-        Region::in_directory(&self.0, 3000)
+    fn join(&self) -> Result<SharedMemory, SharedMemoryError> {
+        SharedMemory::in_directory(&self.0, 3000)
     }
 }
 
@@ -237,7 +237,7 @@ fn in_a_directory_the_last_to_leave_removes_the_file() {
     drop(first);
     let second = directory.join().unwrap();
     assert_eq!(accepted(&second), 4);
-    let other_port = Region::in_directory(&directory.0, 3001).unwrap();
+    let other_port = SharedMemory::in_directory(&directory.0, 3001).unwrap();
     assert_eq!((accepted(&other_port), directory.files().len()), (0, 2));
     drop((other_port, counters));
     assert_eq!((accepted(&second), directory.files().len()), (4, 1));
@@ -263,7 +263,7 @@ fn what_was_left_behind_does_not_stand_in_the_way() {
     fs::write(&path, b"garbage").unwrap();
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     locks::hold(&file).unwrap();
-    assert!(matches!(directory.join(), Err(RegionError::Size(_))));
+    assert!(matches!(directory.join(), Err(SharedMemoryError::Size(_))));
     assert_eq!(fs::read(&path).unwrap(), b"garbage");
 }
 
@@ -275,17 +275,20 @@ fn what_others_could_have_made_is_not_trusted() {
         directory.files().pop().unwrap()
     };
     symlink("/dev/zero", &path).unwrap();
-    assert!(matches!(directory.join(), Err(RegionError::File)), "a symbolic link");
+    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a symbolic link");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(matches!(directory.join(), Err(RegionError::File)), "a directory");
+    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a directory");
     fs::remove_dir(&path).unwrap();
     fs::write(&path, valid()).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
-    assert!(matches!(directory.join(), Err(RegionError::File)), "a file of others too");
+    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a file of others too");
     fs::remove_file(&path).unwrap();
     fs::set_permissions(&directory.0, Permissions::from_mode(0o770)).unwrap();
-    assert!(matches!(directory.join(), Err(RegionError::Directory)), "a directory of others too");
+    assert!(
+        matches!(directory.join(), Err(SharedMemoryError::Directory)),
+        "a directory of others too"
+    );
     let nowhere = directory.0.join("nowhere");
-    assert!(matches!(Region::in_directory(&nowhere, 1), Err(RegionError::System(_))));
+    assert!(matches!(SharedMemory::in_directory(&nowhere, 1), Err(SharedMemoryError::System(_))));
 }

@@ -7,11 +7,11 @@ const POINTS_KEPT: usize = 1 << 20;
 
 /// Transforms by length, in the order of their last use.
 #[derive(Default)]
-pub(super) struct Transforms {
+pub(super) struct TransformCache {
     kept: Vec<Transform>,
 }
 
-impl Transforms {
+impl TransformCache {
     /// The transform for sequences of up to `count` integers; what was not used for long goes.
     pub(super) fn at_least(&mut self, count: usize) -> &Transform {
         let length = fast_length(count);
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_stays_bounded() {
-        let mut transforms = Transforms::default();
+        let mut transforms = TransformCache::default();
         for count in [1_000, 300_000, 2_000, 400_000, 300_000, 500_000, 1_000, POINTS_KEPT] {
             assert!(transforms.at_least(count).length() >= count);
             assert!(transforms.points() <= POINTS_KEPT || transforms.kept.len() == 1);

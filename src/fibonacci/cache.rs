@@ -17,7 +17,7 @@ const PASSED_OVER_MAX: usize = 64;
 
 /// Numbers by n.
 #[derive(Debug)]
-pub struct Store {
+pub struct Cache {
     kept: LruCache<u64, Arc<[u8]>>,
     /// The numbers being computed, and what is reserved for each.
     under_way: HashMap<u64, usize>,
@@ -29,14 +29,14 @@ pub struct Store {
 
 /// Why a number cannot be computed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// So many others are being computed already.
     Queue,
     /// Those that are being sent take all the memory.
     Memory,
 }
 
-impl Store {
+impl Cache {
     /// Nothing known; at most `bytes_max` bytes will be kept or reserved, and `under_way_max` numbers
     /// computed at a time.
     pub fn new(bytes_max: usize, under_way_max: usize) -> Self {
@@ -65,18 +65,18 @@ impl Store {
     }
 
     /// Reserves what F(n) needs, which is then under way until [`Self::finish`] or [`Self::abandon`].
-    pub fn begin(&mut self, n: u64) -> Result<(), Refusal> {
+    pub fn begin(&mut self, n: u64) -> Result<(), Rejection> {
         if self.under_way.len() >= self.under_way_max {
-            return Err(Refusal::Queue);
+            return Err(Rejection::Queue);
         }
         self.begin_at_once(n)
     }
 
     /// The same for a number that is there at once, and takes no place in a queue.
-    pub fn begin_at_once(&mut self, n: u64) -> Result<(), Refusal> {
+    pub fn begin_at_once(&mut self, n: u64) -> Result<(), Rejection> {
         let cost = Self::cost(n);
         if !self.make_room(cost) {
-            return Err(Refusal::Memory);
+            return Err(Rejection::Memory);
         }
         self.bytes += cost;
         self.under_way.insert(n, cost);
@@ -134,7 +134,7 @@ mod tests {
         vec![b'1'; digit_count(n)].into()
     }
 
-    fn compute(store: &mut Store, n: u64) -> Result<(), Refusal> {
+    fn compute(store: &mut Cache, n: u64) -> Result<(), Rejection> {
         store.begin(n)?;
         store.finish(n, digits(n));
         Ok(())
@@ -142,19 +142,19 @@ mod tests {
 
     #[test]
     fn a_number_is_under_way_and_then_kept() {
-        let mut store = Store::new(10_000, 2);
+        let mut store = Cache::new(10_000, 2);
         assert!(store.get(1000).is_none() && !store.is_under_way(1000));
         store.begin(1000).unwrap();
         assert!(store.get(1000).is_none() && store.is_under_way(1000));
-        assert_eq!((store.bytes(), store.under_way()), (Store::cost(1000), 1));
+        assert_eq!((store.bytes(), store.under_way()), (Cache::cost(1000), 1));
         store.finish(1000, digits(1000));
         assert_eq!(store.get(1000).unwrap().len(), 209);
-        assert_eq!((store.bytes(), store.under_way()), (Store::cost(1000), 0));
+        assert_eq!((store.bytes(), store.under_way()), (Cache::cost(1000), 0));
     }
 
     #[test]
     fn the_one_asked_for_longest_ago_makes_room() {
-        let mut store = Store::new(3 * Store::cost(1000), 8);
+        let mut store = Cache::new(3 * Cache::cost(1000), 8);
         for n in [998, 999, 1000] {
             compute(&mut store, n).unwrap();
         }
@@ -162,17 +162,17 @@ mod tests {
         compute(&mut store, 997).unwrap();
         let kept: Vec<u64> = (996..1001).filter(|n| store.get(*n).is_some()).collect();
         assert_eq!(kept, [997, 998, 1000]);
-        assert!(store.bytes() <= 3 * Store::cost(1000));
+        assert!(store.bytes() <= 3 * Cache::cost(1000));
     }
 
     #[test]
     fn what_is_being_sent_is_neither_dropped_nor_exceeded() {
-        let mut store = Store::new(2 * Store::cost(1000), 8);
+        let mut store = Cache::new(2 * Cache::cost(1000), 8);
         compute(&mut store, 999).unwrap();
         let sending = Arc::clone(store.get(999).unwrap());
         compute(&mut store, 1000).unwrap();
         let sending_too = Arc::clone(store.get(1000).unwrap());
-        assert_eq!(store.begin(998), Err(Refusal::Memory));
+        assert_eq!(store.begin(998), Err(Rejection::Memory));
         assert!(store.get(999).is_some() && store.get(1000).is_some());
         drop(sending);
         compute(&mut store, 998).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_search_for_room_is_bounded() {
         let count = PASSED_OVER_MAX as u64 + 1;
-        let mut store = Store::new((1000..1001 + count).map(Store::cost).sum(), 8);
+        let mut store = Cache::new((1000..1001 + count).map(Cache::cost).sum(), 8);
         compute(&mut store, 1000).unwrap();
         let sent: Vec<_> = (1001..1001 + count)
             .map(|n| {
@@ -192,24 +192,24 @@ mod tests {
             })
             .collect();
         store.get(1000); // behind more of those being sent than are passed over
-        assert_eq!(store.begin(2000), Err(Refusal::Memory));
+        assert_eq!(store.begin(2000), Err(Rejection::Memory));
         drop(sent);
         store.begin(2000).unwrap();
     }
 
     #[test]
     fn what_is_under_way_is_bounded_and_counts() {
-        let mut store = Store::new(10 * Store::cost(1000), 2);
+        let mut store = Cache::new(10 * Cache::cost(1000), 2);
         store.begin(1000).unwrap();
         store.begin(1001).unwrap();
-        assert_eq!(store.begin(1002), Err(Refusal::Queue));
+        assert_eq!(store.begin(1002), Err(Rejection::Queue));
         assert_eq!(store.begin_at_once(1003), Ok(()));
         store.finish(1003, digits(1003));
         store.abandon(1000);
-        assert_eq!(store.bytes(), Store::cost(1001) + Store::cost(1003));
+        assert_eq!(store.bytes(), Cache::cost(1001) + Cache::cost(1003));
         store.begin(1002).unwrap();
-        let mut small = Store::new(Store::cost(1000), 2);
+        let mut small = Cache::new(Cache::cost(1000), 2);
         small.begin(1000).unwrap();
-        assert_eq!(small.begin(1001), Err(Refusal::Memory));
+        assert_eq!(small.begin(1001), Err(Rejection::Memory));
     }
 }
