@@ -1,7 +1,7 @@
 //! HTTP/1.1 on bytes: heads in, responses out, nothing in between.
 //!
-//! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`head`],
-//! bodies skipped in [`body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
+//! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`request::head`],
+//! bodies skipped in [`request::body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
 
 pub mod conn;
 pub mod date;

@@ -34,7 +34,7 @@ pub struct Computations {
 }
 
 impl Computations {
-    /// The values of the label `reason`, in the order of [`ComputationTotals::refused`].
+    /// The values of the label `reason`, in the order of [`ComputationTotals::rejected`].
     pub const REJECTIONS: [&str; 3] = ["queue", "memory", "thread"];
 
     pub(super) const fn new() -> Self {

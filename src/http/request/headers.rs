@@ -2,7 +2,7 @@
 //!
 //! [`HeaderSummary`] takes the fields one after the other and is then turned into the few values that decide how
 //! a connection goes on. Fields that decide nothing there (`Accept`, `If-None-Match`) are only looked up
-//! when an answer depends on them, by [`values`].
+//! when an answer depends on them, by [`lines::values`](super::lines::values).
 
 use crate::http::{
     Reject,
