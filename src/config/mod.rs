@@ -13,7 +13,7 @@ use log::LevelFilter;
 
 use flags::{AccessLogFormat, Action, Flags};
 use nix::unistd::Pid;
-pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, Passed, ServiceManager};
+pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 
 use crate::{
     app,

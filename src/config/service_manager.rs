@@ -3,9 +3,9 @@
 //! `sd_listen_fds(3)`, `sd_notify(3)` and `sd_watchdog_enabled(3)` describe the variables. Those that are for another
 //! process, which this one has inherited them from, say nothing to this one.
 
-use std::{ffi::OsString, fmt, os::fd::RawFd, str::FromStr};
+use std::{ffi::OsString, os::fd::RawFd, str::FromStr};
 
-use crate::config::UsageError;
+use crate::{config::UsageError, sys::activation::Passed};
 
 /// The first descriptor that is passed; the others follow it.
 const FIRST_PASSED: RawFd = 3;
@@ -28,21 +28,6 @@ pub struct ServiceManager {
     pub notify: Option<OsString>,
     /// When it has not heard for so long that this process lives, it takes it for hung.
     pub watchdog_ns: Option<u64>,
-}
-
-/// A descriptor that was left open for this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passed {
-    /// Its number.
-    pub descriptor: RawFd,
-    /// What the service manager calls it; systemd, unless it is told otherwise, by the name of the unit.
-    pub name: String,
-}
-
-impl fmt::Display for Passed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "descriptor {} ({})", self.descriptor, self.name)
-    }
 }
 
 impl ServiceManager {

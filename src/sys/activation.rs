@@ -6,18 +6,30 @@
 //! the same socket. For that reason such a socket is not made known to other processes on the port, and a
 //! process that was passed sockets is a [`crate::group`] of one.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt, io, os::fd::RawFd};
 
 use log::{info, warn};
 use mio::net::TcpListener;
 
-use crate::{
-    config::Passed,
-    sys::{
-        self,
-        listener::{Options, adopt, renew},
-    },
+use crate::sys::{
+    self,
+    listener::{Options, adopt, renew},
 };
+
+/// A listening socket that the service manager passed to this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The number of its descriptor.
+    pub descriptor: RawFd,
+    /// Its name; systemd uses the name of the unit unless `FileDescriptorName=` says otherwise.
+    pub name: String,
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "descriptor {} ({})", self.descriptor, self.name)
+    }
+}
 
 /// Why a descriptor that was passed is of no use.
 #[derive(Debug)]
