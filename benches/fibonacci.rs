@@ -1,4 +1,4 @@
-//! Looking a number up against computing it, by each way and beside GMP (`--features gmp`).
+//! Benchmarks of the table lookup and of each algorithm, with GMP for comparison (`--features gmp`).
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,11 +13,11 @@ const NS: [u64; 12] = [
     20, 94, 300, 1_000, 10_000, 10_001, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000,
 ];
 
-/// Beyond this n ibig's conversion takes seconds, and so do n additions.
-const PLAIN_TO: u64 = 1_000_000;
+/// The largest n for ibig's conversion and for n additions, which take seconds beyond.
+const IBIG_TO: u64 = 1_000_000;
 const ADDITIONS_TO: u64 = 100_000;
 
-/// F(n) by n ibig additions and one conversion, as the program we replace computes it.
+/// Computes F(n) by n ibig additions and one conversion, as the program that this one replaces does.
 fn by_additions(n: u64) -> String {
     let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
     for _ in 0..n {
@@ -27,7 +27,7 @@ fn by_additions(n: u64) -> String {
     current.to_string()
 }
 
-/// F(n) by GMP's own function and its conversion.
+/// Computes F(n) with GMP's function and converts it.
 #[cfg(feature = "gmp")]
 fn by_gmp(n: u64) -> String {
     let n = u32::try_from(n).unwrap_or(u32::MAX);
@@ -48,8 +48,8 @@ fn lookup_against_computation(criterion: &mut Criterion) {
         bench(&mut group, "calculator", n, |n| calculator.compute(n));
         #[cfg(feature = "gmp")]
         bench(&mut group, "gmp", n, by_gmp);
-        if n <= PLAIN_TO {
-            bench(&mut group, "plain", n, doubling::digits);
+        if n <= IBIG_TO {
+            bench(&mut group, "ibig", n, doubling::digits);
         }
         if n <= ADDITIONS_TO {
             bench(&mut group, "additions", n, by_additions);
@@ -58,18 +58,18 @@ fn lookup_against_computation(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn bench<Answer>(
+fn bench<Output>(
     group: &mut BenchmarkGroup<'_, WallTime>,
-    way: &str,
+    algorithm: &str,
     n: u64,
-    mut answer: impl FnMut(u64) -> Answer,
+    mut compute: impl FnMut(u64) -> Output,
 ) {
-    group.bench_with_input(BenchmarkId::new(way, n), &n, |bencher, &n| {
-        bencher.iter(|| answer(black_box(n)));
+    group.bench_with_input(BenchmarkId::new(algorithm, n), &n, |bencher, &n| {
+        bencher.iter(|| compute(black_box(n)));
     });
 }
 
-/// What is in the time of a computed answer: its check; and what is not: making the transforms.
+/// Measures the check, which is part of every computation, and the first use, which prepares transforms.
 fn parts(criterion: &mut Criterion) {
     let mut calculator = Calculator::default();
     let mut group = criterion.benchmark_group("part");

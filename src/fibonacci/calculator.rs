@@ -1,4 +1,5 @@
-//! F(n) for any n: picks the way by n, checks what the fast way says, and falls back on the sure one.
+//! Computes F(n) for any n: selects the algorithm by n, verifies the result, and recomputes it with ibig if
+//! verification fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,62 +8,50 @@ use crate::fibonacci::check::{Mismatch, check};
 use crate::fibonacci::decimal_doubling::{DecimalDoubling, LEAST_N};
 use crate::fibonacci::doubling;
 
-/// The largest n that [`Calculator`] computes in decimal: the error bound of the transform and the
-/// memory are looked after up to here. It answers beyond, but by the plain way.
+/// The largest n that [`Calculator`] computes in decimal. The error bound of the transform and the memory
+/// bound hold up to here. Larger numbers are computed with ibig.
 pub const MAX_N: u64 = 10_000_000;
 
-/// From this n on doubling in decimal, below it the plain way.
+/// From this n on numbers are computed in decimal, below it with ibig.
 ///
-/// Measured, with the check and with transforms at hand: 1.9 against 2.2 µs at n = 1,200, 3.1 against
+/// Measured, including the check, with transforms prepared: 1.9 against 2.2 µs at n = 1,200, 3.1 against
 /// 4.0 µs at 2,000, 5.3 against 8.6 µs at 4,000; nearer to 1,000 the order changes from run to run.
 const DECIMAL_FROM: u64 = 2_000;
 const _: () = assert!(DECIMAL_FROM >= LEAST_N, "doubling in decimal cannot start there");
 
-/// From this n on limbs have three digits, below it four, which would be half as fast again.
+/// From this n on limbs have three digits, below it four, which is faster by half.
 ///
-/// The error bound decides (see [`transform`](super::transform)): it has room for four digits up to
-/// here, and none at the cap.
+/// The error bound (see [`transform`](super::transform)) allows four digits up to here, but not at the cap.
 const THREE_DIGITS_FROM: u64 = 3_000_000;
 
 /// Computes Fibonacci numbers, one at a time.
 ///
-/// It keeps transforms and working memory from one number to the next. F([`MAX_N`]) alone takes 56 MB
-/// at its peak, with the 2 MB of the answer; after numbers of many sizes it is 66 MB, which is the
-/// bound, since the transforms kept are bounded.
+/// Transforms and working memory are reused for the next number. F([`MAX_N`]) alone takes 56 MB at its peak,
+/// including 2 MB for the result. After numbers of many sizes it is 66 MB, which is the bound, since the
+/// size of the cached transforms is bounded.
 #[derive(Default)]
 pub struct Calculator {
     decimal: DecimalDoubling,
 }
 
-/// A Fibonacci number and how it came about.
+/// A computed Fibonacci number.
 #[derive(Clone, Debug)]
 pub struct Computed {
     /// In decimal, most significant first.
     pub digits: Arc<[u8]>,
-    /// Who computed them.
-    pub way: Way,
-    /// Set if the fast way's answer was wrong, which is worth a line in the log: what was wrong.
+    /// What was wrong with the first result, if it failed verification and was recomputed with ibig.
     pub fallback: Option<Mismatch>,
 }
 
-/// The ways to a Fibonacci number that is not in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Doubling in binary with ibig, and its conversion.
-    Binary,
-    /// Doubling in decimal.
-    Decimal,
-}
-
 impl Calculator {
-    /// F(n).
+    /// Computes F(n).
     pub fn compute(&mut self, n: u64) -> Computed {
         let digits = match n {
             DECIMAL_FROM..THREE_DIGITS_FROM => self.decimal.digits::<4>(n),
             THREE_DIGITS_FROM..=MAX_N => self.decimal.digits::<3>(n),
-            _ => return plain(n, None),
+            _ => return binary(n, None),
         };
-        checked(n, digits)
+        verified(n, digits)
     }
 }
 
@@ -72,16 +61,17 @@ impl fmt::Debug for Calculator {
     }
 }
 
-/// `digits` if they are F(n), else F(n).
-fn checked(n: u64, digits: Arc<[u8]>) -> Computed {
+/// Returns `digits` if they are F(n), else F(n) as computed with ibig.
+fn verified(n: u64, digits: Arc<[u8]>) -> Computed {
     match check(n, &digits) {
-        Ok(()) => Computed { digits, way: Way::Decimal, fallback: None },
-        Err(mismatch) => plain(n, Some(mismatch)),
+        Ok(()) => Computed { digits, fallback: None },
+        Err(mismatch) => binary(n, Some(mismatch)),
     }
 }
 
-fn plain(n: u64, fallback: Option<Mismatch>) -> Computed {
-    Computed { digits: doubling::digits(n).into(), way: Way::Binary, fallback }
+/// Computes F(n) with ibig.
+fn binary(n: u64, fallback: Option<Mismatch>) -> Computed {
+    Computed { digits: doubling::digits(n).into(), fallback }
 }
 
 #[cfg(test)]
@@ -94,13 +84,12 @@ mod tests {
     #[track_caller]
     fn compute(calculator: &mut Calculator, n: u64) -> Arc<[u8]> {
         let computed = calculator.compute(n);
-        let way = if n < DECIMAL_FROM { Way::Binary } else { Way::Decimal };
-        assert_eq!((computed.way, computed.fallback), (way, None), "F({n})");
+        assert_eq!(computed.fallback, None, "F({n})");
         computed.digits
     }
 
     #[test]
-    fn every_n_is_the_sum_of_the_two_before() {
+    fn numbers_up_to_20_000_equal_the_table() {
         let (mut calculator, table) = (Calculator::default(), Table::new(20_000).unwrap());
         for n in 0..=20_000 {
             assert!(Some(&*compute(&mut calculator, n)) == table.get(n), "F({n})");
@@ -108,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_and_decimal_agree() {
+    fn decimal_and_binary_doubling_agree() {
         let mut calculator = Calculator::default();
         let edges = (15..=18).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]);
         let anywhere = (1..=20_u64).map(|i| 20_000 + i * 0x9E37_79B9 % 200_000);
@@ -129,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_are_what_gmp_says() {
+    fn large_numbers_equal_gmp() {
         let mut calculator = Calculator::default();
         check_against_gmp(&mut calculator, 1_000_000, 208_988, 0x05E8_BE02_FFFC_D32F);
         check_against_gmp(&mut calculator, 2_999_999, 626_963, 0xE233_9B21_4375_7D3D);
@@ -150,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_hold() {
+    fn addition_doubling_and_cassini_identities_hold() {
         let mut calculator = Calculator::default();
         let mut number = |n| {
             let digits = compute(&mut calculator, n);
@@ -167,15 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_limb_is_caught_and_answered_by_the_plain_way() {
+    fn a_wrong_limb_is_detected_and_the_number_recomputed() {
         let n = 50_000;
         for limb in [0, 1, 100, 1_000] {
             let mut decimal = DecimalDoubling::default();
             let [mut factor, lucas] = decimal.factors::<4>(n);
             factor.limbs[limb] += 1;
-            let computed = checked(n, decimal.product(n, [factor, lucas]));
+            let computed = verified(n, decimal.product(n, [factor, lucas]));
             assert!(computed.fallback.is_some(), "limb {limb}");
-            assert_eq!(computed.way, Way::Binary);
             assert!(*computed.digits == *doubling::digits(n));
         }
     }

@@ -1,22 +1,22 @@
 //! Checks that a string of digits is F(n) without computing F(n).
 //!
-//! F(n) modulo a number of machine size costs a microsecond by doubling in that ring; the digits'
-//! residue costs one pass over them. The two ways have nothing in common.
+//! F(n) modulo a number of machine size takes a microsecond, by doubling in that ring. The residue of the
+//! digits takes one pass over them. The two computations share no code.
 
 use crate::fibonacci::digits::digit_count;
 
-/// The Mersenne prime 2^61 − 1: a wrong number has the right residue by a chance of 2^-61.
+/// The Mersenne prime 2^61 − 1: a wrong number has the right residue with a probability of 2^-61.
 const PRIME: u64 = (1 << 61) - 1;
 
 /// The last eighteen digits are the residue modulo this.
 const LAST: u64 = 10_u64.pow(18);
 const LAST_DIGITS: usize = 18;
 
-/// Digits taken at once in a residue, and the weight of one such group.
+/// Digits per step of a residue, and the weight of one such group.
 const GROUP: usize = 16;
 const GROUP_WEIGHT: u64 = 10_u64.pow(16);
 
-/// What is wrong with a computed answer.
+/// What is wrong with a computed number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// It has another number of digits than F(n).
@@ -86,31 +86,31 @@ mod tests {
     use crate::fibonacci::doubling;
 
     #[test]
-    fn right_answers_pass() {
+    fn correct_numbers_pass() {
         for n in (0..500).chain([999, 1_000, 12_345, 99_999]) {
             assert_eq!(check(n, &doubling::digits(n)), Ok(()), "F({n})");
         }
     }
 
     #[track_caller]
-    fn check_refused(n: u64, alter: impl FnOnce(&mut Vec<u8>), want: Mismatch) {
+    fn check_rejected(n: u64, alter: impl FnOnce(&mut Vec<u8>), want: Mismatch) {
         let mut digits = doubling::digits(n);
         alter(&mut digits);
         assert_eq!(check(n, &digits), Err(want));
     }
 
     #[test]
-    fn wrong_answers_are_refused() {
-        check_refused(1_000, Vec::clear, Mismatch::Length);
-        check_refused(1_000, |digits| digits.push(b'0'), Mismatch::Length);
-        check_refused(1_000, |digits| *digits.last_mut().unwrap() ^= 1, Mismatch::LastDigits);
-        check_refused(1_000, |digits| digits[0] ^= 1, Mismatch::Residue);
-        check_refused(1_000, |digits| digits.swap(100, 101), Mismatch::Residue);
-        check_refused(100_000, |digits| digits[10_000] ^= 1, Mismatch::Residue);
+    fn wrong_numbers_are_rejected() {
+        check_rejected(1_000, Vec::clear, Mismatch::Length);
+        check_rejected(1_000, |digits| digits.push(b'0'), Mismatch::Length);
+        check_rejected(1_000, |digits| *digits.last_mut().unwrap() ^= 1, Mismatch::LastDigits);
+        check_rejected(1_000, |digits| digits[0] ^= 1, Mismatch::Residue);
+        check_rejected(1_000, |digits| digits.swap(100, 101), Mismatch::Residue);
+        check_rejected(100_000, |digits| digits[10_000] ^= 1, Mismatch::Residue);
     }
 
     #[test]
-    fn neighbours_are_told_apart() {
+    fn neighbours_of_equal_length_are_distinguished() {
         // 479 and 480 have the same number of digits.
         assert_eq!(digit_count(479), digit_count(480));
         assert_eq!(check(480, &doubling::digits(479)), Err(Mismatch::LastDigits));

@@ -1,6 +1,6 @@
 //! Big numbers as limbs of a few decimal digits: carried from coefficients, written out as text.
 //!
-//! Does not multiply: the coefficients come from [`transform`](super::transform).
+//! Multiplication is in [`transform`](super::transform), which yields the coefficients.
 
 /// A number, as the sum of limb·10^(DIGITS·index).
 ///
@@ -42,7 +42,7 @@ impl<const DIGITS: usize> Decimal<DIGITS> {
     /// Fills `text`, which holds zeros before, from its end with the digits of the number that
     /// [`assign`](Self::assign) would have made.
     ///
-    /// The number itself is not to be used after: its limbs are no longer balanced.
+    /// The number must not be used afterwards: its limbs are no longer balanced.
     pub(super) fn write(
         &mut self,
         coefficients: impl ExactSizeIterator<Item = [i64; 2]>,
@@ -91,7 +91,7 @@ fn release<const DIGITS: usize>(
     limbs.push(high_carry.release(low_carry.amount));
 }
 
-/// What is on its way from one limb to the next.
+/// The carry from one limb to the next.
 #[derive(Clone, Copy)]
 struct Carry<const DIGITS: usize> {
     amount: i64,
@@ -114,7 +114,7 @@ impl<const DIGITS: usize> Carry<DIGITS> {
         Self { amount, smallest: 0 }
     }
 
-    /// Takes a coefficient, leaves a limb.
+    /// Adds a coefficient and returns its limb.
     fn release(&mut self, coefficient: i64) -> i32 {
         let lifted = coefficient + self.amount - self.smallest + Self::LIFT * Self::BASE;
         let quotient = lifted.cast_unsigned() / Self::BASE.cast_unsigned();

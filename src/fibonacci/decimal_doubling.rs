@@ -1,8 +1,8 @@
-//! The fast way: doubling in decimal from the start, so that nothing is converted at the end.
+//! Doubling in decimal, which needs no conversion at the end.
 //!
 //! From F(j) and F(j+1) two squarings give every number that is about twice as far, a sum of
-//! multiples of F(j)², F(j+1)² and 1. The last step is one product. What comes out is not trusted:
-//! [`calculator`](super::calculator) has it checked.
+//! multiples of F(j)², F(j+1)² and 1. The last step is one product. [`calculator`](super::calculator)
+//! verifies the result.
 
 use std::sync::Arc;
 
@@ -43,12 +43,12 @@ impl DecimalDoubling {
         let mut pair = start(n >> shift);
         while shift > 1 {
             shift -= 1;
-            let wanted = match shift {
-                1 if n.is_multiple_of(2) => [Wanted::Current, Wanted::Lucas],
-                1 => [Wanted::Next, Wanted::Lucas],
-                _ => [Wanted::Current, Wanted::Next],
+            let output = match shift {
+                1 if n.is_multiple_of(2) => [Output::Current, Output::Lucas],
+                1 => [Output::Next, Output::Lucas],
+                _ => [Output::Current, Output::Next],
             };
-            self.double(&mut pair, n >> shift, wanted);
+            self.double(&mut pair, n >> shift, output);
         }
         pair
     }
@@ -78,7 +78,7 @@ impl DecimalDoubling {
         &mut self,
         pair: &mut Pair<DIGITS>,
         k: u64,
-        wanted: [Wanted; 2],
+        output: [Output; 2],
     ) {
         let Self { transforms, left, right, scratch } = self;
         let [current, next] = pair;
@@ -87,8 +87,8 @@ impl DecimalDoubling {
             transform.forward(&number.limbs, points, scratch);
             transform.square(points, scratch);
         }
-        for (number, wanted) in pair.iter_mut().zip(wanted) {
-            wanted.at(k).assign_to(number, transform, left, right);
+        for (number, output) in pair.iter_mut().zip(output) {
+            output.at(k).assign_to(number, transform, left, right);
         }
     }
 }
@@ -101,7 +101,7 @@ fn start<const DIGITS: usize>(j: u64) -> Pair<DIGITS> {
 
 /// What a step is to give at its index k.
 #[derive(Clone, Copy)]
-enum Wanted {
+enum Output {
     /// F(k).
     Current,
     /// F(k+1).
@@ -110,7 +110,7 @@ enum Wanted {
     Lucas,
 }
 
-impl Wanted {
+impl Output {
     /// As a sum of squares at j = ⌊k/2⌋: see [`Sum`].
     ///
     /// All follow from F(2j+1) = F(j)² + F(j+1)², F(2j) = F(j)·(2·F(j+1) − F(j)), and Cassini's

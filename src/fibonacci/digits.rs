@@ -1,4 +1,4 @@
-//! Plain decimal numbers as ASCII digits, most significant first: how long F(n) is, and addition.
+//! Decimal numbers as ASCII digits, most significant first: the length of F(n), and addition.
 //!
 //! Knows nothing of big integers, tables or transforms.
 
@@ -9,20 +9,19 @@ const WORD: usize = 16;
 const LOG10_PHI: u128 = 3_855_141_514_259_838_963;
 const LOG10_SQRT_5: u128 = 6_446_860_392_593_097_242;
 
-/// How many decimal digits F(n) has, without computing F(n).
+/// Returns the number of decimal digits of F(n) without computing F(n).
 ///
 /// By Binet's formula F(n) is the integer nearest to φⁿ/√5, so for n > 1 its length is
 /// ⌊n·log10 φ − log10 √5⌋ + 1. The fixed-point product is off by less than n·2^-64, and for no n up
-/// to [`MAX_N`](super::MAX_N) does the logarithm come that near to an integer (a test looks at each).
+/// to [`MAX_N`](super::MAX_N) is the logarithm that close to an integer (a test checks each).
 pub fn digit_count(n: u64) -> usize {
     let log10 = (u128::from(n) * LOG10_PHI).saturating_sub(LOG10_SQRT_5);
     usize::try_from(log10 >> 64).map_or(usize::MAX, |whole| whole + 1)
 }
 
-/// Writes `longer + shorter` to `sum`; false if the total has another length than `sum`.
+/// Writes `longer + shorter` to `sum`. Returns false if the total has another length than `sum`.
 ///
-/// The slices must be as long as their names promise: `sum` no shorter than `longer`, and that no
-/// shorter than `shorter`.
+/// `sum` must be no shorter than `longer`, and `longer` no shorter than `shorter`.
 #[must_use]
 pub(super) fn add(sum: &mut [u8], longer: &[u8], shorter: &[u8]) -> bool {
     let (short_head, short_words) = shorter.as_rchunks::<WORD>();
@@ -39,7 +38,7 @@ pub(super) fn add(sum: &mut [u8], longer: &[u8], shorter: &[u8]) -> bool {
     carry == 0 && sum.first() != Some(&b'0')
 }
 
-/// Adds sixteen digits to sixteen digits, all of them in one integer addition.
+/// Adds sixteen digits to sixteen digits in one integer addition.
 ///
 /// A byte holds 0x30 + digit. Two of them and 0x96 make 0xF6 + the digits' sum, which leaves the byte
 /// exactly when that sum exceeds nine: the binary carry is the decimal carry.
@@ -48,13 +47,13 @@ fn add_words(a: [u8; WORD], b: [u8; WORD], carry: u8) -> ([u8; WORD], u8) {
     let biased = u128::from_be_bytes(b) + 0x96 * EACH;
     let (total, over) = u128::from_be_bytes(a).overflowing_add(biased);
     let (total, over_by_carry) = total.overflowing_add(u128::from(carry));
-    // A byte that sent no carry is still biased by 0xF6, one that did is not: 6 off its low nibble.
-    let kept = (total >> 7) & EACH;
-    let digits = (total & (0x0F * EACH)) - 6 * kept;
+    // A byte without a carry still has the bias 0xF6; one that carried has not. Subtract 6 from the former.
+    let biased_still = (total >> 7) & EACH;
+    let digits = (total & (0x0F * EACH)) - 6 * biased_still;
     ((digits | (0x30 * EACH)).to_be_bytes(), u8::from(over | over_by_carry))
 }
 
-/// Adds what is left of the numbers above their last whole word, digit by digit; returns the carry.
+/// Adds the digits above the last whole word one by one. Returns the carry.
 fn add_digits(sum: &mut [u8], longer: &[u8], shorter: &[u8], mut carry: u8) -> u8 {
     for ((total, a), b) in sum.iter_mut().rev().zip(padded(longer)).zip(padded(shorter)) {
         let digit = (a - b'0') + (b - b'0') + carry;
@@ -64,7 +63,7 @@ fn add_digits(sum: &mut [u8], longer: &[u8], shorter: &[u8], mut carry: u8) -> u
     carry
 }
 
-/// The digits from the least significant up, followed by zeros for ever.
+/// Iterates over the digits from the least significant up, followed by zeros without end.
 fn padded(digits: &[u8]) -> impl Iterator<Item = u8> {
     digits.iter().rev().copied().chain(std::iter::repeat(b'0'))
 }
@@ -98,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_of_another_length_is_refused() {
+    fn a_sum_of_another_length_is_rejected() {
         check_add("5", "5", Err(1));
         check_add("5", "4", Err(2));
         check_add("9999999999999999", "0000000000000001", Err(16));
     }
 
     #[test]
-    fn lengths_of_the_first() {
+    fn lengths_of_numbers_below_2_to_the_128() {
         let (mut a, mut b) = (0_u128, 1_u128);
         for n in 0..=186 {
             assert_eq!(digit_count(n), a.to_string().len(), "F({n}) = {a}");
@@ -114,12 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn no_length_is_in_doubt() {
+    fn the_logarithm_is_never_close_to_an_integer() {
         for n in 2..=crate::fibonacci::MAX_N {
             let log10 = u128::from(n) * LOG10_PHI - LOG10_SQRT_5;
-            let doubt = u128::from(n);
+            let error = u128::from(n);
             let above_integer = log10 & u128::from(u64::MAX);
-            assert!((doubt..=u128::from(u64::MAX) - doubt).contains(&above_integer), "F({n})");
+            assert!((error..=u128::from(u64::MAX) - error).contains(&above_integer), "F({n})");
         }
     }
 }

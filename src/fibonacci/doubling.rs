@@ -1,16 +1,16 @@
-//! The plain, sure way: fast doubling in ibig's binary numbers, then ibig's conversion to decimal.
+//! The reference algorithm: fast doubling in ibig's binary numbers, then ibig's conversion to decimal.
 //!
-//! [`Calculator`](super::Calculator) answers by it when the fast way fails its check, and the fast way
-//! is tested against it; so the two share no code.
+//! [`Calculator`](super::Calculator) uses it when a faster result fails verification, and the faster
+//! algorithms are tested against it. It shares no code with them.
 
 use ibig::UBig;
 
-/// F(n) in decimal digits.
+/// Computes F(n) in decimal digits.
 pub fn digits(n: u64) -> Vec<u8> {
     fibonacci(n).to_string().into_bytes()
 }
 
-/// F(n), by two squarings for each bit of n but the last, which costs one product or two squarings.
+/// Computes F(n), by two squarings for each bit of n but the last, which takes one product or two squarings.
 pub fn fibonacci(n: u64) -> UBig {
     let half = n / 2;
     let (current, next) = pair(half);
@@ -23,7 +23,7 @@ pub fn fibonacci(n: u64) -> UBig {
     }
 }
 
-/// F(k) and F(k+1).
+/// Computes F(k) and F(k+1).
 fn pair(k: u64) -> (UBig, UBig) {
     let (mut current, mut next) = (UBig::from(0_u8), UBig::from(1_u8));
     for bit in (0..u64::BITS - k.leading_zeros()).rev() {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_small_n_is_the_sum_of_the_two_before() {
+    fn small_numbers_equal_the_sum_of_their_predecessors() {
         let (mut current, mut next) = (UBig::from(0_u8), UBig::from(1_u8));
         for n in 0..2_000 {
             assert_eq!(fibonacci(n), current, "F({n})");

@@ -3,10 +3,10 @@
 //! This is part of the pure core: numbers in, digits out. Nothing here touches a clock, a file, the
 //! environment or the logger, and nothing here starts a thread.
 //!
-//! [`Table`] is looked up, [`Calculator`] computes, [`Cache`] keeps what was computed. What the calculator stands on, from the top down:
-//! `decimal_doubling` goes from F(j) to F(2j) in limbs of decimal digits (`decimal`), which `transform`
-//! multiplies; `check` has the last word on every answer; and [`doubling`], in ibig's binary numbers,
-//! is the plain way it falls back on.
+//! [`Table`] holds small numbers, [`Calculator`] computes larger ones, and [`Cache`] stores computed numbers.
+//! The calculator uses `decimal_doubling`, which goes from F(j) to F(2j) in limbs of decimal digits
+//! (`decimal`) multiplied by `transform`. `check` verifies every result. If verification fails, the number is
+//! recomputed by [`doubling`] in ibig's binary numbers.
 
 mod cache;
 mod calculator;
@@ -20,7 +20,7 @@ mod transform;
 mod transform_cache;
 
 pub use cache::{Cache, Rejection};
-pub use calculator::{Calculator, Computed, MAX_N, Way};
+pub use calculator::{Calculator, Computed, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;
 pub use table::{DEFAULT_LAST, MAX_LAST, Table, TableError};

@@ -1,9 +1,9 @@
-//! The fixed table: F(0) to F(last), made once at start with ibig additions, kept as decimal digits.
+//! The fixed table: F(0) to F(last) as decimal digits, built once at start.
 //!
-//! Looking a number up is a slice of one arena. Turning each of ten thousand big integers into
-//! decimal would take 170 ms, so only every [`ANCHOR_EVERY`]th is converted; between these *anchors*
-//! the digits are added in decimal, and an anchor that disagrees with them ends the construction. A
-//! wrong digit cannot hide until the next anchor: every later number of its run inherits the error.
+//! A lookup returns a slice of one arena. Converting each of ten thousand binary integers to decimal would
+//! take 170 ms, so the digits are added in decimal. Every [`ANCHOR_EVERY`]th number is an *anchor*: it is also
+//! computed with ibig and converted, and a difference ends the construction. A wrong digit is detected at the
+//! next anchor, because all later numbers inherit the error.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use ibig::UBig;
 
 use crate::fibonacci::digits::{self, digit_count};
 
-/// The last n of the table unless told otherwise.
+/// The last n of the table by default.
 ///
 /// Ten thousand numbers are 10.5 MB, made in 10.7 ms in a fresh process (AMD EPYC, one core) and in
 /// 6.4 ms where the memory is warm.
@@ -20,8 +20,8 @@ pub const DEFAULT_LAST: u32 = 10_000;
 
 /// The largest last n that [`Table::new`] accepts.
 ///
-/// Memory grows with the square of n: here it is 1.05 GB, a hundred times the default's. Beyond,
-/// computing on demand is the better way by far.
+/// Memory grows with the square of n: here it is 1.05 GB, a hundred times that of the default. Computing on
+/// demand is far cheaper beyond.
 pub const MAX_LAST: u32 = 100_000;
 
 /// Numbers from one ibig conversion to the next: 64 would cost the default table 2.8 ms more, 1024
@@ -30,9 +30,9 @@ const ANCHOR_EVERY: u32 = 256;
 
 /// F(0)..=F(last) in decimal.
 pub struct Table {
-    /// All numbers one after the other, without separators.
+    /// All numbers, without separators.
     digits: Box<[u8]>,
-    /// Where in `digits` each number starts, and at the end where the last one stops.
+    /// The start of each number in `digits`, then the end of the last one.
     offsets: Box<[u32]>,
     last: u32,
 }
@@ -47,30 +47,30 @@ impl Table {
         Ok(builder.table)
     }
 
-    /// The digits of F(n), or `None` beyond the table.
+    /// Returns the digits of F(n), or `None` beyond the table.
     #[inline]
     pub fn get(&self, n: u64) -> Option<&[u8]> {
         self.digits.get(self.place(usize::try_from(n).ok()?)?)
     }
 
-    /// The largest n in the table.
+    /// Returns the largest n in the table.
     pub fn last(&self) -> u32 {
         self.last
     }
 
-    /// Heap memory in bytes.
+    /// Returns the heap memory in bytes.
     pub fn size_bytes(&self) -> usize {
         size_of_val(&*self.digits) + size_of_val(&*self.offsets)
     }
 
-    /// Where in the arena F(n) lies.
+    /// Returns the position of F(n) in the arena.
     #[inline]
     fn place(&self, n: usize) -> Option<Range<usize>> {
         let &[start, end] = self.offsets.get(n..)?.first_chunk()?;
         Some(start as usize..end as usize)
     }
 
-    /// Writes F(n) as the sum of the two numbers before it; `None` if it does not fit its place.
+    /// Writes F(n) as the sum of its two predecessors. Returns `None` if it does not fit its place.
     fn write(&mut self, n: usize) -> Option<&[u8]> {
         let Range { start, end } = self.place(n)?;
         let summands = if n < 2 { None } else { Some((self.place(n - 1)?, self.place(n - 2)?)) };
@@ -92,17 +92,17 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Why there is no table.
+/// Why a table cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
-    /// More was asked for than [`MAX_LAST`].
+    /// The requested last n exceeds [`MAX_LAST`].
     TooLong {
-        /// The last n asked for.
+        /// The requested last n.
         last: u32,
     },
-    /// The digits of F(n) are not what ibig says: a defect of the program or of the machine.
-    Mismatch {
-        /// The first n seen to be wrong; the fault itself lies between the previous anchor and here.
+    /// The digits of F(n) differ from those computed with ibig: a defect of the program or of the machine.
+    Corrupt {
+        /// The first n found to be wrong. The error is between the previous anchor and this n.
         n: u32,
     },
 }
@@ -113,14 +113,14 @@ impl fmt::Display for TableError {
             Self::TooLong { last } => {
                 write!(f, "a table up to F({last}) is too long: the limit is F({MAX_LAST})")
             }
-            Self::Mismatch { n } => write!(f, "the table went wrong at F({n})"),
+            Self::Corrupt { n } => write!(f, "the table failed verification at F({n})"),
         }
     }
 }
 
 impl std::error::Error for TableError {}
 
-/// A table being filled in the order of n, with the same number beside it in binary.
+/// A table being filled in the order of n, with the current number in binary for the anchors.
 struct Builder {
     table: Table,
     /// F(n) for the n to be pushed next, and F(n + 1).
@@ -128,7 +128,7 @@ struct Builder {
 }
 
 impl Builder {
-    /// All memory at its final size: the lengths of the numbers are known beforehand.
+    /// Allocates all memory at its final size, since the lengths of the numbers are known.
     fn new(last: u32) -> Result<Self, TableError> {
         if last > MAX_LAST {
             return Err(TableError::TooLong { last });
@@ -155,7 +155,7 @@ impl Builder {
         let anchor = n.is_multiple_of(ANCHOR_EVERY) || n == self.table.last;
         let written = self.table.write(n as usize);
         if written.is_none() || (anchor && written != Some(current.to_string().as_bytes())) {
-            return Err(TableError::Mismatch { n });
+            return Err(TableError::Corrupt { n });
         }
         *current += &*next;
         std::mem::swap(current, next);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_is_what_ibig_says() {
+    fn every_entry_equals_ibig() {
         let table = Table::new(DEFAULT_LAST).unwrap();
         let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
         for n in 0..=DEFAULT_LAST.into() {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_where_asked() {
+    fn ends_at_the_requested_n() {
         for last in [0, 1, 2, 3, ANCHOR_EVERY - 1, ANCHOR_EVERY, ANCHOR_EVERY + 1] {
             let table = Table::new(last).unwrap();
             assert_eq!(table.last(), last);
@@ -219,20 +219,20 @@ mod tests {
     }
 
     #[test]
-    fn the_default_stays_small() {
+    fn the_default_table_takes_at_most_16_mib() {
         let table = Table::new(DEFAULT_LAST).unwrap();
         assert!(table.size_bytes() <= 16 << 20, "{} bytes", table.size_bytes());
         assert_eq!(table.get(DEFAULT_LAST.into()).map(<[u8]>::len), Some(2_090));
     }
 
     #[test]
-    fn too_long_is_refused_before_any_memory_is_taken() {
+    fn a_last_n_beyond_the_maximum_is_rejected() {
         for last in [MAX_LAST + 1, u32::MAX] {
             assert_eq!(Table::new(last).unwrap_err(), TableError::TooLong { last });
         }
     }
 
-    /// Changes one digit of F(`wrong`) right after it is written; some number must be refused.
+    /// Changes one digit of F(`wrong`) right after it is written. The number at `caught_at` must be rejected.
     #[track_caller]
     fn check_corruption(wrong: u32, last: u32, caught_at: u32) {
         let mut builder = Builder::new(last).unwrap();
@@ -245,11 +245,11 @@ mod tests {
             }
             Ok(())
         });
-        assert_eq!(outcome, Err(TableError::Mismatch { n: caught_at }));
+        assert_eq!(outcome, Err(TableError::Corrupt { n: caught_at }));
     }
 
     #[test]
-    fn the_next_anchor_catches_a_wrong_digit() {
+    fn a_wrong_digit_is_detected_at_the_next_anchor() {
         check_corruption(100, 1_000, ANCHOR_EVERY);
         check_corruption(ANCHOR_EVERY - 1, 1_000, ANCHOR_EVERY);
         check_corruption(ANCHOR_EVERY, 1_000, 2 * ANCHOR_EVERY);

@@ -1,7 +1,6 @@
 //! Multiplication of sequences of small integers by a floating-point transform.
 //!
-//! Knows nothing of limbs, carries and Fibonacci numbers: those are the business of
-//! [`decimal`](super::decimal) and [`decimal_doubling`](super::decimal_doubling).
+//! Limbs and carries are in [`decimal`](super::decimal), the doubling in [`decimal_doubling`](super::decimal_doubling).
 
 use std::f64::consts::FRAC_PI_2;
 use std::sync::Arc;
@@ -114,7 +113,7 @@ impl Transform {
 /// The weights of a transform: see [`Transform`].
 ///
 /// Sines and cosines of all would take several times as long as a transform. One in a row is computed,
-/// and the rest of its row is the first row turned by it.
+/// and the rest of its row is the first row multiplied by it.
 fn weights(length: u32) -> Vec<Point> {
     const ROW: u32 = 1024;
     let step = FRAC_PI_2 / f64::from(length);
@@ -123,8 +122,8 @@ fn weights(length: u32) -> Vec<Point> {
 
     let mut weights = Vec::with_capacity(length.next_multiple_of(ROW) as usize);
     for start in (0..length).step_by(ROW as usize) {
-        let turn = Point::from_polar(scale, step * f64::from(start));
-        weights.extend(first_row.iter().map(|weight| weight * turn));
+        let rotation = Point::from_polar(scale, step * f64::from(start));
+        weights.extend(first_row.iter().map(|weight| weight * rotation));
     }
     weights.truncate(length as usize);
     weights

@@ -1,37 +1,37 @@
-//! The transforms made so far: making one takes as long as using it a few times.
+//! Prepared transforms: preparing one takes as long as using it a few times.
 
 use crate::fibonacci::transform::Transform;
 
-/// Points of all transforms kept, together: some 40 MB. One computation at the cap needs 786,000.
-const POINTS_KEPT: usize = 1 << 20;
+/// Points of all cached transforms together: some 40 MB. One computation at the cap needs 786,000.
+const POINTS_MAX: usize = 1 << 20;
 
 /// Transforms by length, in the order of their last use.
 #[derive(Default)]
 pub(super) struct TransformCache {
-    kept: Vec<Transform>,
+    cached: Vec<Transform>,
 }
 
 impl TransformCache {
-    /// The transform for sequences of up to `count` integers; what was not used for long goes.
+    /// Returns the transform for sequences of up to `count` integers. Evicts the least recently used ones.
     pub(super) fn at_least(&mut self, count: usize) -> &Transform {
         let length = fast_length(count);
-        let position = self.kept.iter().position(|kept| kept.length() == length as usize);
+        let position = self.cached.iter().position(|cached| cached.length() == length as usize);
         let transform =
-            position.map_or_else(|| Transform::new(length), |index| self.kept.remove(index));
-        while self.points() + transform.length() > POINTS_KEPT && !self.kept.is_empty() {
-            self.kept.remove(0);
+            position.map_or_else(|| Transform::new(length), |index| self.cached.remove(index));
+        while self.points() + transform.length() > POINTS_MAX && !self.cached.is_empty() {
+            self.cached.remove(0);
         }
-        self.kept.push_mut(transform)
+        self.cached.push_mut(transform)
     }
 
     fn points(&self) -> usize {
-        self.kept.iter().map(Transform::length).sum()
+        self.cached.iter().map(Transform::length).sum()
     }
 }
 
 /// A length from `count` up, at most a fifth more, that has small prime factors only.
 ///
-/// Five lengths for each power of two: more would save a few per cent in a run but be kept less often.
+/// Five lengths for each power of two: more would save a few per cent in a run but be reused less often.
 fn fast_length(count: usize) -> u32 {
     let count = u32::try_from(count).unwrap_or(u32::MAX / 2).max(9);
     let power = count.next_power_of_two();
@@ -53,11 +53,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_stays_bounded() {
+    fn the_size_of_the_cache_is_bounded() {
         let mut transforms = TransformCache::default();
-        for count in [1_000, 300_000, 2_000, 400_000, 300_000, 500_000, 1_000, POINTS_KEPT] {
+        for count in [1_000, 300_000, 2_000, 400_000, 300_000, 500_000, 1_000, POINTS_MAX] {
             assert!(transforms.at_least(count).length() >= count);
-            assert!(transforms.points() <= POINTS_KEPT || transforms.kept.len() == 1);
+            assert!(transforms.points() <= POINTS_MAX || transforms.cached.len() == 1);
         }
     }
 }
