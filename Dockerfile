@@ -1,4 +1,4 @@
-# The server in an image of its own: one static binary, nothing else, run by nobody in particular.
+# One static binary in an empty image, run as UID 65532.
 #
 #   make docker_build        tags fibsrv:VERSION and fibsrv:latest
 #   docker run --rm -p 3000:3000 --read-only --cap-drop ALL --security-opt no-new-privileges fibsrv
@@ -6,22 +6,22 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 
-# Writes the list of crates into the binary, so that scanners can tell what is in an image that has nothing else.
+# Embeds the list of crates into the binary, for vulnerability scanners and SBOM tools.
 RUN cargo install --locked --version 0.7.7 cargo-auditable
 
-# The C library is linked in. Without an explicit target, crt-static would reach the build scripts and macros too,
-# which are loaded by the compiler and cannot be static.
+# Links the C library statically. Without an explicit target, crt-static would apply to build scripts and procedural
+# macros too, which cannot be static.
 ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# The crates are a layer of their own, made again only when these files change. Tests and benchmarks are not here,
-# and what Cargo.toml says of them would be an error without their files.
+# Dependencies are a layer of their own, rebuilt only when these files change. Test and bench targets are removed from
+# Cargo.toml, as their files are not copied.
 COPY Cargo.toml Cargo.lock build.rs ./
 RUN rustc -vV > /rustc && sed -n 's/^host: //p' /rustc > /target \
  && sed -i '/^\[\[/,/^$/d' Cargo.toml \
  && mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
  && cargo auditable build --release --locked --target "$(cat /target)"
 
-# Copied files keep their times, which may be older than the build above.
+# COPY keeps modification times, which may be older than the build above.
 ARG REVISION=unknown
 COPY src ./src
 RUN touch src/lib.rs src/main.rs \
@@ -37,7 +37,7 @@ LABEL org.opencontainers.image.title="fibsrv" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /out/fibsrv /fibsrv
-# A number, as there is no file of users here; that of "nobody" belongs to others.
+# Numeric, as there is no /etc/passwd.
 USER 65532:65532
 EXPOSE 3000
 STOPSIGNAL SIGTERM

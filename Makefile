@@ -1,7 +1,7 @@
 # Every target is a command or two that can be typed as well. `make` alone lists them.
 
 CARGO ?= cargo
-# How often front_test plays each drill.
+# Rounds of each drill of front_test.
 ROUNDS ?= 1
 # Options of benches/load.py.
 LOAD ?=
@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help build run test check lint fuzz bench pgo load docker_build docker_test up down deb deb_test \
-	monitoring_test deploy_test staging front_test outside_test logs_test helm_test k8s_test clean
+	monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,7 +57,7 @@ docker_test: ## build the image and bring up the compose file with stand-ins for
 up: ## serve on port 3000 in a container, with Prometheus on 9000, cAdvisor on 8080 and Grafana on 3001
 	FIBSRV_VERSION=$(VERSION) FIBSRV_REVISION=$(REVISION) docker compose up --build --detach --wait
 
-down: ## end what `make up` has started; what Prometheus has gathered is kept
+down: ## stop what `make up` has started; the data of Prometheus is kept
 	FIBSRV_VERSION=$(VERSION) docker compose down
 
 deb: build ## make a Debian package below target/deb
@@ -69,23 +69,23 @@ deb_test: build ## install, reload, upgrade and remove that package under load, 
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
 
-# One after the other, whatever -j says, as they measure time.
-deploy_test: build ## test the front, the eyes outside, the logs and all together; needs root and Debian's packages
+# Sequential even with -j, as they measure time.
+deploy_test: build ## test proxies, external monitoring, log forwarding and all together; needs root and Debian packages
 	tests/deploy/front_test.py --rounds $(ROUNDS)
-	tests/deploy/outside_test.py
+	tests/deploy/external_monitoring_test.py
 	tests/deploy/logs_test.py
 	tests/deploy/staging_test.py
 
-staging: build ## all of production on one machine, played through its troubles; needs root and Debian's packages
+staging: build ## failure drills on the complete production setup in namespaces; needs root and Debian packages
 	tests/deploy/staging_test.py
 
-front_test: build ## kill, freeze and cut off parts of the front pair under load; needs root and Debian's packages
+front_test: build ## failure drills on the proxy pair under load; needs root and Debian packages
 	tests/deploy/front_test.py --rounds $(ROUNDS)
 
-outside_test: build ## see that an outage is told by the monitoring of deploy/outside; needs root and Debian's packages
-	tests/deploy/outside_test.py
+external_monitoring_test: build ## test that external monitoring detects outages; needs root and Debian packages
+	tests/deploy/external_monitoring_test.py
 
-logs_test: build ## see that no line is lost on its way by deploy/rsyslog; needs root and Debian's packages
+logs_test: build ## test that log forwarding loses no line; needs root and Debian packages
 	tests/deploy/logs_test.py
 
 helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs

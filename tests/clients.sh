@@ -2,7 +2,7 @@
 # The built server and the clients that people have: curl, wrk, hey, Python's, and the bytes of browsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source tests/served.sh
+source tests/start_server.sh
 
 # check WHAT SEEN EXPECTED
 check() { [ "$2" = "$3" ] || { echo "clients: $1: '$2', not '$3'" >&2; exit 1; }; }

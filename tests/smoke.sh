@@ -2,7 +2,7 @@
 # The built server as its users meet it: curl, promtool, wrk, and a look at what it costs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source tests/served.sh
+source tests/start_server.sh
 
 fail() { echo "smoke: $*" >&2; exit 1; }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes how rsyslog's queue for the log host stands into a file for the node exporter's textfile collector.
+"""Exports the state of rsyslog's forwarding queue for the node exporter's textfile collector.
 
     fibsrv-queue-metrics FILE
 
-Started by rsyslog, which writes its statistics to stdin, an object a line: see queue-metrics.conf. Standard library only.
+Started by rsyslog, which writes its statistics to stdin, one JSON object per line: see queue-metrics.conf. Standard
+library only.
 """
 
 import json
@@ -11,12 +12,12 @@ import pathlib
 import sys
 
 QUEUE = "fibsrvShip queue"
-"""How rsyslog names the queue of the action in shipper.conf."""
+"""The name of the queue in rsyslog's statistics, from the action in shipper.conf."""
 
 METRICS = (
-    ("fibsrv_log_queue_lines", "gauge", "Lines that wait to be acknowledged by the log host.", "size"),
-    ("fibsrv_log_queued_total", "counter", "Lines that were queued.", "enqueued"),
-    ("fibsrv_log_discarded_total", "counter", "Lines that the queue did not take.", "discarded.full"),
+    ("fibsrv_log_queue_lines", "gauge", "Lines queued for the log host.", "size"),
+    ("fibsrv_log_queued_total", "counter", "Lines added to the queue.", "enqueued"),
+    ("fibsrv_log_discarded_total", "counter", "Lines discarded because the queue was full.", "discarded.full"),
 )
 
 
@@ -29,7 +30,7 @@ def exposition(statistics):
 
 def main():
     file = pathlib.Path(sys.argv[1])
-    new = file.with_suffix(".new")  # the collector looks at files that end in .prom alone
+    new = file.with_suffix(".new")  # the collector reads only *.prom
     for line in sys.stdin:
         start = line.find("{")
         try:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The Debian package on a machine with systemd as process 1, under load: install, reload, upgrade, restart behind the socket,
-# remove, purge. Every request is counted, and none may be lost.
+# Tests the Debian package under load with systemd as PID 1: install, reload, upgrade, restart with socket activation, remove,
+# purge. No request may be lost.
 #
-# The machine is this one's file system with a layer above it that goes with the test, in namespaces of its own: what is
-# installed in it is gone afterwards, and its processes end with its first one. So nothing has to be fetched.
+# systemd boots in new namespaces on an overlay of the host's file system: no image is downloaded, and installed files and
+# processes disappear with the test.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -37,7 +37,7 @@ trap 'exit 1' INT TERM
 
 cat >"$work/boot" <<'BOOT'
 #!/bin/bash
-# Makes the machine, in namespaces that are there already, and becomes its init.
+# Sets up the root file system in the new namespaces, and executes init.
 set -e
 work=$1
 mount --make-rprivate /
@@ -55,7 +55,7 @@ pivot_root . run/old
 umount --lazy run/old
 hostname fibsrv-deb-test
 ip link set lo up
-# Only what the test is about is started, whatever else is installed here.
+# Starts basic.target only, not the other services of the host.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=fibsrv-test /lib/systemd/systemd --unit=basic.target --log-target=console
 BOOT
 chmod 755 "$work/boot"
@@ -67,68 +67,68 @@ for _ in $(seq 100); do
     [ -z "$init" ] || break
     sleep 0.05
 done
-[ -n "$init" ] || fail 'no init'
+[ -n "$init" ] || fail 'init did not start'
 inside() { nsenter --target "$init" --mount --uts --ipc --net --pid --cgroup --root --wd env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 await() { # await SECONDS WHAT COMMAND...
     local until=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || fail "not within the time: $what"
+        [ "$SECONDS" -lt "$until" ] || fail "timeout: $what"
         sleep 0.1
     done
 }
-await 30 'systemd is up' inside systemctl is-active basic.target
-say "$(inside systemctl --version | head -1) is process 1"
+await 30 'systemd booted' inside systemctl is-active basic.target
+say "$(inside systemctl --version | head -1) is PID 1"
 
 serves() { [ "$(inside curl -fsS -m 2 http://127.0.0.1:3000/api/fibonacci/20)" = 6765 ]; }
 main_pid() { inside systemctl show --property MainPID --value fibsrv.service; }
 
 inside dpkg --path-include='/usr/share/*' --install /run/share/first.deb >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log" >&2; fail 'dpkg --install'; }
-await 10 'the service serves' serves
-inside systemctl is-enabled --quiet fibsrv.service || fail 'it is not enabled'
+await 10 'the service responds' serves
+inside systemctl is-enabled --quiet fibsrv.service || fail 'the service is not enabled'
 inside zcat /usr/share/man/man1/fibsrv.1.gz | grep -q 'access\\-log' || fail 'no manual page'
 inside bash -c 'source /usr/share/bash-completion/completions/fibsrv && complete -p fibsrv' | grep -q _fibsrv || fail 'no completions'
 for file in /usr/share/zsh/vendor-completions/_fibsrv /usr/share/fish/vendor_completions.d/fibsrv.fish; do
     inside grep -q max-pipelined "$file" || fail "no completions in $file"
 done
-say "installed, enabled and started as process $(main_pid); manual page and completions are there"
+say "installed, enabled and started as PID $(main_pid); manual page and completions are installed"
 
-# Two clients as long as the rest takes: one with a connection for each request, one that keeps four.
-for kept in 0 4; do
-    inside python3 /run/share/load_client.py --seconds 120 --every 0.005 --kept "$kept" --expect 6765 \
-        http://127.0.0.1:3000/api/fibonacci/20 >"$work/load-$kept" 2>&1 &
-    eval "load_$kept=$!"
+# Two clients for the rest of the test: one with a new connection for each request, one with four keep-alive connections.
+for keep_alive in 0 4; do
+    inside python3 /run/share/load_client.py --seconds 120 --every 0.005 --keep-alive "$keep_alive" --expect 6765 \
+        http://127.0.0.1:3000/api/fibonacci/20 >"$work/load-$keep_alive" 2>&1 &
+    eval "load_$keep_alive=$!"
 done
 clients() { inside pgrep -f load_client.py; }
 await 10 'two clients' test "$(clients | wc -l)" -eq 2
 sleep 1
 
 workers() { inside pgrep --parent "$(main_pid)" | sort | paste -sd ' '; }
-renewed() { # renewed PID WORKERS: whether other workers serve under the same supervisor, and the old ones are gone.
+renewed() { # renewed PID WORKERS: succeeds when new workers serve under the same supervisor and the old ones have exited.
     [ "$(main_pid)" = "$1" ] && [ "$(inside systemctl show --property ActiveState --value fibsrv.service)" = active ] &&
         [ -n "$(workers)" ] && ! grep -qwF -f <(tr ' ' '\n' <<<"$2") <(workers)
 }
 pid=$(main_pid)
 before=$(workers)
 inside systemctl reload fibsrv.service
-await 40 'a reload is over' renewed "$pid" "$before"
-say "reloaded: process $pid goes on, its workers are others"
+await 40 'the reload completed' renewed "$pid" "$before"
+say "reloaded: supervisor $pid has new workers"
 
 before=$(workers)
 inside dpkg --path-include='/usr/share/*' --install /run/share/second.deb >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log" >&2; fail 'dpkg --install'; }
-await 40 'an upgrade is over' renewed "$pid" "$before"
-[ "$(inside dpkg-query --show --showformat '${Version}' fibsrv)" = "$(sed 's/.*fibsrv_\(.*\)_.*/\1/' <<<"$second")" ] || fail 'another version'
-say 'upgraded: the same'
+await 40 'the upgrade completed' renewed "$pid" "$before"
+[ "$(inside dpkg-query --show --showformat '${Version}' fibsrv)" = "$(sed 's/.*fibsrv_\(.*\)_.*/\1/' <<<"$second")" ] || fail 'wrong version'
+say 'upgraded: same supervisor, new workers'
 
-# Behind the socket a restart loses nobody either. The way there does: the port is free for a moment.
+# With socket activation a restart loses no request either. Switching to the socket does, as the port is free for a moment.
 inside pkill -TERM -f load_client.py
 wait "$load_0" || { cat "$work/load-0" >&2; fail 'requests were lost'; }
-wait "$load_4" || { cat "$work/load-4" >&2; fail 'requests were lost on kept connections'; }
-say "a connection for each request: $(<"$work/load-0")"
-say "kept connections: $(<"$work/load-4")"
+wait "$load_4" || { cat "$work/load-4" >&2; fail 'requests were lost on keep-alive connections'; }
+say "new connection for each request: $(<"$work/load-0")"
+say "keep-alive connections: $(<"$work/load-4")"
 inside systemctl stop fibsrv.service
 inside systemctl start fibsrv.socket fibsrv.service
-await 10 'the service behind the socket serves' serves
+await 10 'the socket-activated service responds' serves
 inside python3 /run/share/load_client.py --seconds 60 --every 0.005 --timeout 10 --expect 6765 \
     http://127.0.0.1:3000/api/fibonacci/20 >"$work/load-socket" 2>&1 &
 load=$!
@@ -137,16 +137,16 @@ sleep 1
 inside systemctl restart fibsrv.service
 sleep 1
 inside pkill -TERM -f load_client.py
-wait "$load" || { cat "$work/load-socket" >&2; fail 'requests were lost in a restart behind the socket'; }
-say "restarted behind the socket: $(<"$work/load-socket")"
+wait "$load" || { cat "$work/load-socket" >&2; fail 'requests were lost in a restart with socket activation'; }
+say "restarted with socket activation: $(<"$work/load-socket")"
 
 inside mkdir -p /etc/systemd/system/fibsrv.service.d
 inside dpkg --remove fibsrv >/dev/null 2>&1 || fail 'dpkg --remove'
-serves 2>/dev/null && fail 'it serves after it was removed'
-[ -z "$(inside pgrep --exact fibsrv || true)" ] || fail 'processes are left'
+serves 2>/dev/null && fail 'the service responds after removal'
+[ -z "$(inside pgrep --exact fibsrv || true)" ] || fail 'processes are left after removal'
 inside dpkg --purge fibsrv >/dev/null 2>&1 || fail 'dpkg --purge'
 left=$(inside find / -xdev -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
     -not -path '/var/log/*' -not -path '/var/lib/systemd/*' -not -path '/var/cache/*' -not -path '/run/*' -not -path '/tmp/*' -print 2>/dev/null |
     grep -vF "$PWD" || true)
 [ -z "$left" ] || fail "left behind: $left"
-say 'removed and purged: nothing is left'
+say 'removed and purged: no files or processes are left'

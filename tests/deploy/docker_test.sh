@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The Dockerfile and the compose file, as they are, with a real engine: build, check the image, bring up, ask, scrape,
-# stop, scale, take down; and what happens if a port is taken, a variable wrong, a volume read-only.
+# Tests the unmodified Dockerfile and compose file with a real Docker daemon: build, image checks, up, requests, scrape, stop,
+# scale, down; and errors: port in use, invalid variable, unwritable log.
 #
-# Where no registry of images can be reached, stand-ins are made from Debian's packages and tagged as the files name
-# them: the builder from the machine's own Rust toolchain, Prometheus from Debian's. Grafana and cAdvisor have none:
-# of them only the configuration is checked. If no engine runs, one is started, and ended, with a folder of its own.
+# If an image cannot be pulled, a substitute is built and tagged with its name: the builder from the host's Rust toolchain,
+# Prometheus from Debian's package. Grafana and cAdvisor have no substitute: only their configuration is checked. If no Docker
+# daemon runs, the test starts one with its own data directory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -20,7 +20,7 @@ image_tools
 docker() { command /usr/bin/docker "$@"; }
 
 work=$(mktemp -d)
-engine=''
+daemon=''
 project=fibsrv-test-$$
 cleanup() {
     local status=$?
@@ -28,13 +28,13 @@ cleanup() {
     if [ "$status" -ne 0 ]; then
         docker ps --all --format '{{.Names}} {{.Status}}'
         compose logs --tail 20
-        [ -z "$engine" ] || tail -5 "$work/engine.log"
+        [ -z "$daemon" ] || tail -5 "$work/daemon.log"
     fi >&2
     compose down --volumes --timeout 5 >/dev/null 2>&1
     [ ! -s "$work/containers" ] || xargs docker rm --force --volumes <"$work/containers" >/dev/null 2>&1
     docker image rm --force "fibsrv:$version" fibsrv:latest >/dev/null 2>&1
-    if [ -n "$engine" ]; then
-        kill "$engine" && wait "$engine" 2>/dev/null
+    if [ -n "$daemon" ]; then
+        kill "$daemon" && wait "$daemon" 2>/dev/null
         for mounted in $(awk -v under="$work" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r); do
             umount "$mounted"
         done
@@ -56,38 +56,37 @@ await() {
     local until=$((SECONDS + $1)) what=$2
     shift 2
     until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || fail "not within the time: $what"
+        [ "$SECONDS" -lt "$until" ] || fail "timeout: $what"
         sleep 0.2
     done
 }
 
 if ! docker info >/dev/null 2>&1; then
-    # Its own folders, bridge and addresses: nothing that another engine may have made later is touched.
+    # Own directories, bridge and addresses, to avoid conflicts with other daemons.
     ip link add fibsrv-test0 type bridge
     ip address add 172.31.254.1/24 dev fibsrv-test0
     ip link set fibsrv-test0 up
-    export DOCKER_HOST=unix://$work/engine.sock
-    dockerd --host "$DOCKER_HOST" --data-root "$work/engine" --exec-root "$work/run" --pidfile "$work/engine.pid" \
-        --bridge fibsrv-test0 --default-address-pool base=172.31.240.0/20,size=24 >"$work/engine.log" 2>&1 &
-    engine=$!
-    await 30 'an engine' docker info >/dev/null 2>&1
-    say "an engine of our own: $(docker version --format '{{.Server.Version}}')"
+    export DOCKER_HOST=unix://$work/daemon.sock
+    dockerd --host "$DOCKER_HOST" --data-root "$work/daemon" --exec-root "$work/run" --pidfile "$work/daemon.pid" \
+        --bridge fibsrv-test0 --default-address-pool base=172.31.240.0/20,size=24 >"$work/daemon.log" 2>&1 &
+    daemon=$!
+    await 30 'a Docker daemon' docker info >/dev/null 2>&1
+    say "started a Docker daemon: $(docker version --format '{{.Server.Version}}')"
 fi
 reachable() { timeout 20 docker pull --quiet "$1" >/dev/null 2>&1; }
 
-# stand_in IMAGE COMMAND...: unless the image is there or can be had, the command makes it.
-stand_in() {
+# substitute IMAGE COMMAND...: runs the command to build the image if it cannot be pulled.
+substitute() {
     local image=$1
     shift
     docker image inspect "$image" >/dev/null 2>&1 && return
     reachable "$image" && return
     "$@" "$image"
     echo "$image" >>"$work/images"
-    say "a stand-in for $image"
+    say "built a substitute for $image"
 }
 
-# debian PACKAGES...: the smallest Debian with these packages, as an archive on stdout. Certificates are this machine's:
-# where it has an authority of its own, what it downloads must be checked by that in a container too.
+# debian PACKAGES...: writes a minimal Debian with these packages as an archive to stdout.
 debian() {
     local packages=$1
     shift
@@ -108,20 +107,20 @@ make_rust() {
 make_prometheus() {
     debian prometheus | docker import --change 'USER nobody' --change 'EXPOSE 9090' \
         --change 'ENTRYPOINT ["/usr/bin/prometheus"]' --change 'WORKDIR /prometheus' - "$1" >/dev/null
-    # The image of the project has a folder for the volume that its user owns.
+    # The official image has a volume directory that its user owns.
     printf 'FROM %s\nUSER root\nRUN mkdir -p /prometheus && chown 65534:65534 /prometheus\nUSER nobody\nVOLUME /prometheus\n' "$1" |
         docker build --quiet --tag "$1" - >/dev/null
 }
 
 hadolint Dockerfile
-say 'hadolint has nothing to say'
+say 'hadolint: no findings'
 compose --profile '*' config --quiet
-say "the compose file is one: $(compose config --services | sort | paste -sd ' ')"
+say "the compose file is valid: $(compose config --services | sort | paste -sd ' ')"
 
-stand_in "$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)" make_rust
-stand_in "$(compose config --images | grep prometheus)" make_prometheus
+substitute "$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)" make_rust
+substitute "$(compose config --images | grep prometheus)" make_prometheus
 
-# Where cargo has a mirror or a proxy to go through, so must it in the build.
+# Passes proxy settings to the build.
 arguments=()
 for name in http_proxy https_proxy HTTP_PROXY HTTPS_PROXY no_proxy NO_PROXY; do
     [ -z "${!name:-}" ] || arguments+=(--build-arg "$name")
@@ -129,17 +128,17 @@ done
 DOCKER_BUILDKIT=0 docker build --network host "${arguments[@]}" --build-arg VERSION="$version" --build-arg REVISION="$FIBSRV_REVISION" \
     --tag "fibsrv:$version" --tag fibsrv:latest . >"$work/build.log" 2>&1 || { tail -30 "$work/build.log" >&2; fail 'docker build'; }
 size=$(docker image inspect --format '{{.Size}}' "fibsrv:$version")
-say "built: $size bytes"
-[ "$size" -le $((6 << 20)) ] || fail "$size bytes are more than 6 MiB"
+say "image size: $size bytes"
+[ "$size" -le $((6 << 20)) ] || fail "image size $size exceeds 6 MiB"
 
 container-structure-test test --image "fibsrv:$version" --config tests/deploy/image.yml --quiet || fail 'container-structure-test'
 docker save --output "$work/image.tar" "fibsrv:$version"
 syft scan --quiet --output json "docker-archive:$work/image.tar" >"$work/sbom.json"
 crates=$(jq '[.artifacts[] | select(.type == "rust-crate") | .name] | sort' "$work/sbom.json")
 for crate in mio httparse ibig log simple_logger fibsrv; do
-    jq --exit-status --arg crate "$crate" 'index($crate)' <<<"$crates" >/dev/null || fail "the image does not tell of $crate"
+    jq --exit-status --arg crate "$crate" 'index($crate)' <<<"$crates" >/dev/null || fail "the SBOM lacks $crate"
 done
-say "the image tells what is in it: $(jq length <<<"$crates") crates"
+say "SBOM: $(jq length <<<"$crates") crates"
 
 run() { # run NAME ARGUMENT...: starts a container as the compose file does, without a port.
     local name=$1
@@ -150,57 +149,57 @@ run() { # run NAME ARGUMENT...: starts a container as the compose file does, wit
 started=$(date +%s%N)
 run plain "fibsrv:$version"
 address=$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$(<"$work/plain")")
-await 10 'an answer' curl -fsS -o "$work/answer" "http://$address:3000/api/fibonacci/20" 2>/dev/null
+await 10 'a response' curl -fsS -o "$work/response" "http://$address:3000/api/fibonacci/20" 2>/dev/null
 ready=$(date +%s%N)
-[ "$(<"$work/answer")" = 6765 ] || fail "F(20) is $(<"$work/answer")"
+[ "$(<"$work/response")" = 6765 ] || fail "F(20) is $(<"$work/response")"
 inside=$(docker inspect --format '{{.State.StartedAt}}' "$(<"$work/plain")")
 rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$(docker inspect --format '{{.State.Pid}}' "$(<"$work/plain")")/status")
-say "F(20) $(((ready - started) / 1000000)) ms after docker run, $(((ready - $(date -d "$inside" +%s%N)) / 1000000)) ms after the process began; $rss KiB resident"
+say "F(20) $(((ready - started) / 1000000)) ms after docker run, $(((ready - $(date -d "$inside" +%s%N)) / 1000000)) ms after process start; $rss KiB resident"
 stopped=$(date +%s%N)
 docker stop "$(<"$work/plain")" >/dev/null
-[ "$(docker inspect --format '{{.State.ExitCode}}' "$(<"$work/plain")")" = 0 ] || fail 'docker stop does not end it in order'
-say "docker stop ends it with 0 after $((($(date +%s%N) - stopped) / 1000000)) ms"
+[ "$(docker inspect --format '{{.State.ExitCode}}' "$(<"$work/plain")")" = 0 ] || fail 'exit status after docker stop is not 0'
+say "docker stop: exit status 0 after $((($(date +%s%N) - stopped) / 1000000)) ms"
 
-# refused NAME WORDS ARGUMENT...: the container ends, not with 0, and has said one line, with these words.
-refused() {
+# fails NAME WORDS ARGUMENT...: the container exits with an error and one log line with these words.
+fails() {
     local name=$1 words=$2 code
     shift 2
     run "$name" "$@"
-    code=$(timeout 20 docker wait "$(<"$work/$name")") || fail "$name: it goes on"
-    docker logs "$(<"$work/$name")" >"$work/said" 2>&1
+    code=$(timeout 20 docker wait "$(<"$work/$name")") || fail "$name: still running"
+    docker logs "$(<"$work/$name")" >"$work/output" 2>&1
     [ "$code" != 0 ] || fail "$name: status 0"
-    [ "$(wc -l <"$work/said")" -eq 1 ] && grep -q -- "$words" "$work/said" || { cat "$work/said" >&2; fail "$name: not one line with '$words'"; }
-    say "$name: status $code, $(<"$work/said")"
+    [ "$(wc -l <"$work/output")" -eq 1 ] && grep -q -- "$words" "$work/output" || { cat "$work/output" >&2; fail "$name: expected one line with '$words'"; }
+    say "$name: status $code, $(<"$work/output")"
 }
-refused 'a wrong variable' "'many' for '--table-max-n" --env FIBSRV_TABLE_MAX_N=many "fibsrv:$version"
-refused 'an unwritable log' 'access log' --env FIBSRV_ACCESS_LOG=json --env FIBSRV_ACCESS_LOG_FILE=/access.log "fibsrv:$version"
+fails 'an invalid variable' "'many' for '--table-max-n" --env FIBSRV_TABLE_MAX_N=many "fibsrv:$version"
+fails 'an unwritable log' 'access log' --env FIBSRV_ACCESS_LOG=json --env FIBSRV_ACCESS_LOG_FILE=/access.log "fibsrv:$version"
 
 compose up --detach --wait fibsrv
 [ "$(curl -fsS http://127.0.0.1:3000/api/fibonacci/20)" = 6765 ] || fail 'F(20) on port 3000'
-say 'up: fibsrv is healthy, F(20) on port 3000 is 6765'
-taken=$(docker run --rm --publish 3000:3000 "fibsrv:$version" 2>&1) && fail 'port 3000 twice'
-[ "$(grep -c 'port is already allocated' <<<"$taken")" = 1 ] || fail "port 3000 taken: $taken"
-say 'a second one on port 3000 is refused by the engine'
+say 'up: fibsrv is healthy and serves F(20) on port 3000'
+taken=$(docker run --rm --publish 3000:3000 "fibsrv:$version" 2>&1) && fail 'port 3000 was published twice'
+[ "$(grep -c 'port is already allocated' <<<"$taken")" = 1 ] || fail "unexpected error: $taken"
+say 'a second container on port 3000 is rejected by Docker'
 
 compose up --detach --wait prometheus
-asked() { curl -fsS --get --data-urlencode "query=$1" http://127.0.0.1:9000/api/v1/query | jq --exit-status ".data.result | $2" >/dev/null; }
-await 30 'the target up' asked 'up{job="fibsrv"} == 1' 'length == 1'
-say 'Prometheus on port 9000 has the target up'
+query() { curl -fsS --get --data-urlencode "query=$1" http://127.0.0.1:9000/api/v1/query | jq --exit-status ".data.result | $2" >/dev/null; }
+await 30 'the target is up' query 'up{job="fibsrv"} == 1' 'length == 1'
+say 'Prometheus on port 9000: target is up'
 for _ in $(seq 50); do curl -fsS -o /dev/null http://127.0.0.1:3000/api/fibonacci/20; done
-await 30 'the counter counting' asked 'sum(fibsrv_requests_total{handler="fibonacci",code="200"}) >= 51' 'length == 1'
-say 'it counts the requests'
+await 30 'the request counter' query 'sum(fibsrv_requests_total{handler="fibonacci",code="200"}) >= 51' 'length == 1'
+say 'the requests are counted'
 rules=$(curl -fsS http://127.0.0.1:9000/api/v1/rules | jq '[.data.groups[].rules[] | select(.health == "err")] | length')
-[ "$rules" = 0 ] || fail "$rules rules cannot be evaluated"
+[ "$rules" = 0 ] || fail "$rules rules fail to evaluate"
 compose stop --timeout 10 fibsrv
-pending() { curl -fsS http://127.0.0.1:9000/api/v1/alerts | jq --exit-status '[.data.alerts[].labels.alertname] | any(. == "FibsrvDown" or . == "FibsrvMissing")' >/dev/null; }
-await 40 'the alert' pending
-say 'the server stopped: an alert is pending'
+pending() { curl -fsS http://127.0.0.1:9000/api/v1/alerts | jq --exit-status '[.data.alerts[].labels.alertname] | any(. == "FibsrvDown" or . == "FibsrvTargetsMissing")' >/dev/null; }
+await 40 'a pending alert' pending
+say 'server stopped: an alert is pending'
 
-# Several containers cannot have one port of the host: without it there may be as many as wanted.
+# Several containers cannot publish the same host port, so scaling needs it removed.
 printf 'services:\n  fibsrv:\n    ports: !reset []\n' >"$work/scale.yml"
 compose --file docker-compose.yml --file "$work/scale.yml" up --detach --wait --scale fibsrv=3 fibsrv
-await 40 'three targets' asked 'up{job="fibsrv"} == 1' 'length == 3'
+await 40 'three targets' query 'up{job="fibsrv"} == 1' 'length == 3'
 say 'scaled: three targets are up'
 compose down --volumes --timeout 10
 [ -z "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$project")" ] || fail 'containers are left'
-say 'down: nothing is left'
+say 'down: no containers are left'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The chart as helm sees it, without a cluster: lint, templates of each file in ci/, schemas, policy, refusals.
+# Tests the chart without a cluster: lint, rendering with each file of ci/, schemas, policy, rejected values.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -12,15 +12,15 @@ python_tools
 model_tools
 chart=deploy/helm/fibsrv
 for linked in rules dashboards; do
-    [ -d "$chart/files/$linked/" ] || fail "$chart/files/$linked leads nowhere: it is a link to where $linked are kept"
+    [ -d "$chart/files/$linked/" ] || fail "$chart/files/$linked is a dangling link"
 done
 
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 export HELM_CACHE_HOME=$files/helm HELM_CONFIG_HOME=$files/helm HELM_DATA_HOME=$files/helm
 
-# quietly COMMAND...: what it prints goes to a file; what it says is shown only if it fails.
-quietly() { "$@" >"$files/out" 2>"$files/said" || { cat "$files/out" "$files/said" >&2; fail "$*"; }; }
+# quietly COMMAND...: writes stdout to a file, and shows output only on failure.
+quietly() { "$@" >"$files/out" 2>"$files/stderr" || { cat "$files/out" "$files/stderr" >&2; fail "$*"; }; }
 
 quietly helm lint --strict "$chart"
 count=0
@@ -36,31 +36,31 @@ done
 echo "helm: linted, and rendered $count times"
 
 python tests/deploy/helm_schemas.py "$files/rendered"
-python tests/deploy/rendered.py "$files/rendered" | node tests/deploy/helm_custom.mjs "$models"
+python tests/deploy/helm_manifests.py "$files/rendered" | node tests/deploy/helm_custom.mjs "$models"
 python tests/deploy/helm_policy.py "$files/rendered"
 python tests/deploy/helm_sources.py "$files/rendered"
 
-# A package has what the links lead to, and renders the same.
+# The package contains the link targets and renders the same.
 quietly helm package "$chart" --destination "$files"
 helm template release "$files"/fibsrv-*.tgz --namespace numbers --kube-version 1.37.0 \
     --values "$chart/ci/monitoring-values.yaml" 2>/dev/null |
-    cmp - "$files/rendered/1.37.0/monitoring-values.yaml" || fail "the package is not what the folder is"
-tar -tzf "$files"/fibsrv-*.tgz | grep -q '^fibsrv/ci/' && fail "the package has the values of the tests"
+    cmp - "$files/rendered/1.37.0/monitoring-values.yaml" || fail "the package differs from the directory"
+tar -tzf "$files"/fibsrv-*.tgz | grep -q '^fibsrv/ci/' && fail "the package contains the test values"
 
-# What must not pass, each with a word of what is said about it.
+# Values that must be rejected, each with a word of the expected message.
 count=0
 while read -r word settings; do
     count=$((count + 1))
     # shellcheck disable=SC2086 # several settings are several words
-    if helm template release "$chart" $settings >/dev/null 2>"$files/said"; then fail "not refused: $settings"; fi
-    grep -q -- "$word" "$files/said" || { cat "$files/said" >&2; fail "refused without '$word': $settings"; }
-done <<'REFUSED'
+    if helm template release "$chart" $settings >/dev/null 2>"$files/stderr"; then fail "not rejected: $settings"; fi
+    grep -q -- "$word" "$files/stderr" || { cat "$files/stderr" >&2; fail "rejected without '$word': $settings"; }
+done <<'REJECTED'
 replicas --set replicas=3
 replicaCount --set replicaCount=two
 replicaCount --set replicaCount=-1
 maxnn --set config.maxnn=3
 idleTimeout --set config.idleTimeout=forever
-cache --set config.cache=much
+cacheSize --set config.cacheSize=much
 listen --set config.listen=[::]:80
 delaySeconds --set drain.delaySeconds=5s
 extraEnv --set extraEnv[0].name=FIBSRV_DRAIN_TIMEOUT
@@ -80,5 +80,5 @@ targetCPU --set autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercent
 ipFamilies --set service.ipFamilies={IPv5}
 workers --set workers=all
 interval --set serviceMonitor.interval=often
-REFUSED
-echo "helm: $count mistakes in values refused"
+REJECTED
+echo "helm: $count invalid values rejected"

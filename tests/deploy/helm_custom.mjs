@@ -1,6 +1,6 @@
-// Kinds that others define, against models of them: ServiceMonitor, PrometheusRule, Certificate, HTTPRoute.
+// Validates custom resources against their models: ServiceMonitor, PrometheusRule, Certificate, HTTPRoute.
 //
-// Reads a list of {name, manifest} as JSON from stdin. The folder of the models is the only argument.
+// Reads a list of {name, manifest} as JSON from stdin. The only argument is the directory of the models.
 
 import { readFileSync } from "node:fs";
 
@@ -11,8 +11,8 @@ const KINDS = {
   ServiceMonitor: "prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor.js",
 };
 
-// What a validator must see, or it sees nothing: a change to each kind.
-const SPOILT = {
+// An invalid variant of each kind, which the validator must reject.
+const INVALID = {
   Certificate: (spec) => ({ ...spec, secretName: 1 }),
   HTTPRoute: (spec) => ({ ...spec, rules: [{ matches: [{ path: { type: "Glob", value: "/" } }] }] }),
   PrometheusRule: (spec) => ({ ...spec, groups: [{ rules: [] }] }),
@@ -25,7 +25,7 @@ for (const [kind, path] of Object.entries(KINDS)) {
   models[kind] = (module.default ?? module)[kind] ?? module[kind];
 }
 
-function complaint({ kind, apiVersion, ...rest }) {
+function validationError({ kind, apiVersion, ...rest }) {
   if (models[kind].apiVersion !== apiVersion) return `is of ${apiVersion}, not of ${models[kind].apiVersion}`;
   try {
     new models[kind](rest).validate();
@@ -35,19 +35,19 @@ function complaint({ kind, apiVersion, ...rest }) {
   }
 }
 
-const complaints = [];
+const errors = [];
 const seen = {};
 for (const { name, manifest } of JSON.parse(readFileSync(0, "utf8"))) {
   const { kind, spec } = manifest;
   seen[kind] = (seen[kind] ?? 0) + 1;
-  const said = complaint(manifest);
-  if (said) complaints.push(`${name}: ${kind} ${said}`);
-  if (!complaint({ ...manifest, spec: SPOILT[kind](spec) })) complaints.push(`${name}: a spoilt ${kind} passes`);
+  const error = validationError(manifest);
+  if (error) errors.push(`${name}: ${kind} ${error}`);
+  if (!validationError({ ...manifest, spec: INVALID[kind](spec) })) errors.push(`${name}: an invalid ${kind} is accepted`);
 }
-for (const kind of Object.keys(KINDS)) if (!seen[kind]) complaints.push(`no file of ci/ makes a ${kind}`);
+for (const kind of Object.keys(KINDS)) if (!seen[kind]) errors.push(`no file of ci/ renders a ${kind}`);
 
-if (complaints.length > 0) {
-  console.error(complaints.join("\n"));
+if (errors.length > 0) {
+  console.error(errors.join("\n"));
   process.exit(1);
 }
 console.log(`helm: models hold for ${Object.entries(seen).map(([kind, count]) => `${count} ${kind}`).join(", ")}`);

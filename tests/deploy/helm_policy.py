@@ -1,25 +1,24 @@
-"""What must hold of all that the chart renders; and that each rule sees its breach.
+"""Policy rules for the rendered chart, each with violations that it must detect.
 
-A rule takes the documents of a release and yields what is wrong with them. Beside it stand changes
-of a release that holds, as file of ci/, kind, path and new value: each of them must be complained
-about by that rule.
+A rule takes the documents of a release and yields violations. The arguments of its decorator are
+changes of a valid release, as file of ci/, kind, path and new value: the rule must report each.
 """
 
 import copy
 import re
 import sys
 
-import rendered
+import helm_manifests
 
-GONE = object()
+REMOVED = object()
 RULES = []
 
 
-def rule(*breaches):
-    """Registers a rule with its breaches."""
+def rule(*violations):
+    """Registers a rule with the violations that it must detect."""
 
     def register(check):
-        RULES.append((check, breaches))
+        RULES.append((check, violations))
         return check
 
     return register
@@ -36,7 +35,7 @@ def only(documents, kind):
 
 
 def pods(documents):
-    """Each pod as what makes it, its labels and its spec."""
+    """Yields kind of the creating resource, labels and spec of each pod."""
     for document in of_kind(documents, "Deployment"):
         yield (
             "Deployment",
@@ -69,7 +68,7 @@ def seconds(text):
 
 
 def size(text):
-    """Bytes of a quantity of Kubernetes or of a size of the server."""
+    """Converts a Kubernetes quantity or a server size to bytes."""
     number, unit = re.fullmatch(r"(\d+)\s*([KMG]i?)?B?", str(text)).groups()
     return (
         int(number)
@@ -92,9 +91,9 @@ SERVER = POD + "containers.0."
     ("default", "Deployment", POD + "securityContext.runAsNonRoot", False),
     ("default", "Deployment", POD + "securityContext.runAsUser", 0),
     ("default", "Deployment", SERVER + "securityContext.runAsUser", 0),
-    ("default", "Pod", "spec.securityContext.runAsNonRoot", GONE),
+    ("default", "Pod", "spec.securityContext.runAsNonRoot", REMOVED),
 )
-def nobody_is_root(documents):
+def containers_do_not_run_as_root(documents):
     for kind, _, spec in pods(documents):
         if spec["securityContext"].get("runAsNonRoot") is not True:
             yield f"{kind} may run as root"
@@ -111,9 +110,9 @@ def nobody_is_root(documents):
     ("default", "Deployment", SERVER + "securityContext.capabilities.add", ["SYS_ADMIN"]),
     ("default", "Deployment", SERVER + "securityContext.privileged", True),
     ("default", "Deployment", SERVER + "securityContext.procMount", "Unmasked"),
-    ("default", "Pod", "spec.containers.0.securityContext.allowPrivilegeEscalation", GONE),
+    ("default", "Pod", "spec.containers.0.securityContext.allowPrivilegeEscalation", REMOVED),
 )
-def no_privileges(documents):
+def containers_are_unprivileged(documents):
     for kind, container in containers(documents):
         context = container["securityContext"]
         if context.get("allowPrivilegeEscalation") is not False:
@@ -126,22 +125,22 @@ def no_privileges(documents):
 
 @rule(
     ("default", "Deployment", POD + "securityContext.seccompProfile.type", "Unconfined"),
-    ("default", "Pod", "spec.securityContext.seccompProfile", GONE),
+    ("default", "Pod", "spec.securityContext.seccompProfile", REMOVED),
 )
-def system_calls_are_filtered(documents):
+def seccomp_is_enabled(documents):
     for kind, _, spec in pods(documents):
         if spec["securityContext"].get("seccompProfile") != {"type": "RuntimeDefault"}:
-            yield f"{kind} has no filter of system calls"
+            yield f"{kind} has no seccomp profile"
 
 
 @rule(
-    ("default", "Deployment", SERVER + "securityContext.readOnlyRootFilesystem", GONE),
+    ("default", "Deployment", SERVER + "securityContext.readOnlyRootFilesystem", REMOVED),
     ("default", "Pod", "spec.containers.0.securityContext.readOnlyRootFilesystem", False),
 )
-def the_root_is_read_only(documents):
+def the_root_file_system_is_read_only(documents):
     for kind, container in containers(documents):
         if container["securityContext"].get("readOnlyRootFilesystem") is not True:
-            yield f"{kind} may write to its image"
+            yield f"{kind} has a writable root file system"
 
 
 @rule(
@@ -149,26 +148,26 @@ def the_root_is_read_only(documents):
     ("default", "Deployment", POD + "volumes", [{"name": "host", "hostPath": {"path": "/"}}]),
     ("default", "Deployment", SERVER + "ports.0.hostPort", 3000),
 )
-def nothing_of_the_host(documents):
+def the_host_is_isolated(documents):
     for kind, _, spec in pods(documents):
         if spec.get("hostNetwork") or spec.get("hostPID") or spec.get("hostIPC"):
             yield f"{kind} shares namespaces with its node"
         if spec.get("volumes"):
-            yield f"{kind} has volumes, and the server needs none"
+            yield f"{kind} has volumes, but the server needs none"
         if any(
             "hostPort" in port
             for container in spec["containers"]
             for port in container.get("ports", [])
         ):
-            yield f"{kind} takes a port of its node"
+            yield f"{kind} uses a host port"
 
 
 @rule(
-    ("default", "Deployment", POD + "automountServiceAccountToken", GONE),
+    ("default", "Deployment", POD + "automountServiceAccountToken", REMOVED),
     ("default", "ServiceAccount", "automountServiceAccountToken", True),
     ("default", "Pod", "spec.automountServiceAccountToken", True),
 )
-def nobody_has_a_token(documents):
+def no_service_account_token_is_mounted(documents):
     for kind, _, spec in pods(documents):
         if spec.get("automountServiceAccountToken") is not False:
             yield f"{kind} has a token"
@@ -177,13 +176,13 @@ def nobody_has_a_token(documents):
             yield "ServiceAccount has a token"
 
 
-# What a pod may use, and what it is made of.
+# Resources and images.
 
 
 @rule(
-    ("default", "Deployment", SERVER + "resources.limits.memory", GONE),
-    ("default", "Deployment", SERVER + "resources.requests.cpu", GONE),
-    ("default", "Pod", "spec.containers.0.resources.limits", GONE),
+    ("default", "Deployment", SERVER + "resources.limits.memory", REMOVED),
+    ("default", "Deployment", SERVER + "resources.requests.cpu", REMOVED),
+    ("default", "Pod", "spec.containers.0.resources.limits", REMOVED),
 )
 def resources_are_bounded(documents):
     for kind, container in containers(documents):
@@ -202,8 +201,8 @@ def resources_are_bounded(documents):
         [{"name": "FIBSRV_MAX_CONNECTIONS", "value": "4000"}],
     ),
 )
-def memory_is_enough_for_the_worst(documents):
-    """As values.yaml reckons: 100 KiB a connection, table, cache, computation, and 16 MiB more."""
+def the_memory_limit_covers_the_worst_case(documents):
+    """100 KiB per connection, table, cache, computation, and 16 MiB overhead, as in values.yaml."""
     known = variables(documents)
     limits = server(documents)["containers"][0]["resources"]["limits"]
     workers = known.get("FIBSRV_WORKERS", "1")
@@ -214,7 +213,7 @@ def memory_is_enough_for_the_worst(documents):
         int(known.get("FIBSRV_TABLE_MAX_N", "10000")) ** 2 // 9
     )  # digits of F(0) to F(n): 0.209 n for F(n)
     if workers * each + table + 16 * 2**20 > size(limits["memory"]):
-        yield "the limit of memory can be reached"
+        yield "the memory limit can be exceeded"
 
 
 @rule(
@@ -222,68 +221,68 @@ def memory_is_enough_for_the_worst(documents):
     ("default", "Deployment", SERVER + "image", "fibsrv:latest"),
     ("image", "Pod", "spec.containers.0.image", "fibsrv:0.1.0"),
 )
-def images_have_a_version_and_are_the_same(documents):
+def all_containers_use_one_pinned_image(documents):
     images = {container["image"] for _, container in containers(documents)}
     if len(images) != 1:
         yield f"images differ: {images}"
     for image in images:
         if not re.search(r"(:[^/:]+|@sha256:[0-9a-f]{64})$", image) or image.endswith(":latest"):
-            yield f"{image} has no version"
+            yield f"{image} is not pinned"
 
 
-@rule(("default", "Deployment", POD + "enableServiceLinks", GONE))
-def no_variables_but_ours(documents):
+@rule(("default", "Deployment", POD + "enableServiceLinks", REMOVED))
+def service_links_are_disabled(documents):
     if server(documents).get("enableServiceLinks") is not False:
-        yield "a service's name may set one of the server's flags"
+        yield "a service name may set one of the server's flags"
 
 
 @rule(("default", "Deployment", SERVER + "env", [{"name": "FIBSRV_MAX_N", "value": "1e+07"}]))
-def numbers_are_written_out(documents):
+def numbers_have_no_exponent(documents):
     for name, value in variables(documents).items():
         if re.fullmatch(r"[0-9.]+e\+?[0-9]+", value or ""):
             yield f"{name} is {value}"
 
 
-# That nothing is lost.
+# Zero-downtime operation.
 
 
 @rule(
     ("default", "Deployment", SERVER + "livenessProbe.httpGet.path", "/readyz"),
     ("default", "Deployment", SERVER + "readinessProbe.httpGet.path", "/healthz"),
-    ("default", "Deployment", SERVER + "startupProbe", GONE),
+    ("default", "Deployment", SERVER + "startupProbe", REMOVED),
     ("default", "Deployment", SERVER + "readinessProbe.httpGet.port", "metrics"),
 )
-def probes_ask_the_right_thing(documents):
+def probes_use_the_right_paths(documents):
     container = server(documents)["containers"][0]
     paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     for probe, path in paths.items():
         if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
-            yield f"{probe} does not ask {path}"
+            yield f"{probe} does not use {path}"
     if [port["name"] for port in container["ports"]] != ["http"]:
-        yield "the port has another name than the probes"
+        yield "the port name differs from the probes' port"
 
 
 @rule(
     ("default", "Deployment", POD + "terminationGracePeriodSeconds", 30),
-    ("default", "Deployment", POD + "terminationGracePeriodSeconds", GONE),
+    ("default", "Deployment", POD + "terminationGracePeriodSeconds", REMOVED),
     ("config", "Deployment", POD + "terminationGracePeriodSeconds", 75),
 )
-def leaving_has_the_time_it_needs(documents):
+def the_termination_grace_period_covers_draining(documents):
     known = variables(documents)
     longest = seconds(known["FIBSRV_DRAIN_DELAY"]) + seconds(known["FIBSRV_DRAIN_TIMEOUT"])
     if not server(documents).get("terminationGracePeriodSeconds", 30) > longest:
-        yield f"killed while it may still drain, for {longest} s"
+        yield f"killed during draining, which takes up to {longest} s"
 
 
 @rule(
     ("default", "Deployment", SERVER + "readinessProbe.periodSeconds", 5),
-    ("default", "Deployment", SERVER + "readinessProbe.failureThreshold", GONE),
+    ("default", "Deployment", SERVER + "readinessProbe.failureThreshold", REMOVED),
 )
-def leaving_is_noticed_within_the_delay(documents):
+def readiness_fails_within_the_drain_delay(documents):
     probe = server(documents)["containers"][0]["readinessProbe"]
     noticed = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
     if noticed > seconds(variables(documents)["FIBSRV_DRAIN_DELAY"]):
-        yield f"who asks for readiness knows after {noticed} s, when nobody is let in any more"
+        yield f"readiness fails only after {noticed} s, when the pod no longer accepts"
 
 
 @rule(
@@ -291,7 +290,7 @@ def leaving_is_noticed_within_the_delay(documents):
     ("default", "Deployment", "spec.strategy.rollingUpdate.maxSurge", 0),
     ("default", "Deployment", "spec.strategy", {"type": "Recreate"}),
 )
-def an_update_takes_none_away(documents):
+def an_update_keeps_all_replicas(documents):
     strategy = only(documents, "Deployment")["spec"]["strategy"]
     update = strategy.get("rollingUpdate", {})
     if (
@@ -299,22 +298,22 @@ def an_update_takes_none_away(documents):
         or update.get("maxUnavailable") != 0
         or update.get("maxSurge") in (0, "0%", None)
     ):
-        yield f"an update by {strategy}"
+        yield f"unsafe update strategy {strategy}"
 
 
 @rule(
     ("autoscaling", "Deployment", "spec.replicas", 3),
-    ("default", "Deployment", "spec.replicas", GONE),
+    ("default", "Deployment", "spec.replicas", REMOVED),
     ("autoscaling", "HorizontalPodAutoscaler", "spec.scaleTargetRef.name", "another"),
 )
-def one_decides_how_many(documents):
+def replicas_have_one_owner(documents):
     deployment = only(documents, "Deployment")
     scalers = of_kind(documents, "HorizontalPodAutoscaler")
     if bool(scalers) == ("replicas" in deployment["spec"]):
-        yield "both or none of Deployment and HorizontalPodAutoscaler tell how many"
+        yield "replicas are set by both or none of Deployment and HorizontalPodAutoscaler"
     for scaler in scalers:
         if scaler["spec"]["scaleTargetRef"]["name"] != deployment["metadata"]["name"]:
-            yield "HorizontalPodAutoscaler looks after another"
+            yield "HorizontalPodAutoscaler targets another Deployment"
 
 
 @rule(
@@ -328,10 +327,10 @@ def a_node_can_be_drained(documents):
             "0%",
             None,
         ):
-            yield "PodDisruptionBudget keeps a node for ever"
+            yield "PodDisruptionBudget blocks node drains"
 
 
-# That things find each other.
+# Selectors and references.
 
 
 @rule(
@@ -354,7 +353,7 @@ def a_node_can_be_drained(documents):
     ("monitoring", "ServiceMonitor", "spec.selector.matchLabels", {"a": "b"}),
     ("monitoring", "ServiceMonitor", "spec.endpoints.0.port", "metrics"),
 )
-def selectors_find_the_servers_and_nobody_else(documents):
+def selectors_match_the_servers_only(documents):
     labels = {kind: labels for kind, labels, _ in pods(documents)}
     selectors = [("Deployment", only(documents, "Deployment")["spec"]["selector"]["matchLabels"])]
     selectors.append(("Service", only(documents, "Service")["spec"]["selector"]))
@@ -366,17 +365,17 @@ def selectors_find_the_servers_and_nobody_else(documents):
         selectors.append(("topology spread", spread["labelSelector"]["matchLabels"]))
     for name, selector in selectors:
         if not matches(selector, labels["Deployment"]):
-            yield f"{name} does not find the servers"
+            yield f"{name} does not select the servers"
         if matches(selector, labels["Pod"]):
-            yield f"{name} finds the pod of helm test"
+            yield f"{name} selects the helm test pod"
     service = only(documents, "Service")
     for monitor in of_kind(documents, "ServiceMonitor"):
         if not matches(monitor["spec"]["selector"]["matchLabels"], service["metadata"]["labels"]):
-            yield "ServiceMonitor does not find the Service"
+            yield "ServiceMonitor does not select the Service"
         if [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] != [
             service["spec"]["ports"][0]["name"]
         ]:
-            yield "ServiceMonitor asks another port"
+            yield "ServiceMonitor scrapes another port"
 
 
 @rule(
@@ -398,19 +397,19 @@ def selectors_find_the_servers_and_nobody_else(documents):
         ["health", "$(RELEASE_FIBSRV_SERVICE_HOST):8080"],
     ),
 )
-def who_asks_finds_the_service(documents):
+def references_lead_to_the_service(documents):
     service = only(documents, "Service")
     name, port = service["metadata"]["name"], service["spec"]["ports"][0]
     if port["targetPort"] != server(documents)["containers"][0]["ports"][0]["name"]:
-        yield "Service sends to another port"
+        yield "Service targets another port"
     for ingress in of_kind(documents, "Ingress"):
         for path in [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]:
             if path["backend"]["service"] != {"name": name, "port": {"name": port["name"]}}:
-                yield "Ingress sends to another service"
+                yield "Ingress routes to another service"
     for route in of_kind(documents, "HTTPRoute"):
         for entry in route["spec"]["rules"]:
             if entry["backendRefs"] != [{"name": name, "port": port["port"]}]:
-                yield "HTTPRoute sends to another service"
+                yield "HTTPRoute routes to another service"
     host = "$(%s_SERVICE_HOST)" % name.upper().replace("-", "_")
     if service["spec"].get("ipFamilies", ["IPv4"])[0] == "IPv6":
         host = f"[{host}]"
@@ -418,7 +417,7 @@ def who_asks_finds_the_service(documents):
         "health",
         f"{host}:{port['port']}",
     ]:
-        yield "helm test asks another service"
+        yield "helm test uses another service"
 
 
 @rule(
@@ -438,16 +437,16 @@ def metrics_and_health_are_not_public(documents):
             paths += [match["path"]["value"] for match in entry["matches"]] or ["/"]
     for path in paths:
         if any(closed.startswith(path) for closed in ("/metrics", "/healthz", "/readyz")):
-            yield f"{path} is open to the outside"
+            yield f"{path} is public"
 
 
 @rule(
     ("network", "NetworkPolicy", "spec.policyTypes", ["Ingress"]),
     ("network", "NetworkPolicy", "spec.egress", [{}]),
     ("network", "NetworkPolicy", "spec.ingress", [{}]),
-    ("network", "NetworkPolicy", "spec.ingress.0.from.2", GONE),
+    ("network", "NetworkPolicy", "spec.ingress.0.from.2", REMOVED),
 )
-def the_network_is_closed_but_for_the_port(documents):
+def the_network_policy_allows_only_the_port(documents):
     for policy in of_kind(documents, "NetworkPolicy"):
         spec = policy["spec"]
         if spec["policyTypes"] != ["Ingress", "Egress"] or spec["egress"]:
@@ -455,17 +454,17 @@ def the_network_is_closed_but_for_the_port(documents):
         if [entry.get("ports") for entry in spec["ingress"]] != [
             [{"port": "http", "protocol": "TCP"}]
         ]:
-            yield "more is open than the server's port"
-        asker = only(documents, "Pod")["metadata"]["labels"]
+            yield "other ports are open"
+        client = only(documents, "Pod")["metadata"]["labels"]
         allowed = spec["ingress"][0].get("from")
         if allowed and not any(
-            matches(peer.get("podSelector", {}).get("matchLabels"), asker) for peer in allowed
+            matches(peer.get("podSelector", {}).get("matchLabels"), client) for peer in allowed
         ):
-            yield "helm test is not let in"
+            yield "helm test is blocked"
 
 
 @rule(
-    ("ingress", "Ingress", "spec.tls", GONE),
+    ("ingress", "Ingress", "spec.tls", REMOVED),
     ("ingress", "Ingress", "spec.tls.0.hosts", ["fib.example.org"]),
     ("httproute", "Certificate", "spec.dnsNames", ["another.example.org"]),
     ("ingress", "Ingress", "metadata.annotations", {}),
@@ -480,25 +479,25 @@ def certificates_cover_the_names(documents):
         names += hosts
         covered = [host for entry in ingress["spec"].get("tls", []) for host in entry["hosts"]]
         if covered != hosts:
-            yield "Ingress has names without a certificate"
+            yield "Ingress has hosts without a certificate"
         secrets = {entry["secretName"] for entry in ingress["spec"].get("tls", [])}
         made = {certificate["spec"]["secretName"] for certificate in certificates}
-        asked = any(
+        annotated = any(
             key.startswith("cert-manager.io/") for key in ingress["metadata"].get("annotations", {})
         )
-        given = any(not secret.endswith("-tls") for secret in secrets)
-        if not (asked or given or secrets <= made):
-            yield "nobody makes the certificate of Ingress"
+        existing = any(not secret.endswith("-tls") for secret in secrets)
+        if not (annotated or existing or secrets <= made):
+            yield "no issuer creates the certificate of Ingress"
     for certificate in certificates:
         if set(certificate["spec"]["dnsNames"]) != set(names):
-            yield "Certificate is for other names"
+            yield "Certificate has other names"
 
 
 @rule(
     ("default", "Service", "metadata.labels", {}),
     ("default", "Service", "kind", "ServiceAccount"),
 )
-def everything_is_labelled_and_named_once(documents):
+def resources_have_labels_and_unique_names(documents):
     wanted = (
         "app.kubernetes.io/name",
         "app.kubernetes.io/instance",
@@ -511,38 +510,38 @@ def everything_is_labelled_and_named_once(documents):
             yield f"{document['kind']} lacks {missing}"
     names = [(document["kind"], document["metadata"]["name"]) for document in documents]
     if len(names) != len(set(names)):
-        yield "two of a kind have one name"
+        yield "two resources of a kind have the same name"
 
 
 @rule(
     ("default", "Pod", "spec.restartPolicy", "Always"),
-    ("default", "Pod", "spec.activeDeadlineSeconds", GONE),
+    ("default", "Pod", "spec.activeDeadlineSeconds", REMOVED),
     ("default", "Pod", "metadata.annotations", {}),
 )
-def helm_test_ends(documents):
+def the_helm_test_pod_terminates(documents):
     pod = only(documents, "Pod")
     if pod["metadata"].get("annotations", {}).get("helm.sh/hook") != "test":
-        yield "the pod of helm test is no test"
+        yield "the helm test pod has no test hook"
     if pod["spec"].get("restartPolicy") != "Never" or not pod["spec"].get("activeDeadlineSeconds"):
-        yield "the pod of helm test may go on for ever"
+        yield "the helm test pod may run indefinitely"
 
 
 def changed(documents, kind, path, value):
-    """The documents with one place changed."""
+    """Returns a copy of the documents with one field changed."""
     documents = copy.deepcopy(documents)
     place = only(documents, kind)
-    *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
-    for key in way:
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in parents:
         place = place[key]
-    if value is GONE:
+    if value is REMOVED:
         del place[last]
     else:
         place[last] = value
     return documents
 
 
-def complaints_of(check, documents):
-    """What a rule says; that it stumbles over what is not there counts as a complaint."""
+def findings_of(check, documents):
+    """Returns the findings of a rule; an exception about a missing field is a finding too."""
     try:
         return list(check(documents))
     except (AssertionError, KeyError, IndexError, TypeError) as error:
@@ -550,21 +549,21 @@ def complaints_of(check, documents):
 
 
 found = []
-for version, name, documents in rendered.files():
+for version, name, documents in helm_manifests.files():
     for check, _ in RULES:
         found += [
-            f"{name} for {version}: {check.__name__}: {said}"
-            for said in complaints_of(check, documents)
+            f"{name} for {version}: {check.__name__}: {finding}"
+            for finding in findings_of(check, documents)
         ]
 
-releases = rendered.newest()
+releases = helm_manifests.newest()
 count = 0
-for check, breaches in RULES:
-    for name, kind, path, value in breaches:
+for check, violations in RULES:
+    for name, kind, path, value in violations:
         count += 1
-        if not complaints_of(check, changed(releases[name], kind, path, value)):
-            found.append(f"{check.__name__} does not see {path} of {kind} changed in {name}")
+        if not findings_of(check, changed(releases[name], kind, path, value)):
+            found.append(f"{check.__name__} does not detect a changed {path} of {kind} in {name}")
 
 if found:
     sys.exit("\n".join(found))
-print(f"helm: {len(RULES)} rules hold, and see each of {count} breaches")
+print(f"helm: {len(RULES)} policy rules hold, and detect each of {count} violations")

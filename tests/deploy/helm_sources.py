@@ -1,16 +1,16 @@
-"""That the chart says what the rest of the repository says: version, flags, rules, dashboards."""
+"""Checks that the chart matches the rest of the repository: version, flags, rules, dashboards."""
 
 import json
 import pathlib
 import re
 import sys
 
-import rendered
+import helm_manifests
 import yaml
 
 CHART = pathlib.Path("deploy/helm/fibsrv")
 
-# Flags that the chart sets by values of other names, or that make no sense in a pod.
+# Flags that the chart sets by other values, or that do not apply to a pod.
 ELSEWHERE = {
     "FIBSRV_WORKERS": "workers",
     "FIBSRV_DRAIN_DELAY": "drain.delaySeconds",
@@ -27,7 +27,7 @@ version = re.search(
     r'^version = "(.+)"', pathlib.Path("Cargo.toml").read_text(), re.MULTILINE
 ).group(1)
 if about["appVersion"] != version:
-    found.append(f"Chart.yaml is for {about['appVersion']}, Cargo.toml makes {version}")
+    found.append(f"Chart.yaml has appVersion {about['appVersion']}, Cargo.toml has {version}")
 
 flags = set(
     re.findall(
@@ -45,10 +45,10 @@ found += [
     f"config of values.schema.json lacks {flag}" for flag in sorted(flags - known - set(ELSEWHERE))
 ]
 found += [
-    f"config of values.schema.json has {flag}, which is no flag" for flag in sorted(known - flags)
+    f"config of values.schema.json has the unknown flag {flag}" for flag in sorted(known - flags)
 ]
 
-releases = rendered.newest()
+releases = helm_manifests.newest()
 used = {
     entry["name"]
     for document in releases["config"]
@@ -71,15 +71,15 @@ monitoring = {document["kind"]: document for document in releases["monitoring"]}
 paths = sorted(pathlib.Path("prometheus/rules").glob("*.yml"))
 groups = [group for path in paths for group in yaml.safe_load(path.read_text())["groups"]]
 if not groups or monitoring["PrometheusRule"]["spec"]["groups"] != groups:
-    found.append("PrometheusRule is not what prometheus/rules has")
+    found.append("PrometheusRule differs from prometheus/rules")
 paths = pathlib.Path("deploy/grafana/dashboards").glob("*.json")
 dashboards = {path.name: path.read_text() for path in paths}
 if not dashboards or monitoring["ConfigMap"]["data"] != dashboards:
-    found.append("the dashboards are not what deploy/grafana/dashboards has")
+    found.append("the dashboards differ from deploy/grafana/dashboards")
 
 if found:
     sys.exit("\n".join(found))
 print(
     f"helm: version, {len(flags)} flags, {len(groups)} groups of rules, {len(dashboards)} dashboard"
-    " are those of the sources"
+    " match the sources"
 )

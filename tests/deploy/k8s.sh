@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The chart in a real cluster of one node: installed, restarted, upgraded, scaled and taken away, under load.
+# Tests the chart under load in a real single-node cluster: install, restart, upgrade, eviction, autoscaling, uninstall.
 #
-# Everything runs in namespaces that end with this script. The first time builds Kubernetes, which takes many minutes.
+# Everything runs in namespaces that disappear with the script. The first run builds Kubernetes, which takes many minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -25,12 +25,12 @@ end() {
     trap - EXIT
     for pid in "${loads[@]}"; do kill "$pid" 2>/dev/null || true; done
     if [ "$status" != 0 ] && [ -n "$node" ]; then explain >&2 || true; fi
-    # With the first process of the node's namespaces go all the others.
+    # Killing the first process of the PID namespace kills all others.
     if [ -n "$node" ]; then
         kill -KILL "$node" 2>/dev/null || true
         wait "$node" 2>/dev/null || true
     fi
-    # A cgroup can go when the last of its processes has.
+    # A cgroup can be removed after its last process has exited.
     for _ in $(seq 50); do
         find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true
         [ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "$cgroup")" ] && break
@@ -42,7 +42,7 @@ end() {
 trap end EXIT
 trap 'exit 1' INT TERM
 
-# What a failure leaves to look at.
+# Prints diagnostics after a failure.
 explain() {
     echo "--- pods, events"
     kubectl -n numbers get pods -o wide
@@ -59,7 +59,7 @@ server_image "$work/server.tar" "fibsrv.test/server:$version"
 pause_image "$work/pause.tar" fibsrv.test/pause:1
 
 began=$(date +%s.%N)
-# Should this script be killed, the kernel ends what it began.
+# The kernel kills the node if this script is killed.
 setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount-proc --mount --net --ipc \
     tests/deploy/k8s/node.sh "$work" "$programs" "$cgroup" >"$work/node.log" 2>&1 &
 unshare=$!
@@ -70,7 +70,7 @@ for _ in $(seq 50); do
 done
 [ -n "$node" ] || fail "$(cat "$work/node.log")"
 
-# within SECONDS COMMAND...: the command, in the node's network.
+# within SECONDS COMMAND...: runs the command in the node's network namespace.
 within() { timeout --kill-after=5 "$1" nsenter --target "$node" --net "${@:2}"; }
 kubectl() { within 60 kubectl --kubeconfig "$work/kubeconfig" "$@" 2> >(grep -v '^Warning: version difference' >&2); }
 export HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm
@@ -86,8 +86,8 @@ await() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || fail "no $what in time"
-        kill -0 "$node" 2>/dev/null || fail "the node has ended: $(cat "$work/node.log")"
+        [ "$SECONDS" -lt "$end" ] || fail "timeout: $what"
+        kill -0 "$node" 2>/dev/null || fail "the node exited: $(cat "$work/node.log")"
         sleep 0.3
     done
 }
@@ -99,7 +99,7 @@ at_least_ready() { [ "$(ready)" -ge "$1" ]; }
 
 await 180 node test -e "$work/started"
 await 60 "ready node" kubectl wait --for=condition=Ready node/node --timeout=1s
-say "a node is ready"
+say "node is ready"
 
 kubectl create namespace numbers >/dev/null
 kubectl apply -f - >/dev/null <<'YAML'
@@ -131,23 +131,23 @@ helm install fibsrv deploy/helm/fibsrv "${settings[@]}" --set "ingress.enabled=t
     --set networkPolicy.enabled=true --wait --timeout 120s
 address=$(kubectl -n numbers get service fibsrv -o 'jsonpath={.spec.clusterIP}')
 [ "$(within 10 curl -fsS "http://$address/api/fibonacci/20")" = 6765 ] || fail "F(20)"
-say "installed, and F(20) is 6765"
+say "installed; F(20) is 6765"
 
 if "$work/fibsrv" health --help >/dev/null 2>&1 || [ -n "${K8S_IMAGE:-}" ]; then
     helm test fibsrv --timeout 60s
     say "helm test passes"
 else
-    say "SKIPPED: helm test, as this server has no 'health'"
+    say "SKIPPED: helm test, as this image has no 'health' command"
 fi
 
-# load NAME KEPT FRESH RATE FIRST LAST: starts clients, which end by themselves after 5 minutes.
+# load NAME KEEPALIVE FRESH RATE FIRST LAST: starts clients, which stop after at most 5 minutes.
 load() {
     nsenter --target "$node" --net \
         python3 tests/deploy/k8s/load.py "$address" 80 "${@:2}" 300 >"$work/load.$1" 2>&1 &
     files[$!]=$work/load.$1
     loads+=($!)
 }
-# unload WHAT PID: ends clients, and wants that they have lost nothing.
+# unload WHAT PID: stops clients and fails if they lost a request.
 unload() {
     local result
     kill -TERM "$2"
@@ -161,35 +161,35 @@ unload() {
 load restart 10 10 20 1 3000
 sleep 2
 kubectl -n numbers rollout restart deployment/fibsrv >/dev/null
-kubectl -n numbers rollout status deployment/fibsrv --timeout=50s >/dev/null || fail "the restart does not end"
-await 60 "end of the old pods" pods_are 2
+kubectl -n numbers rollout status deployment/fibsrv --timeout=50s >/dev/null || fail "the rollout did not complete"
+await 60 "termination of the old pods" pods_are 2
 unload restart "${loads[-1]}"
 
 load upgrade 10 10 20 1 3000
 sleep 2
 helm upgrade fibsrv deploy/helm/fibsrv "${settings[@]}" --set config.logLevel=debug --wait --timeout 120s
-await 60 "end of the old pods" pods_are 2
+await 60 "termination of the old pods" pods_are 2
 helm rollback fibsrv 1 --wait --timeout 120s
-await 60 "end of the old pods" pods_are 2
+await 60 "termination of the old pods" pods_are 2
 unload "upgrade and rollback" "${loads[-1]}"
 
-# A node that is drained takes one pod at a time.
+# The PodDisruptionBudget allows one eviction at a time.
 evict() {
     kubectl create --raw "/api/v1/namespaces/numbers/pods/$1/eviction" -f - <<JSON
 {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "$1", "namespace": "numbers"}}
 JSON
 }
 may_evict() { [ "$(kubectl -n numbers get pdb fibsrv -o 'jsonpath={.status.disruptionsAllowed}')" = 1 ]; }
-await 30 "disruption that is allowed" may_evict
+await 30 "an allowed disruption" may_evict
 load eviction 10 10 20 1 3000
 mapfile -t names < <(pods)
 evict "${names[0]}" >/dev/null || fail "a pod cannot be evicted"
 evict "${names[1]}" >"$work/log/evict" 2>&1 && fail "both pods were evicted"
 await 60 "second pod" ready_are 2
-await 60 "end of the old pod" pods_are 2
-unload "eviction of one of two, the other refused" "${loads[-1]}"
+await 60 "termination of the old pod" pods_are 2
+unload "eviction of one of two pods, the second rejected" "${loads[-1]}"
 
-# Few clients all the time, so that a loss is seen when pods go; and many in the middle.
+# A constant low load detects losses when pods terminate; a high load triggers scaling.
 load autoscaler 5 5 5 1 3000
 few=${loads[-1]}
 helm upgrade fibsrv deploy/helm/fibsrv "${settings[@]}" --set autoscaling.enabled=true --wait --timeout 120s
@@ -197,7 +197,7 @@ scales() {
     kubectl get --raw /apis/autoscaling/v2beta2/namespaces/numbers/horizontalpodautoscalers/fibsrv |
         jq -e '.status.conditions[] | select(.type == "ScalingActive") | .status == "True"'
 }
-await 60 "autoscaler that knows what is used" scales
+await 60 "autoscaler with metrics" scales
 await 60 "two pods" ready_are 2
 up=$SECONDS
 load many 20 20 20 100000 150000
@@ -215,6 +215,6 @@ unload autoscaler "$few"
 helm uninstall fibsrv --wait --timeout 120s
 kinds=deploy,rs,pods,svc,endpoints,sa,hpa,pdb,ingress,networkpolicy
 gone() { [ -z "$(kubectl -n numbers get "$kinds" -o name -l app.kubernetes.io/instance=fibsrv)" ]; }
-await 60 "end of all that was installed" gone
-say "uninstalled, and nothing is left"
-echo "k8s: all well"
+await 60 "removal of all resources" gone
+say "uninstalled; no resources are left"
+echo "k8s: passed"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Logs elsewhere: does each line of the access log arrive, in order and parsed, whatever becomes of the receiver?
+"""Log forwarding: every access log line arrives in order and parsed, whatever happens to the receiver.
 
-Two machines: `web` with three servers, whose lines go three ways (into a file of their own, into a real
-systemd-journald, and into files as Docker writes them, with rotation), and an rsyslog that ships all of them; `logs` with
-the rsyslog that receives. Both are Debian's, with the files of deploy/rsyslog/ at the places where they belong. A client
-asks each server numbered questions all the time, and in the end each number is looked for on `logs`.
+Two machines: `web` with three servers, whose lines take three ways (a log file, a real systemd-journald, and files in Docker's
+format with rotation), and an rsyslog that forwards all of them; `logs` with the receiving rsyslog. Both are Debian's, with the
+files of deploy/rsyslog at their installed paths. A client sends numbered requests to each server, and at the end each number is
+looked up on `logs`.
 
 Needs root and Debian's rsyslog, rsyslog-relp, systemd, logrotate, openssl, curl and prometheus (for promtool).
 `make logs_test` calls this.
@@ -20,11 +20,11 @@ import statistics
 import sys
 import time
 
-import figures
-import lab
+import results
+import netns
 import pki
 import rsyslog
-import rules
+import rule_checks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -32,11 +32,11 @@ WEB, LOGS = "10.77.0.1", "10.77.0.2"
 NAMES = f"{WEB} web.example\n{LOGS} logs.example\n"
 PORTS = {"file": 3001, "journal": 3002, "containers": 3003}
 QUEUE_METRICS = "/var/lib/prometheus/node-exporter/fibsrv-logs.prom"
-EVERY_S = 0.005
-"""Between two questions of each client: 600 lines a second in all."""
+INTERVAL_S = 0.005
+"""Between two requests of each client: 600 lines per second in total."""
 
 LOST_WITH_BOTH = 129
-"""If the shipper ends while there is no receiver: the window of RELP, and the line it was about to send."""
+"""If the shipper stops while there is no receiver: the RELP window and the line being sent."""
 
 SENDERS = ["shipper.conf", "file.conf", "journal.conf", "containers.conf", "queue-metrics.conf"]
 VARIANTS = {
@@ -46,28 +46,28 @@ VARIANTS = {
 
 JOURNALD = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\nRateLimitIntervalSec=0\n"
 
-FIELDS = {"time": str, "peer": str, "port": int, "method": str, "target": str, "version": str, "status": int, "bytes": int,
+FIELDS = {"time": str, "remote_addr": str, "remote_port": int, "method": str, "target": str, "version": str, "status": int, "bytes": int,
           "referer": type(None), "user_agent": type(None), "forwarded_for": type(None), "duration_us": int,
           "host": str, "program": str}
 
 
-class Way:
-    """The two machines, and how a line gets from one to the other."""
+class LogPipeline:
+    """The two machines with their programs."""
 
     def __init__(self, net):
         wire = net.switch("wire")
-        self.authority = pki.Authority(net.folder)
+        self.authority = pki.Authority(net.directory)
         self.web = net.machine("web", (wire, f"{WEB}/24"))
         self.logs = net.machine("logs", (wire, f"{LOGS}/24"))
         for machine in (self.web, self.logs):
-            machine.know(NAMES)
+            machine.set_hosts(NAMES)
             rsyslog.prepare(machine)
         self.web.must("mkdir", "-p", QUEUE_METRICS.rpartition("/")[0])
         self.web.write("/usr/local/sbin/fibsrv-queue-metrics", rsyslog.SHIPPED / "queue-metrics.py", mode=0o755)
         self.clients = {}
 
-    def certify(self, machine, file, name):
-        """Gives a machine the certificate of the authority, and one of its own by this name."""
+    def install_certificate(self, machine, file, name):
+        """Installs the CA certificate and a host certificate with this name."""
         both = self.authority.issue(name, usage="serverAuth,clientAuth")
         machine.write("/etc/rsyslog.d/tls/ca.crt", self.authority.certificate)
         machine.write(f"/etc/rsyslog.d/tls/{file}.crt", both[both.index("-----BEGIN CERTIFICATE"):])
@@ -80,12 +80,12 @@ class Way:
         self.shipper = rsyslog.start(self.web)
 
     def start_journal(self):
-        """As on any machine, the journal is there before there is anybody to read it."""
-        self.web.own("/etc/systemd")
+        """Starts journald, before its readers."""
+        self.web.mount_tmpfs("/etc/systemd")
         self.web.write("/etc/systemd/journald.conf", JOURNALD)
         self.web.start("/lib/systemd/systemd-journald")
-        lab.until("the journal listens", self.web.path("/run/systemd/journal/stdout").exists)
-        lab.until("there is a journal", lambda: list(self.web.path("/run/log/journal").glob("*/system.journal")))
+        netns.until("the journal listens", self.web.path("/run/systemd/journal/stdout").exists)
+        netns.until("there is a journal", lambda: list(self.web.path("/run/log/journal").glob("*/system.journal")))
 
     def start_servers(self):
         self.web.must("mkdir", "-p", "/var/log/fibsrv", "/var/lib/docker/containers")
@@ -96,61 +96,61 @@ class Way:
 
         server("file", after=["--access-log-file", "/var/log/fibsrv/access.log"])
         server("journal", "systemd-cat", "--identifier=fibsrv")
-        self.engine = server("containers", sys.executable, ROOT / "tests/deploy/json_file.py", "/var/lib/docker/containers")
+        self.engine = server("containers", sys.executable, ROOT / "tests/deploy/docker_json_log.py", "/var/lib/docker/containers")
         for port in PORTS.values():
-            lab.until("a server serves", lambda port=port: self.get(port, "/healthz"))
+            netns.until("a server is ready", lambda port=port: self.get(port, "/healthz"))
 
     def get(self, port, path, *words):
         return self.web.run("curl", "-sS", "--max-time", "5", *words, f"http://127.0.0.1:{port}{path}").stdout
 
     def start_clients(self, run, sources=tuple(PORTS)):
-        """A client for each server; the numbers of this run are told apart by its name."""
-        self.clients = {f"{run}-{source}": self.web.start(sys.executable, ROOT / "tests/deploy/ask.py", PORTS[source],
-                                                          f"{run}-{source}", EVERY_S) for source in sources}
+        """Starts a client for each server; `run` distinguishes its request numbers."""
+        self.clients = {f"{run}-{source}": self.web.start(sys.executable, ROOT / "tests/deploy/numbered_requests.py", PORTS[source],
+                                                          f"{run}-{source}", INTERVAL_S) for source in sources}
 
-    def asked(self, client):
-        """What a client has asked and been answered so far: number, when asked, when answered."""
+    def requests_of(self, client):
+        """Returns number, start and end of each completed request of a client."""
         lines = self.clients[client].log().split("\n")[:-1]
         return [(int(number), float(began), float(ended)) for number, began, ended in map(str.split, lines)]
 
-    def answers(self):
-        return sum(len(self.asked(client)) for client in self.clients)
+    def responses(self):
+        return sum(len(self.requests_of(client)) for client in self.clients)
 
-    def go_on(self, seconds):
-        """Lets so much time go by, in which the clients have to be answered."""
-        before = self.answers()
+    def run_for(self, seconds):
+        """Waits for a time in which the servers must respond."""
+        before = self.responses()
         time.sleep(seconds)
-        assert self.answers() > before, "the servers do not answer"
+        assert self.responses() > before, "the servers do not respond"
 
     def stop_clients(self):
         for client, process in self.clients.items():
             assert process.stop() == 0, f"{client}: {process.log()[-300:]}"
 
-    def kept(self, file="access.jsonl"):
-        """The lines on the machine that keeps them, as they stand in its files, the older file first."""
+    def stored_lines(self, file="access.jsonl"):
+        """Returns the lines in the files of the log host, oldest file first."""
         paths = sorted(self.logs.path("/var/log/fibsrv").glob(file + "*"), reverse=True)
         contents = [gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes() for path in paths]
         return b"".join(contents).decode().split("\n")[:-1]
 
     def events(self):
-        return "".join(line + "\n" for line in self.kept("events.log"))
+        return "".join(line + "\n" for line in self.stored_lines("events.log"))
 
     def arrived(self):
-        return rsyslog.arrived(self.kept())
+        return rsyslog.arrived(self.stored_lines())
 
-    def settled(self, seconds=40):
-        """Waits until all that has been asked has arrived; if that is not to be, the table tells."""
-        wanted = {client: len(self.asked(client)) for client in self.clients}
+    def wait_arrived(self, seconds=40):
+        """Waits until the lines of all requests have arrived; the table shows missing ones."""
+        wanted = {client: len(self.requests_of(client)) for client in self.clients}
 
-        def all_there():
+        def all_arrived():
             found = self.arrived()
             return all(len(set(found[client])) >= count for client, count in wanted.items())
 
         with contextlib.suppress(TimeoutError):
-            lab.until("all lines arrive", all_there, seconds, every=0.2)
+            netns.until("all lines arrive", all_arrived, seconds, every=0.2)
 
     def queued(self):
-        """Lines that wait, as the node exporter would find them."""
+        """Returns the queue length from the metrics file."""
         text = self.web.path(QUEUE_METRICS).read_text()
         return int(re.search(r"^fibsrv_log_queue_lines (\d+)$", text, re.MULTILINE)[1])
 
@@ -162,237 +162,238 @@ def quantile(values, part):
     return statistics.quantiles(values, n=1000, method="inclusive")[round(part * 1000) - 1]
 
 
-def check_files(way, table):
-    """Each variant together with Debian's own configuration."""
-    way.certify(way.logs, "logs", "logs.example")
-    way.certify(way.web, "host", "host.example")
+def check_files(pipeline, table):
+    """Validates each variant together with Debian's configuration."""
+    pipeline.install_certificate(pipeline.logs, "logs", "logs.example")
+    pipeline.install_certificate(pipeline.web, "host", "host.example")
     checked = 0
-    for machine in (way.web, way.logs):
+    for machine in (pipeline.web, pipeline.logs):
         for files in VARIANTS[machine.name]:
             rsyslog.configure(machine, *files)
             machine.must("rsyslogd", "-N1", "-f", "/etc/rsyslog.conf")
             checked += 1
-    rules.check(rsyslog.SHIPPED)
+    rule_checks.check(rsyslog.SHIPPED)
     table.row("variants accepted by rsyslogd -N1", checked, exactly=sum(map(len, VARIANTS.values())))
 
 
-def check_lines(way, table, title, lost_at_most=0, ordered=True):
-    """Lost, out of order, twice."""
-    found = way.arrived()
-    lost = disorder = twice = total = 0
-    for client in way.clients:
-        asked = [number for number, _, _ in way.asked(client)]
+def check_lines(pipeline, table, title, lost_at_most=0, ordered=True):
+    """Counts lines that were lost, out of order or duplicated."""
+    found = pipeline.arrived()
+    lost = reordered = duplicates = total = 0
+    for client in pipeline.clients:
+        sent = [number for number, _, _ in pipeline.requests_of(client)]
         seen = list(dict.fromkeys(found[client]))
-        missing = sorted(set(asked) - set(seen))
+        missing = sorted(set(sent) - set(seen))
         if missing:
-            print(f"{client}: {len(missing)} lost, of {len(asked)}: {missing[0]} to {missing[-1]}", file=sys.stderr)
-        total += len(asked)
+            print(f"{client}: {len(missing)} lost, of {len(sent)}: {missing[0]} to {missing[-1]}", file=sys.stderr)
+        total += len(sent)
         lost += len(missing)
-        disorder += sum(later < earlier for earlier, later in zip(seen, seen[1:]))
-        twice += len(found[client]) - len(seen)
+        reordered += sum(later < earlier for earlier, later in zip(seen, seen[1:]))
+        duplicates += len(found[client]) - len(seen)
     if lost_at_most:
         table.row(f"{title}: lost, of {total}", lost, at_most=lost_at_most)
     else:
         table.row(f"{title}: lost, of {total}", lost, exactly=0)
     if ordered:
-        table.row(f"{title}: out of order", disorder, exactly=0)
-    table.row(f"{title}: came twice", twice)
+        table.row(f"{title}: out of order", reordered, exactly=0)
+    table.row(f"{title}: duplicates", duplicates)
 
 
-def other_lines(way, table):
-    """What is no JSON is kept as text; what is not ours stays where it is."""
+def other_lines(pipeline, table):
+    """Non-JSON lines are stored as text; lines of other programs are not forwarded."""
     for program in ("haproxy", "sshd"):
-        way.web.must("systemd-cat", f"--identifier={program}", "echo", "a line of another program")
-    lab.until("a line of the front", lambda: " web haproxy a line of another program\n" in way.events())
-    assert "sshd" not in way.events(), way.events()
-    started = re.findall(r"^20\d\d-\S+T\S+ web fibsrv .*listening on", way.events(), re.MULTILINE)
-    table.row("events of servers that arrived as text", len(started), exactly=2)
+        pipeline.web.must("systemd-cat", f"--identifier={program}", "echo", "a line of another program")
+    netns.until("a line of the proxy", lambda: " web haproxy a line of another program\n" in pipeline.events())
+    assert "sshd" not in pipeline.events(), pipeline.events()
+    started = re.findall(r"^20\d\d-\S+T\S+ web fibsrv .*listening on", pipeline.events(), re.MULTILINE)
+    table.row("process events stored as text", len(started), exactly=2)
 
 
-def strange_requests(way, table):
-    """Requests by which a client would like to be more than a text in a field."""
+def injection_attempts(pipeline, table):
+    """Requests with quotes and control characters do not break out of their field."""
     quotes, nothing = '"' * 1000, "\x01\x7f\u00e9"
     for source, port in PORTS.items():
-        way.get(port, f"/api/fibonacci/20?strange={source}-1", "-A", f'{quotes}}}, "status": 599', "-e", nothing)
-        way.get(port, f"/api/fibonacci/20?strange={source}-2", "-X", "BREW")
-        way.get(port, f"/api/fibonacci/20?strange={source}-{'x' * 3000}")
-    def strange():
-        return [entry for entry in map(json.loads, way.kept()) if "?strange=" in (entry["target"] or "")]
+        pipeline.get(port, f"/api/fibonacci/20?strange={source}-1", "-A", f'{quotes}}}, "status": 599', "-e", nothing)
+        pipeline.get(port, f"/api/fibonacci/20?strange={source}-2", "-X", "BREW")
+        pipeline.get(port, f"/api/fibonacci/20?strange={source}-{'x' * 3000}")
 
-    lab.until("strange lines arrive", lambda: len(strange()) >= 9)
-    table.row("strange requests that became objects", len(strange()), exactly=9)
-    errors = [json.loads(line) for line in way.kept("errors.jsonl")]
+    def attempts():
+        return [entry for entry in map(json.loads, pipeline.stored_lines()) if "?strange=" in (entry["target"] or "")]
+
+    netns.until("the lines arrive", lambda: len(attempts()) >= 9)
+    table.row("injection attempts stored as objects", len(attempts()), exactly=9)
+    errors = [json.loads(line) for line in pipeline.stored_lines("errors.jsonl")]
     assert {entry["status"] for entry in errors} == {501}, errors
-    table.row("of them by status in a file of their own", len(errors), exactly=3)
-    table.row("objects that were taken for text", way.events().count("{"), exactly=0)
+    table.row("of them in errors.jsonl by status", len(errors), exactly=3)
+    table.row("objects stored as text", pipeline.events().count("{"), exactly=0)
 
 
-def check_fields(way, table):
-    """That what arrived is objects, with the fields of the access log and their types."""
+def check_fields(pipeline, table):
+    """Stored lines are objects with the fields and types of the access log."""
     wrong = []
-    entries = [json.loads(line) for line in way.kept()]
+    entries = [json.loads(line) for line in pipeline.stored_lines()]
     entries = [entry for entry in entries if "source=" in (entry["target"] or "")]
     for entry in entries:
         types = {name: type(value) for name, value in entry.items()}
-        said = (entry["status"], entry["method"], entry["host"], entry["program"])
-        if types != FIELDS or said != (200, "GET", "web", "fibsrv"):
+        values = (entry["status"], entry["method"], entry["host"], entry["program"])
+        if types != FIELDS or values != (200, "GET", "web", "fibsrv"):
             wrong.append(entry)
     assert not wrong, wrong[:3]
     table.row(f"objects with other fields or types, of {len(entries)}", len(wrong), exactly=0)
 
 
-def receiver_away(way, table):
-    """The receiver frozen, killed while frozen, and back, all under load; the engine's files are rotated meanwhile."""
+def receiver_outage(pipeline, table):
+    """The receiver is frozen, killed and restarted under load, while container log files rotate."""
     title = "receiver frozen, then killed"
-    way.start_clients("killed")
-    way.go_on(3)
-    before = way.queued()
+    pipeline.start_clients("killed")
+    pipeline.run_for(3)
+    before = pipeline.queued()
     frozen = time.monotonic()
-    way.receiver.freeze()
-    way.go_on(1)
-    way.engine.signal(signal.SIGHUP)
-    way.go_on(1)
-    way.receiver.kill()
-    way.go_on(2)
-    way.engine.signal(signal.SIGHUP)
-    way.go_on(1)
-    lines = lab.until("statistics of the queue", lambda: (found := way.queued()) > before and found, 5)
-    table.row(f"{title}: waiting on disk, as the metrics tell", lines, unit="lines")
-    table.row(f"{title}: waiting on disk", way.waiting_bytes() // 1000, unit="kB")
+    pipeline.receiver.freeze()
+    pipeline.run_for(1)
+    pipeline.engine.signal(signal.SIGHUP)
+    pipeline.run_for(1)
+    pipeline.receiver.kill()
+    pipeline.run_for(2)
+    pipeline.engine.signal(signal.SIGHUP)
+    pipeline.run_for(1)
+    lines = netns.until("statistics of the queue", lambda: (found := pipeline.queued()) > before and found, 5)
+    table.row(f"{title}: queued, by the metrics", lines, unit="lines")
+    table.row(f"{title}: queued on disk", pipeline.waiting_bytes() // 1000, unit="kB")
     back = time.monotonic()
-    way.start_receiver()
-    way.go_on(2)
-    way.stop_clients()
-    way.settled()
-    table.row(f"{title}: all lines there after its return", time.monotonic() - back, at_most=30.0, unit="s")
-    lab.until("an empty queue, by its metrics", lambda: way.queued() == 0, 10)
-    metrics = way.web.path(QUEUE_METRICS).read_text()
-    said = way.web.run("promtool", "check", "metrics", input=metrics)
-    assert said.returncode == 0 and not said.stderr, said.stderr
-    untold = rules.untold(rsyslog.SHIPPED, "fibsrv_log", metrics)
-    assert not untold, untold
-    check_lines(way, table, title)
-    for when, since, until in (("before", 0, frozen), ("meanwhile", frozen, back)):
-        times = [ended - began for client in way.clients for _, began, ended in way.asked(client)
+    pipeline.start_receiver()
+    pipeline.run_for(2)
+    pipeline.stop_clients()
+    pipeline.wait_arrived()
+    table.row(f"{title}: all lines arrived after its restart", time.monotonic() - back, at_most=30.0, unit="s")
+    netns.until("an empty queue, by its metrics", lambda: pipeline.queued() == 0, 10)
+    metrics = pipeline.web.path(QUEUE_METRICS).read_text()
+    lint = pipeline.web.run("promtool", "check", "metrics", input=metrics)
+    assert lint.returncode == 0 and not lint.stderr, lint.stderr
+    missing = rule_checks.missing_metrics(rsyslog.SHIPPED, "fibsrv_log", metrics)
+    assert not missing, missing
+    check_lines(pipeline, table, title)
+    for when, since, until in (("before", 0, frozen), ("during the outage", frozen, back)):
+        times = [ended - began for client in pipeline.clients for _, began, ended in pipeline.requests_of(client)
                  if since <= began < until]
-        table.row(f"answers of the servers {when}: median", statistics.median(times) * 1000, unit="ms")
-        table.row(f"answers of the servers {when}: 99 %", quantile(times, 0.99) * 1000, unit="ms")
-        table.row(f"answers of the servers {when}: slowest", max(times) * 1000, at_most=1000.0, unit="ms")
+        table.row(f"server latency {when}: median", statistics.median(times) * 1000, unit="ms")
+        table.row(f"server latency {when}: 99 %", quantile(times, 0.99) * 1000, unit="ms")
+        table.row(f"server latency {when}: slowest", max(times) * 1000, at_most=1000.0, unit="ms")
 
 
-def receiver_restarted(way, table):
-    """In order, again and again, as an upgrade does it."""
-    way.start_clients("restarts")
+def receiver_restarted(pipeline, table):
+    """Graceful restarts of the receiver."""
+    pipeline.start_clients("restarts")
     for _ in range(3):
-        way.go_on(0.5)
-        way.receiver.stop()
-        way.start_receiver()
-    way.go_on(1)
-    way.stop_clients()
-    way.settled()
-    check_lines(way, table, "receiver restarted 3 times")
+        pipeline.run_for(0.5)
+        pipeline.receiver.stop()
+        pipeline.start_receiver()
+    pipeline.run_for(1)
+    pipeline.stop_clients()
+    pipeline.wait_arrived()
+    check_lines(pipeline, table, "receiver restarted 3 times")
 
 
-def shipper_restarted(way, table):
-    """With lines under way, and the receiver there."""
-    way.start_clients("shipper")
+def shipper_restarted(pipeline, table):
+    """With lines under pipeline, and the receiver there."""
+    pipeline.start_clients("shipper")
     for _ in range(3):
-        way.go_on(0.5)
-        way.shipper.stop()
-        way.go_on(0.3)
-        way.start_shipper()
-    way.go_on(1)
-    way.stop_clients()
-    way.settled()
-    check_lines(way, table, "shipper restarted 3 times")
+        pipeline.run_for(0.5)
+        pipeline.shipper.stop()
+        pipeline.run_for(0.3)
+        pipeline.start_shipper()
+    pipeline.run_for(1)
+    pipeline.stop_clients()
+    pipeline.wait_arrived()
+    check_lines(pipeline, table, "shipper restarted 3 times")
 
 
-def both_away(way, table):
-    """The shipper ends while there is no receiver. What it has sent and nobody has acknowledged is nowhere on disk."""
-    for title, end in (("stopped", lab.Process.stop), ("killed", lab.Process.kill)):
-        way.start_clients(f"both-{title}")
-        way.go_on(1)
-        way.receiver.kill()
-        way.go_on(0.5)
-        end(way.shipper)
-        way.go_on(0.3)
-        way.start_shipper()
-        way.go_on(0.3)
-        way.start_receiver()
-        way.go_on(0.5)
-        way.stop_clients()
-        way.settled(8)
-        check_lines(way, table, f"shipper {title} while the receiver is away", lost_at_most=LOST_WITH_BOTH, ordered=False)
+def both_down(pipeline, table):
+    """The shipper stops while the receiver is down. Lines sent but not acknowledged are lost."""
+    for title, end in (("stopped", netns.Process.stop), ("killed", netns.Process.kill)):
+        pipeline.start_clients(f"both-{title}")
+        pipeline.run_for(1)
+        pipeline.receiver.kill()
+        pipeline.run_for(0.5)
+        end(pipeline.shipper)
+        pipeline.run_for(0.3)
+        pipeline.start_shipper()
+        pipeline.run_for(0.3)
+        pipeline.start_receiver()
+        pipeline.run_for(0.5)
+        pipeline.stop_clients()
+        pipeline.wait_arrived(8)
+        check_lines(pipeline, table, f"shipper {title} while the receiver is down", lost_at_most=LOST_WITH_BOTH, ordered=False)
 
 
-def rotation(way, table):
-    """What is kept is put away, twice, while lines come."""
-    way.logs.own("/etc/logrotate.d")
-    way.logs.write("/etc/logrotate.d/fibsrv-logs", rsyslog.SHIPPED / "logrotate.conf")
-    way.start_clients("rotation")
+def rotation(pipeline, table):
+    """The stored files are rotated under load."""
+    pipeline.logs.mount_tmpfs("/etc/logrotate.d")
+    pipeline.logs.write("/etc/logrotate.d/fibsrv-logs", rsyslog.SHIPPED / "logrotate.conf")
+    pipeline.start_clients("rotation")
     for _ in range(2):
-        way.go_on(0.5)
-        way.logs.must("logrotate", "--force", "--state", "/run/logrotate", "/etc/logrotate.d/fibsrv-logs")
-    way.go_on(0.5)
-    way.stop_clients()
-    way.settled()
-    check_lines(way, table, "kept files rotated twice")
+        pipeline.run_for(0.5)
+        pipeline.logs.must("logrotate", "--force", "--state", "/run/logrotate", "/etc/logrotate.d/fibsrv-logs")
+    pipeline.run_for(0.5)
+    pipeline.stop_clients()
+    pipeline.wait_arrived()
+    check_lines(pipeline, table, "stored files rotated 2 times")
 
 
-def tls(way, table):
-    """Over TLS: nobody sends who has not the right name, and what he has waits until he has it."""
-    way.receiver.stop()
-    way.shipper.stop()
-    rsyslog.configure(way.logs, "receiver.conf", "listen-tls.conf")
-    rsyslog.configure(way.web, "shipper-tls.conf", "file.conf")
-    way.certify(way.web, "host", "stranger.example")
-    way.start_receiver()
-    way.start_shipper()
-    way.start_clients("stranger", ["file"])
-    lab.until("the stranger is refused", lambda: re.search("authentication error.*stranger", way.receiver.log()))
-    table.row("TLS: lines taken from a stranger", len(way.arrived()["stranger-file"]), exactly=0)
-    way.certify(way.web, "host", "host.example")
-    way.shipper.stop()
-    way.start_shipper()
-    way.stop_clients()
-    way.settled(8)
-    check_lines(way, table, "TLS, refused until it had the right name", lost_at_most=LOST_WITH_BOTH, ordered=False)
-    way.start_clients("tls", ["file"])
-    way.go_on(1)
-    way.receiver.kill()
-    way.go_on(1)
-    way.start_receiver()
-    way.go_on(1)
-    way.stop_clients()
-    way.settled()
-    check_lines(way, table, "TLS, receiver killed")
+def tls(pipeline, table):
+    """TLS: a sender with the wrong name is rejected, and its lines stay queued until it has the right one."""
+    pipeline.receiver.stop()
+    pipeline.shipper.stop()
+    rsyslog.configure(pipeline.logs, "receiver.conf", "listen-tls.conf")
+    rsyslog.configure(pipeline.web, "shipper-tls.conf", "file.conf")
+    pipeline.install_certificate(pipeline.web, "host", "unknown.example")
+    pipeline.start_receiver()
+    pipeline.start_shipper()
+    pipeline.start_clients("unknown", ["file"])
+    netns.until("the unknown sender is rejected", lambda: re.search("authentication error.*unknown", pipeline.receiver.log()))
+    table.row("TLS: lines accepted from an unknown sender", len(pipeline.arrived()["unknown-file"]), exactly=0)
+    pipeline.install_certificate(pipeline.web, "host", "host.example")
+    pipeline.shipper.stop()
+    pipeline.start_shipper()
+    pipeline.stop_clients()
+    pipeline.wait_arrived(8)
+    check_lines(pipeline, table, "TLS, rejected until it had the right name", lost_at_most=LOST_WITH_BOTH, ordered=False)
+    pipeline.start_clients("tls", ["file"])
+    pipeline.run_for(1)
+    pipeline.receiver.kill()
+    pipeline.run_for(1)
+    pipeline.start_receiver()
+    pipeline.run_for(1)
+    pipeline.stop_clients()
+    pipeline.wait_arrived()
+    check_lines(pipeline, table, "TLS, receiver killed")
 
 
 def main():
-    lab.enter(seconds=165)
-    lab.need("rsyslog rsyslog-relp systemd logrotate openssl curl prometheus", "rsyslogd", "systemd-cat", "logrotate",
+    netns.enter(seconds=165)
+    netns.need("rsyslog rsyslog-relp systemd logrotate openssl curl prometheus", "rsyslogd", "systemd-cat", "logrotate",
              "openssl", "curl", "promtool")
     start = time.monotonic()
-    with figures.Table("logs_test") as table, lab.Lab() as net:
-        way = Way(net)
-        check_files(way, table)
+    with results.Table("logs_test") as table, netns.Network() as net:
+        pipeline = LogPipeline(net)
+        check_files(pipeline, table)
 
-        rsyslog.configure(way.logs, "receiver.conf", "listen.conf")
-        rsyslog.configure(way.web, *SENDERS)
-        way.start_journal()
-        way.start_receiver()
-        way.start_shipper()
-        way.start_servers()
-        receiver_away(way, table)
-        receiver_restarted(way, table)
-        shipper_restarted(way, table)
-        rotation(way, table)
-        both_away(way, table)
-        other_lines(way, table)
-        strange_requests(way, table)
-        tls(way, table)
-        check_fields(way, table)
-        table.row("the whole test", time.monotonic() - start, unit="s")
+        rsyslog.configure(pipeline.logs, "receiver.conf", "listen.conf")
+        rsyslog.configure(pipeline.web, *SENDERS)
+        pipeline.start_journal()
+        pipeline.start_receiver()
+        pipeline.start_shipper()
+        pipeline.start_servers()
+        receiver_outage(pipeline, table)
+        receiver_restarted(pipeline, table)
+        shipper_restarted(pipeline, table)
+        rotation(pipeline, table)
+        both_down(pipeline, table)
+        other_lines(pipeline, table)
+        injection_attempts(pipeline, table)
+        tls(pipeline, table)
+        check_fields(pipeline, table)
+        table.row("total time", time.monotonic() - start, unit="s")
     sys.exit(table.status)
 
 

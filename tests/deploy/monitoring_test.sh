@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Rules, dashboards and documents about metrics, against a real server that a real Prometheus scrapes under load.
+# Tests rules, dashboards and metric names with a real server under load and a real Prometheus.
 #
-#   monitoring_test.sh [PICTURE.svg]     also draws what Prometheus has gathered
+#   monitoring_test.sh [PLOT.svg]     also draws the dashboard
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -11,11 +11,11 @@ python_tools
 dashboard_tools
 
 promtool check config prometheus/prometheus.yml >/dev/null
-promtool check rules --lint=all prometheus/rules/*.yml prometheus/watchers.yml >/dev/null
+promtool check rules --lint=all prometheus/rules/*.yml prometheus/meta_monitoring.yml >/dev/null
 promtool test rules prometheus/tests/*.yml >/dev/null || { promtool test rules prometheus/tests/*.yml; exit 1; }
-echo "monitoring: configuration and rules are what promtool expects"
+echo "monitoring: promtool accepts the configuration, rules and rule tests"
 
-# A dashboard as the constant that Grafana's own types say it is, with the values of enumerations written out.
+# Type-checks dashboards against Grafana's TypeScript types, with enumerations as literals.
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 ln -s "$dashboards/node_modules" "$files/node_modules"
@@ -24,7 +24,7 @@ import type { Dashboard } from '@grafana/schema';
 type Plain<T> = T extends string ? `${T}` : T extends (infer U)[] ? Plain<U>[] : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
 export type PlainDashboard = Plain<Dashboard>;
 TYPES
-typed() { # typed NAME: whether the dashboard on stdin is one.
+type_check() { # type_check NAME: the dashboard is on stdin.
     {
         echo "import type { PlainDashboard } from './plain';"
         printf 'export const dashboard: PlainDashboard = '
@@ -34,12 +34,12 @@ typed() { # typed NAME: whether the dashboard on stdin is one.
         --target es2022 "$files/$1.ts"
 }
 for dashboard in deploy/grafana/dashboards/*.json; do
-    typed dashboard <"$dashboard"
-    if sed '0,/"unit": "/s//"unit": 7, "was": "/' "$dashboard" | typed spoilt >/dev/null; then
-        echo "monitoring: a spoilt dashboard passes" >&2
+    type_check dashboard <"$dashboard"
+    if sed '0,/"unit": "/s//"unit": 7, "was": "/' "$dashboard" | type_check invalid >/dev/null; then
+        echo "monitoring: an invalid dashboard is accepted" >&2
         exit 1
     fi
 done
-echo "monitoring: dashboards are of Grafana's types"
+echo "monitoring: dashboards match Grafana's types"
 
-python tests/deploy/monitoring.py "$@"
+python tests/deploy/monitoring_live.py "$@"

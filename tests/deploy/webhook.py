@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A receiver of Alertmanager's webhook: writes a line of JSON on stdout for each alert in each message.
+"""Receives Alertmanager webhooks and prints a JSON line for each alert of each message.
 
     webhook.py ADDR:PORT
 
-`at` is when it came, of `time.monotonic()`; `path` says to which receiver it was addressed.
+`at` is the arrival time in `time.monotonic()`; `path` identifies the receiver.
 """
 
 import http.server

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# To be sourced after tools.sh: makes what a cluster is made of. The first time takes many minutes.
+# To be sourced after tools.sh: builds the cluster's programs and images. The first run takes many minutes.
 
-# The five programs of Kubernetes, from the sources that Debian has of it, as its package builds them. (Newer sources of
-# the package are stripped to the client.) What was compiled is kept, so that a build that was cut off goes on.
+# The five Kubernetes programs, built from Debian's source package. (Newer versions of the package contain only the client.)
+# The compiler cache is kept, so that an interrupted build can continue.
 kubernetes_programs() {
     need go=golang-go rsync=rsync jq=jq dpkg-source=dpkg-dev make=make
     programs=$cache/kubernetes-1.20.2
@@ -12,7 +12,7 @@ kubernetes_programs() {
 build_kubernetes() {
     local here=$PWD options=() name
     mkdir -p lists/partial sources temporary
-    # Debian's own entries alone, as sources. The machine's configuration stays as it is.
+    # Uses deb-src variants of Debian's entries, without changing the host's configuration.
     for name in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
         [ -e "$name" ] || continue
         sed -e 's/^Types: .*/Types: deb-src/' -e '/^deb-src /d' -e 's/^deb /deb-src /' "$name" \
@@ -23,7 +23,7 @@ build_kubernetes() {
     apt-get -qq "${options[@]}" update
     apt-get -qq "${options[@]}" source kubernetes >/dev/null
     mv kubernetes-*/ tree
-    # The place where a Go of that time looks for it, and where Kubernetes has what was compiled.
+    # GOPATH layout, and the output directory of Kubernetes.
     mkdir -p tree/.go/src/k8s.io tree/_output/local/go "$cache/go-build"
     ln -s "$cache/go-build" tree/_output/local/go/cache
     ln -s ../../.. tree/.go/src/k8s.io/kubernetes
@@ -36,7 +36,7 @@ build_kubernetes() {
     rm -rf "$cache/go-build" tree lists sources temporary ./*.tar.* ./*.dsc
 }
 
-# The image of the server as an archive, from a program without libraries; or one made elsewhere, by `docker save`.
+# The server image as an archive: a static binary, or K8S_IMAGE made by `docker save`.
 server_image() {
     local target archive=$1 name=$2
     if [ -n "${K8S_IMAGE:-}" ]; then
@@ -50,7 +50,7 @@ server_image() {
     python3 tests/deploy/k8s/image.py "$archive" "$name" "$work/fibsrv" 65532:65532
 }
 
-# What holds the namespaces of a pod: a program that waits.
+# The pause image, which holds the namespaces of a pod.
 pause_image() {
     need cc=gcc
     echo 'int pause(void); int main(void) { for (;;) pause(); }' | cc -x c -Os -static -s -o "$work/pause" -

@@ -1,6 +1,6 @@
-"""Makes an image of a single program, as an archive that container engines load.
+"""Builds a container image archive with a single program.
 
-Arguments: the archive, the image's name and tag, the program, user and group.
+Arguments: archive, image name and tag, program, user and group.
 """
 
 import hashlib

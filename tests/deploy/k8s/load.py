@@ -1,9 +1,9 @@
-"""Clients that notice: some keep their connections, some open one for each request.
+"""Load generator that counts lost requests, with keep-alive and fresh connections.
 
-Arguments: host, port, kept connections, fresh ones at a time, requests per second of each, smallest
-and largest n, and the most seconds. It ends at SIGTERM, or after those seconds, and prints a line
-of JSON. Nothing is asked twice. Lost is what had no complete right answer: refused, reset, closed,
-late, another status, other digits.
+Arguments: host, port, keep-alive connections, concurrent fresh connections, requests per second of
+each, smallest and largest n, and the time limit in seconds. Stops at SIGTERM or the time limit, and
+prints a line of JSON. Requests are not retried. A request is lost without a complete and correct
+response: refused, reset, closed, timed out, wrong status, wrong digits.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ import sys
 import time
 
 HOST, PORT = sys.argv[1:3]
-KEPT, FRESH, RATE, FIRST, LAST, SECONDS = (int(word) for word in sys.argv[3:])
-# Far more than any answer takes, as the machine may be busy with other things.
-PATIENCE = 20
+KEEP_ALIVE, FRESH, RATE, FIRST, LAST, SECONDS = (int(word) for word in sys.argv[3:])
+# Much longer than any response takes, as the host may be busy.
+REQUEST_TIMEOUT = 20
 
 PHI = (1 + math.sqrt(5)) / 2
 
 
 def fibonacci(n, modulus):
-    """F(n) and F(n + 1) modulo something, by doubling."""
+    """Returns F(n) and F(n + 1) modulo `modulus`, by fast doubling."""
     if n == 0:
         return 0, 1
     a, b = fibonacci(n // 2, modulus)
@@ -32,7 +32,7 @@ def fibonacci(n, modulus):
 
 
 def is_right(n, digits):
-    """By length and last digits, which no truncated or foreign answer has."""
+    """Checks length and last digits."""
     if n < 50:
         return digits == str(fibonacci(n, 10**20)[0]).encode()
     length = math.floor(n * math.log10(PHI) - math.log10(5) / 2) + 1
@@ -40,7 +40,7 @@ def is_right(n, digits):
 
 
 class Load:
-    """What the clients have seen."""
+    """Clients and their statistics."""
 
     def __init__(self):
         self.stopped = asyncio.Event()
@@ -53,8 +53,8 @@ class Load:
         self.connections += 1
         return await asyncio.open_connection(HOST, int(PORT), limit=4 << 20)
 
-    async def ask(self, stream, last):
-        """One request, and whether the connection may be used again."""
+    async def request(self, stream, last):
+        """Sends a request; returns whether the connection can be reused."""
         reader, writer = stream
         n = random.randint(FIRST, LAST)
         head = f"GET /api/fibonacci/{n} HTTP/1.1\r\nHost: {HOST}\r\n"
@@ -68,15 +68,15 @@ class Load:
             raise ValueError("wrong digits")
         return fields.get("connection") != "close"
 
-    async def client(self, kept):
+    async def client(self, keep_alive):
         stream = None
         while not self.stopped.is_set():
             began = time.monotonic()
             again = False
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(REQUEST_TIMEOUT):
                     stream = stream or await self.connect()
-                    again = await self.ask(stream, not kept)
+                    again = await self.request(stream, not keep_alive)
                 self.answered += 1
                 self.slowest = max(self.slowest, time.monotonic() - began)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
@@ -98,7 +98,7 @@ async def main():
     loop.add_signal_handler(signal.SIGTERM, load.stopped.set)
     loop.call_later(SECONDS, load.stopped.set)
     began = time.monotonic()
-    await asyncio.gather(*(load.client(place < KEPT) for place in range(KEPT + FRESH)))
+    await asyncio.gather(*(load.client(index < KEEP_ALIVE) for index in range(KEEP_ALIVE + FRESH)))
     result = {
         "answered": load.answered,
         "lost": sum(load.lost.values()),

@@ -1,8 +1,7 @@
-"""The resource metrics API, in place of metrics-server: what the kubelet measures of pods.
+"""A minimal resource metrics API instead of metrics-server, based on the kubelet's statistics.
 
-Only what an autoscaler asks for: the pods of a namespace, by labels. Which pods have the labels it
-asks the API server, what they use the kubelet; the figures are real. Arguments: address, port,
-certificate, key, and for the API server its address, authority, certificate and key.
+Implements what the autoscaler needs: pod metrics of a namespace by label selector. Arguments:
+address, port, certificate, key; and for the API server its address, CA, certificate and key.
 """
 
 import datetime
@@ -35,12 +34,12 @@ client.load_cert_chain(CLIENT_CERTIFICATE, CLIENT_KEY)
 
 
 def fetch(url, context=None):
-    with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(url, timeout=5, context=context) as response:
+        return json.load(response)
 
 
 def pods(namespace, query):
-    """The metrics of those pods of a namespace that the query selects."""
+    """Yields the metrics of the selected pods of a namespace."""
     query = urllib.parse.urlencode({"labelSelector": query.get("labelSelector", [""])[0]})
     selected = fetch(f"{API}/api/v1/namespaces/{namespace}/pods?{query}", client)["items"]
     wanted = {pod["metadata"]["name"]: pod["metadata"] for pod in selected}
@@ -76,7 +75,7 @@ def pods(namespace, query):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers what the API server passes on."""
+    """Handles requests forwarded by the API server."""
 
     protocol_version = "HTTP/1.1"
 
@@ -84,16 +83,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         parts = url.path.strip("/").split("/")
         if parts == ["apis", *GROUP.split("/")]:
-            return self.answer(RESOURCES)
+            return self.respond(RESOURCES)
         if parts[:3] == ["apis", *GROUP.split("/")] and parts[3] == "namespaces":
             items = list(pods(parts[4], urllib.parse.parse_qs(url.query)))
-            told = {pod["metadata"]["name"]: pod["containers"][0]["usage"]["cpu"] for pod in items}
-            print(datetime.datetime.now().isoformat(timespec="seconds"), told, flush=True)
+            usage = {pod["metadata"]["name"]: pod["containers"][0]["usage"]["cpu"] for pod in items}
+            print(datetime.datetime.now().isoformat(timespec="seconds"), usage, flush=True)
             about = {"kind": "PodMetricsList", "apiVersion": GROUP, "metadata": {}}
-            return self.answer({**about, "items": items})
-        return self.answer({}, 404)
+            return self.respond({**about, "items": items})
+        return self.respond({}, 404)
 
-    def answer(self, content, status=200):
+    def respond(self, content, status=200):
         content = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -106,7 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.ThreadingHTTPServer((ADDRESS, int(PORT)), Handler)
-mine = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-mine.load_cert_chain(CERTIFICATE, KEY)
-server.socket = mine.wrap_socket(server.socket, server_side=True)
+server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server_context.load_cert_chain(CERTIFICATE, KEY)
+server.socket = server_context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A cluster of one node, as the first process of namespaces of its own: when it ends, all that it started has ended, and
-# its mounts and its network are gone. Arguments: its folder, the folder of Kubernetes' programs, and its cgroup.
+# A single-node cluster, as the first process of new namespaces: when it exits, its processes, mounts and network disappear.
+# Arguments: work directory, directory of the Kubernetes programs, cgroup.
 set -euo pipefail
 work=$1 programs=$2 cgroup=$3
 here=$(dirname "$0")
-address=192.0.2.1 # reserved for documentation: nobody's
+address=192.0.2.1 # reserved for documentation (RFC 5737)
 services=198.51.100.0/24
 pods=203.0.113.0/24
 mkdir -p "$work"/{pki,log,cni,kubelet,run}
@@ -20,32 +20,32 @@ await() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || { echo "node: no $what" >&2; exit 1; }
+        [ "$SECONDS" -lt "$end" ] || { echo "node: timeout: $what" >&2; exit 1; }
         sleep 0.2
     done
 }
 
-# Mounts are shared among those who live here, and with nobody else.
+# Shared mount propagation within the namespace only.
 mount --make-rshared /
 mkdir -p /run/netns /run/containerd
 mount -t tmpfs none /run/netns
 mount -t tmpfs none /run/containerd
-# The kubelet wants to set these for the whole machine. It finds files in their place.
+# The kubelet sets these global sysctls; bind-mounted files protect the host.
 for setting in vm/overcommit_memory kernel/panic kernel/panic_on_oops; do
     cp "/proc/sys/$setting" "$work/run/$(basename "$setting")"
     mount --bind "$work/run/$(basename "$setting")" "/proc/sys/$setting"
 done
 
-# The node's address is on one end of a pair: the API server refuses to be at a loopback address.
+# A veth pair for the node's address, as the API server rejects loopback addresses.
 ip link set lo up
 ip link add node0 type veth peer name node1
 ip address add "$address/24" dev node0
 ip link set node0 up
 ip link set node1 up
-ip route add "$services" dev node0 # where kube-proxy sends it elsewhere
+ip route add "$services" dev node0 # kube-proxy redirects it
 sysctl -qw net.ipv4.ip_forward=1
 
-# One authority, one certificate for whatever serves, one for whoever asks: everybody here is the administrator.
+# One CA, one server certificate, and one client certificate with administrator rights.
 certificate() {
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
     openssl x509 -req -in "$1.csr" -CA authority.crt -CAkey authority.key -CAcreateserial -days 2 -out "$1.crt" \
@@ -89,7 +89,7 @@ start apiserver "$programs/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 
     --proxy-client-cert-file="$work/pki/front.crt" --proxy-client-key-file="$work/pki/front.key"
 await 120 "API server" api https://127.0.0.1:6443/readyz
 
-# The autoscaler looks every 2 s, and waits 10 s, not 5 minutes, before it takes pods away.
+# Autoscaler: 2 s sync period, and 10 s instead of 5 minutes of downscale stabilization.
 start controllers "$programs/kube-controller-manager" --kubeconfig="$work/kubeconfig" --leader-elect=false \
     --service-account-private-key-file="$work/pki/accounts.key" --root-ca-file="$work/pki/authority.crt" \
     --port=0 --cert-dir="$work/pki" --horizontal-pod-autoscaler-sync-period=2s \
@@ -109,13 +109,13 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 YAML
 start proxy "$programs/kube-proxy" --config="$work/proxy.yaml"
 
-# Each pod has a cable of its own to the node, and whatever it says passes through the node's tables.
+# Point-to-point links, so that all pod traffic passes the node's iptables.
 cat >"$work/cni/pods.conflist" <<JSON
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [
   {"type": "ptp", "ipam": {"type": "host-local", "subnet": "$pods", "dataDir": "$work/run/addresses",
    "routes": [{"dst": "0.0.0.0/0"}]}}]}
 JSON
-# Where the machine's root may not lower the score by which the kernel chooses whom to kill, nothing is started that wants it.
+# restrict_oom_score_adj, as the container may not lower OOM scores.
 cat >"$work/containerd.toml" <<TOML
 version = 2
 root = "$work/containerd/root"
@@ -137,7 +137,7 @@ for image in "$work"/*.tar; do
     ctr --address "$work/containerd.sock" --namespace k8s.io images import "$image" >"$work/log/import" 2>&1
 done
 
-# One tree of cgroups, or one for each controller.
+# cgroup v2, or v1 with one hierarchy per controller.
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then trees=(/sys/fs/cgroup); else trees=(/sys/fs/cgroup/*/); fi
 for tree in "${trees[@]}"; do
     [ ! -e "$tree/cgroup.procs" ] || mkdir -p "$tree/$cgroup"
@@ -150,7 +150,7 @@ authorization: {mode: AlwaysAllow}
 cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 enforceNodeAllocatable: []
-clusterDNS: ["${services%.*}.10"] # where nobody answers: nothing here asks
+clusterDNS: ["${services%.*}.10"] # no DNS server: unused
 failSwapOn: false
 syncFrequency: 5s
 readOnlyPort: 10255
@@ -167,5 +167,5 @@ start metrics python3 "$here/metrics_api.py" "$address" 4443 "$work/pki/server.c
     https://127.0.0.1:6443 "$work/pki/authority.crt" "$work/pki/admin.crt" "$work/pki/admin.key"
 
 touch "$work/started"
-# Ended from outside. Whoever of the above ends before is missed by the test.
+# Runs until it is killed by the test.
 while :; do wait -n || sleep 1; done

@@ -1,10 +1,10 @@
-{{- /* Names, labels, and what depends on the cluster's version. */ -}}
+{{- /* Names, labels, and API versions. */ -}}
 
 {{- define "fibsrv.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* The release's name, with the chart's unless it is part of it. */ -}}
+{{- /* The release name, followed by the chart name unless already included. */ -}}
 {{- define "fibsrv.fullname" -}}
 {{- $name := include "fibsrv.name" . }}
 {{- if .Values.fullnameOverride }}
@@ -16,7 +16,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* What finds the servers, and nothing else of the release: not the pod of `helm test`. */ -}}
+{{- /* Selects the servers, but not the pod of `helm test`. */ -}}
 {{- define "fibsrv.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "fibsrv.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -57,7 +57,7 @@ app.kubernetes.io/component: test
 {{- end }}
 {{- end }}
 
-{{- /* The names that the public knows the server by, as JSON. */ -}}
+{{- /* The public host names, as JSON. */ -}}
 {{- define "fibsrv.publicNames" -}}
 {{- $names := list }}
 {{- if .Values.ingress.enabled }}{{ $names = concat $names .Values.ingress.hosts }}{{ end }}
@@ -65,7 +65,7 @@ app.kubernetes.io/component: test
 {{- $names | uniq | toJson }}
 {{- end }}
 
-{{- /* The secret with the certificate, or nothing where there is none. */ -}}
+{{- /* The certificate secret; empty without TLS. */ -}}
 {{- define "fibsrv.tlsSecret" -}}
 {{- if .Values.ingress.tlsSecret }}
 {{- .Values.ingress.tlsSecret }}
@@ -74,12 +74,12 @@ app.kubernetes.io/component: test
 {{- end }}
 {{- end }}
 
-{{- /* Clusters older than 1.23 know the autoscaler by an earlier version of the same fields. */ -}}
+{{- /* autoscaling/v2 needs Kubernetes 1.23; the fields are the same. */ -}}
 {{- define "fibsrv.autoscalingVersion" -}}
 {{- .Capabilities.APIVersions.Has "autoscaling/v2" | ternary "autoscaling/v2" "autoscaling/v2beta2" }}
 {{- end }}
 
-{{- /* Clusters older than 1.21 know the budget by an earlier version of the same fields. */ -}}
+{{- /* policy/v1 needs Kubernetes 1.21; the fields are the same. */ -}}
 {{- define "fibsrv.policyVersion" -}}
 {{- .Capabilities.APIVersions.Has "policy/v1" | ternary "policy/v1" "policy/v1beta1" }}
 {{- end }}

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""A dead man's switch: says so when a Prometheus or its Alertmanager falls silent, which neither can say itself.
+"""Dead man's switch: alerts when a Prometheus or its Alertmanager stops sending heartbeats.
 
-    deadman.py --expect outside --expect inside --notify http://pager.example/page
+    deadman.py --expect external --expect internal --notify http://pager.example/page
 
-Alertmanager posts the alert Watchdog to it again and again; the label `monitor` tells whose sign of life it is.
-Whoever of those expected has not been heard for so long (--silence), from the start on, is reported by an alert
-DeadMansSwitch, which goes to each address of --notify in the form in which Alertmanager sends its own, until it is
-taken there, and once more, as resolved, when there is a sign of life again.
+Alertmanager sends the alert Watchdog periodically; its label `monitor` identifies the Prometheus. If no heartbeat of an expected
+monitor arrives for the time of --silence, the alert DeadMansSwitch is sent to each --notify URL in Alertmanager's webhook format,
+and again as resolved when heartbeats resume. Failed notifications are retried.
 
-It belongs on a machine that shares nothing with those it listens to. GET / tells a person how things stand,
-GET /metrics a Prometheus, so that the switch is not unwatched itself. Standard library only.
+Run it on a machine that is independent of the monitored ones. GET / returns the state as text, GET /metrics as Prometheus
+metrics. Standard library only.
 """
 
 import argparse
@@ -25,32 +24,32 @@ import urllib.request
 
 BODY_BYTES_MAX = 1 << 20
 NOTIFY_SECONDS = 10
-"""How long one who is notified may take to answer."""
+"""Timeout of a notification."""
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def duration(text):
-    """Seconds from what is written like 90s, 1.5m or 2h."""
+    """Converts a duration like 90s, 1.5m or 2h to seconds."""
     if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)):
-        raise argparse.ArgumentTypeError(f"not a time like 90s, 3m or 1h: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a duration like 90s, 3m or 1h: {text!r}")
     return float(match[1]) * UNITS[match[2]]
 
 
-def say(line):
+def log(line):
     print(datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"), line, flush=True)
 
 
-class Notice:
-    """An alert on its way to one address, where only the latest state matters."""
+class Notification:
+    """Delivers the latest state of an alert to one URL."""
 
     def __init__(self, url):
         self.url = url
-        self.taken = "resolved"
+        self.delivered = "resolved"
 
     def deliver(self, alert):
-        """Posts the alert unless it is known there. Tries again with the next call if that fails."""
-        if self.taken == alert["status"]:
+        """Sends the alert unless its state was delivered before; the next call retries a failure."""
+        if self.delivered == alert["status"]:
             return
         message = {"version": "4", "receiver": "deadman", "status": alert["status"], "alerts": [alert],
                    "groupLabels": {"alertname": "DeadMansSwitch"}, "commonLabels": alert["labels"],
@@ -60,24 +59,24 @@ class Notice:
         try:
             urllib.request.urlopen(request, timeout=NOTIFY_SECONDS).close()
         except OSError as error:
-            say(f"cannot notify {self.url}: {error}")
+            log(f"cannot notify {self.url}: {error}")
             return
-        self.taken = alert["status"]
-        say(f"{alert['labels']['monitor']}: {alert['status']}, as {self.url} was told")
+        self.delivered = alert["status"]
+        log(f"{alert['labels']['monitor']}: {alert['status']}; notified {self.url}")
 
 
-class Switch:
-    """One of those expected."""
+class Monitor:
+    """An expected monitor and its notifications."""
 
     def __init__(self, monitor, urls, now):
-        self.monitor = monitor
-        self.heard = now
+        self.name = monitor
+        self.last_heartbeat = now
         self.silent_since = None
-        self.notices = [Notice(url) for url in urls]
+        self.notifications = [Notification(url) for url in urls]
 
-    def look(self, now, silence):
-        """Takes in that it is now so late."""
-        if now - self.heard < silence:
+    def check(self, now, silence):
+        """Updates the state and sends pending notifications."""
+        if now - self.last_heartbeat < silence:
             status = "resolved"
         else:
             status = "firing"
@@ -87,24 +86,24 @@ class Switch:
             return
         alert = {
             "status": status,
-            "labels": {"alertname": "DeadMansSwitch", "severity": "page", "monitor": self.monitor},
+            "labels": {"alertname": "DeadMansSwitch", "severity": "page", "monitor": self.name},
             "annotations": {
-                "summary": f"The Prometheus {self.monitor!r} or its Alertmanager has fallen silent",
-                "description": "No alert can be expected from there. Nothing is known of what it watches.",
+                "summary": f"The Prometheus {self.name!r} or its Alertmanager is down",
+                "description": "No alerts can be expected from there, and the state of its targets is unknown.",
                 "runbook_url": "docs/runbooks.md#deadmansswitch",
             },
             "startsAt": self.silent_since.isoformat(),
             "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else
                       datetime.datetime.now(datetime.timezone.utc).isoformat(),
         }
-        for notice in self.notices:
-            notice.deliver(alert)
-        if status == "resolved" and all(notice.taken == "resolved" for notice in self.notices):
+        for notification in self.notifications:
+            notification.deliver(alert)
+        if status == "resolved" and all(notification.delivered == "resolved" for notification in self.notifications):
             self.silent_since = None
 
 
-class Listener(http.server.BaseHTTPRequestHandler):
-    """Takes Alertmanager's webhook; tells how things stand."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Receives Alertmanager's webhook, and serves the state."""
 
     timeout = 10
 
@@ -117,24 +116,24 @@ class Listener(http.server.BaseHTTPRequestHandler):
             alive = {alert["labels"].get("monitor", "") for alert in alerts
                      if alert["status"] == "firing" and alert["labels"]["alertname"] == "Watchdog"}
         except (ValueError, KeyError, TypeError, AttributeError):
-            self.reply(400, "not a message of Alertmanager's\n")
+            self.reply(400, "not an Alertmanager webhook\n")
             return
-        for monitor in alive:
-            if switch := self.server.switches.get(monitor):
-                switch.heard = time.monotonic()
+        for name in alive:
+            if monitor := self.server.monitors.get(name):
+                monitor.last_heartbeat = time.monotonic()
             else:
-                say(f"a sign of life of {monitor!r}, which is not expected")
+                log(f"heartbeat of unexpected monitor {name!r}")
         self.reply(200, "")
 
     def do_GET(self):
         now = time.monotonic()
-        silent = {name: now - switch.heard for name, switch in self.server.switches.items()}
+        silent = {name: now - monitor.last_heartbeat for name, monitor in self.server.monitors.items()}
         if self.path == "/metrics":
-            lines = ["# HELP deadman_silent_seconds Time since the last sign of life.",
+            lines = ["# HELP deadman_silent_seconds Time since the last heartbeat.",
                      "# TYPE deadman_silent_seconds gauge"]
             lines += [f'deadman_silent_seconds{{expected="{name}"}} {seconds:.3f}' for name, seconds in silent.items()]
         else:
-            lines = [f"{name}: {'SILENT' if seconds >= self.server.silence else 'alive'}, heard {seconds:.0f} s ago"
+            lines = [f"{name}: {'SILENT' if seconds >= self.server.silence else 'alive'}, last heartbeat {seconds:.0f} s ago"
                      for name, seconds in silent.items()]
         self.reply(200, "\n".join(lines) + "\n")
 
@@ -153,30 +152,30 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--listen", default="0.0.0.0:9095", metavar="ADDR:PORT", help="default %(default)s")
     parser.add_argument("--expect", action="append", required=True, metavar="MONITOR",
-                        help="the label `monitor` of a Prometheus that has to be heard; may be repeated")
+                        help="label `monitor` of an expected Prometheus; may be repeated")
     parser.add_argument("--silence", type=duration, default="3m", metavar="TIME",
-                        help="how long it may be silent, default %(default)s")
+                        help="time without heartbeat before an alert, default %(default)s")
     parser.add_argument("--notify", action="append", required=True, metavar="URL",
-                        help="who is told; may be repeated, best by two ways")
+                        help="webhook URL to notify; may be repeated")
     options = parser.parse_args()
     for name in options.expect:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            parser.error(f"a name has letters, digits and _.- only: {name!r}")
+            parser.error(f"invalid monitor name: {name!r}")
 
     host, _, port = options.listen.rpartition(":")
-    server = http.server.ThreadingHTTPServer((host, int(port)), Listener)
+    server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
     server.silence = options.silence
     start = time.monotonic()
-    server.switches = {name: Switch(name, options.notify, start) for name in options.expect}
+    server.monitors = {name: Monitor(name, options.notify, start) for name in options.expect}
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    say(f"listening on {options.listen} for {' '.join(options.expect)}, silence of {options.silence:g} s is reported")
+    log(f"listening on {options.listen} for {' '.join(options.expect)}, alert after {options.silence:g} s")
 
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
     while not done.wait(min(1.0, options.silence / 10)):
-        for switch in server.switches.values():
-            switch.look(time.monotonic(), options.silence)
+        for monitor in server.monitors.values():
+            monitor.check(time.monotonic(), options.silence)
     server.shutdown()
 
 

@@ -1,11 +1,11 @@
-"""What is said about metrics, against what a real server tells and a real Prometheus makes of it.
+"""Tests rules, dashboards and metric names with a real server and a real Prometheus.
 
-Starts the server with two workers and Prometheus with the rules of prometheus/, asks the server for all kinds of things, and
-then demands: every rule is evaluated and every recording rule has a result; every expression of every dashboard has one,
-and it is a number; every metric that a rule, a dashboard, the chart or a document names is among those scraped, and every one that
-is scraped is in README.md; every alert has a section in docs/runbooks.md, and every section an alert.
+Starts a server with two workers and Prometheus with the rules of prometheus/, sends requests of all kinds, and checks: every rule
+is evaluated and every recording rule has a result; every dashboard expression returns numbers; every metric named in a rule, a
+dashboard, the chart or a document exists, and every existing metric is in README.md; every alert has a section in
+docs/runbooks.md, and every section an alert.
 
-With a path as argument it also writes what Prometheus has gathered as a picture, see deploy/grafana/README.md.
+With a path as argument it also draws an SVG of the dashboard, see deploy/grafana/README.md.
 """
 
 import http.client
@@ -20,20 +20,20 @@ import time
 import urllib.parse
 import urllib.request
 
-import picture
+import plot
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "bin" / "fibsrv"
 SECONDS = 20
-"""How long there is load before anything is asked. Rates need a few scrapes, and there is one each second."""
-PATIENCE = 30
+"""Duration of the load. Rates need a few scrapes, and the interval is one second."""
+TIMEOUT = 30
 
 problems = []
 
 
-class Started:
-    """A program that this test has started, and ends."""
+class Running:
+    """Runs a program for the duration of a with block."""
 
     def __init__(self, *command):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -51,7 +51,7 @@ class Started:
 
 
 def load(address, seconds):
-    """Asks for everything that there is, so that no series stays at nothing; returns how many requests that were."""
+    """Sends requests of all kinds, so that every series has values; returns their number."""
     host, port = address.rsplit(":", 1)
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
@@ -70,10 +70,10 @@ def load(address, seconds):
     return count * 10
 
 
-def ask(prometheus, path, **parameters):
+def query_api(prometheus, path, **parameters):
     url = f"{prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)["data"]
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)["data"]
 
 
 def panels(dashboard):
@@ -83,18 +83,18 @@ def panels(dashboard):
 
 
 def check_dashboard(path, prometheus):
-    """Every expression has a result of numbers, and the panels are laid out and described as they should be."""
+    """Checks that every expression returns numbers, and the layout, descriptions and units of panels."""
     dashboard = json.loads(path.read_text())
     name, seen, places = path.name, set(), set()
     for panel in panels(dashboard):
         title = f"{name}: {panel['title']}"
         if panel["id"] in seen:
-            problems.append(f"{title}: its id is another's too")
+            problems.append(f"{title}: duplicate id")
         seen.add(panel["id"])
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         if cells & places or at["x"] + at["w"] > 24:
-            problems.append(f"{title}: lies over another, or beyond the edge")
+            problems.append(f"{title}: overlaps another panel or the edge")
         places |= cells
         if panel["type"] == "row":
             continue
@@ -104,25 +104,25 @@ def check_dashboard(path, prometheus):
             problems.append(f"{title}: no unit")
         for target in panel["targets"]:
             if target["datasource"]["uid"] != "${datasource}":
-                problems.append(f"{title}: its data source is fixed")
+                problems.append(f"{title}: fixed data source")
             expression = target["expr"].replace("$__rate_interval", "15s").replace("$instance", ".*")
-            results = ask(prometheus, "query", query=expression)["result"]
+            results = query_api(prometheus, "query", query=expression)["result"]
             values = [float(result["value"][1]) for result in results]
             if not values or any(math.isnan(value) for value in values):
-                problems.append(f"{title}: {expression} gives {values or 'nothing'}")
+                problems.append(f"{title}: {expression} returns {values or 'nothing'}")
             yield title
 
 
 def metrics_named(text):
-    """Names of metrics of this program in a text. Between colons they are parts of the names of recording rules."""
+    """Returns the names of fibsrv metrics in a text, without parts of recording rule names."""
     return set(re.findall(r"(?<![:\w])(?:fibsrv|process)_[a-z0-9_]*[a-z0-9]\b(?![:(]|\.(?:py|yml))", text))
 
 
 def check_names(scraped, alerts):
-    """What is named exists, and what exists is named."""
+    """Checks that documented metrics exist, and existing metrics and alerts are documented."""
     families = set(re.findall(r"^# TYPE (\S+)", scraped, re.MULTILINE))
     samples = set(re.findall(r"^([a-z0-9_]+)[ {]", scraped, re.MULTILINE))
-    # Those of the shipper of logs, and the one that an adapter for autoscaling would make.
+    # Metrics of the log shipper, and an example for a metrics adapter.
     elsewhere = {"fibsrv_requests_per_second"} | metrics_named((ROOT / "deploy/rsyslog/queue-metrics.py").read_text())
     files = [
         *ROOT.glob("prometheus/**/*.yml"), *ROOT.glob("deploy/**/*.yml"), *ROOT.glob("deploy/**/*.yaml"),
@@ -133,32 +133,32 @@ def check_names(scraped, alerts):
         named = metrics_named(path.read_text())
         count += len(named)
         for name in sorted(named - families - samples - elsewhere):
-            problems.append(f"{path.relative_to(ROOT)}: nobody tells of {name}")
+            problems.append(f"{path.relative_to(ROOT)}: unknown metric {name}")
     readme = metrics_named((ROOT / "README.md").read_text())
     for family in sorted(families - readme):
-        problems.append(f"README.md: {family} is missing")
+        problems.append(f"README.md: {family} is not documented")
     sections = set(re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE))
     for name in sorted(alerts - sections):
-        problems.append(f"docs/runbooks.md: no section on {name}")
+        problems.append(f"docs/runbooks.md: no section for {name}")
     for name in sorted(sections - alerts):
-        problems.append(f"docs/runbooks.md: there is no alert {name}")
+        problems.append(f"docs/runbooks.md: section without alert {name}")
     print(f"monitoring: {count} mentions of {len(families)} metrics, {len(alerts)} alerts with a section each")
 
 
 def alerts_of_all_rules():
-    found = {"DeadMansSwitch"}  # which deploy/outside/deadman.py raises
+    found = {"DeadMansSwitch"}  # raised by deploy/monitoring-external/deadman.py
     for path in [*ROOT.glob("prometheus/*.yml"), *ROOT.glob("prometheus/rules/*.yml"), *ROOT.glob("deploy/*/rules.yml")]:
         for group in yaml.safe_load(path.read_text()).get("groups", []):
             for rule in group["rules"]:
                 if "alert" in rule:
                     found.add(rule["alert"])
                     if rule["annotations"]["runbook_url"] != f"docs/runbooks.md#{rule['alert'].lower()}":
-                        problems.append(f"{path.relative_to(ROOT)}: {rule['alert']} leads to another runbook")
+                        problems.append(f"{path.relative_to(ROOT)}: {rule['alert']} has a wrong runbook_url")
     return found
 
 
 def configuration(address):
-    """That of prometheus/, but for where the server is and how often it is scraped."""
+    """Returns prometheus/prometheus.yml with the address of the server and a scrape interval of 1 s."""
     config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
     config["global"].update(scrape_interval="1s", evaluation_interval="1s")
     config["rule_files"] = [str(ROOT / "prometheus" / pattern) for pattern in config["rule_files"]]
@@ -167,27 +167,27 @@ def configuration(address):
 
 
 def main():
-    folder = tempfile.TemporaryDirectory(prefix="fibsrv-monitoring-")
-    # An address of its own: no other program can have this port there.
-    here = time.time_ns()
-    host = f"127.{here % 200 + 20}.{here // 1000 % 250 + 1}.{here // 1_000_000 % 250 + 1}"
+    directory = tempfile.TemporaryDirectory(prefix="fibsrv-monitoring-")
+    # A random loopback address, so that the port is free.
+    seed = time.time_ns()
+    host = f"127.{seed % 200 + 20}.{seed // 1000 % 250 + 1}.{seed // 1_000_000 % 250 + 1}"
     prometheus = f"http://{host}:9090"
-    with folder, Started(BINARY, "--listen", "127.0.0.1:0", "--workers", "2") as server:
+    with directory, Running(BINARY, "--listen", "127.0.0.1:0", "--workers", "2") as server:
         address = None
         while address is None:
             line = server.process.stdout.readline()
             if not line:
-                sys.exit("monitoring: the server has ended")
+                sys.exit("monitoring: the server exited")
             found = re.search(r"listening on (\S+)", line)
             address = found and found[1]
-        config = pathlib.Path(folder.name, "prometheus.yml")
+        config = pathlib.Path(directory.name, "prometheus.yml")
         config.write_text(configuration(address))
-        with Started("prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder.name}/data",
+        with Running("prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory.name}/data",
                      f"--web.listen-address={host}:9090", "--log.level=error"):
             count = load(address, SECONDS)
-            until = time.monotonic() + PATIENCE
-            while True:  # rules need another evaluation, perhaps
-                groups = ask(prometheus, "rules")["groups"]
+            until = time.monotonic() + TIMEOUT
+            while True:  # until all rules have been evaluated
+                groups = query_api(prometheus, "rules")["groups"]
                 rules = [rule for group in groups for rule in group["rules"]]
                 if rules and all(rule["health"] == "ok" for rule in rules) or time.monotonic() > until:
                     break
@@ -195,18 +195,18 @@ def main():
             for rule in rules:
                 if rule["health"] != "ok":
                     problems.append(f"{rule['name']}: {rule['health']}, {rule.get('lastError')}")
-                elif rule["type"] == "recording" and not ask(prometheus, "query", query=rule["name"])["result"]:
+                elif rule["type"] == "recording" and not query_api(prometheus, "query", query=rule["name"])["result"]:
                     problems.append(f"{rule['name']}: no result")
-            firing = {alert["labels"]["alertname"] for alert in ask(prometheus, "alerts")["alerts"]}
+            firing = {alert["labels"]["alertname"] for alert in query_api(prometheus, "alerts")["alerts"]}
             if firing != {"Watchdog"}:
-                problems.append(f"with nothing wrong there are alerts: {sorted(firing)}")
+                problems.append(f"unexpected alerts: {sorted(firing)}")
             print(f"monitoring: {count} requests; {len(rules)} rules evaluated")
             dashboards = sorted(ROOT.glob("deploy/grafana/dashboards/*.json"))
             expressions = sum(1 for path in dashboards for _ in check_dashboard(path, prometheus))
-            print(f"monitoring: {expressions} expressions of {len(dashboards)} dashboard have results")
+            print(f"monitoring: {expressions} expressions of {len(dashboards)} dashboard return values")
             if sys.argv[1:]:
-                picture.draw(sys.argv[1], json.loads(dashboards[0].read_text()),
-                             lambda query, **more: ask(prometheus, "query_range", query=query, **more)["result"])
+                plot.draw(sys.argv[1], json.loads(dashboards[0].read_text()),
+                             lambda query, **more: query_api(prometheus, "query_range", query=query, **more)["result"])
         scraped = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read()
     linted = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True, timeout=30)
     if linted.returncode or linted.stderr:
@@ -214,7 +214,7 @@ def main():
     check_names(scraped.decode(), alerts_of_all_rules())
     if problems:
         sys.exit("monitoring: " + "\nmonitoring: ".join(problems))
-    print("monitoring: all well")
+    print("monitoring: passed")
 
 
 main()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""An HTTP server that answers what it is told to, for probes to be tested on.
+"""An HTTP server with configurable responses, to test probes.
 
-    liar.py ADDR:PORT [CERTIFICATE]
+    faulty_server.py ADDR:PORT [CERTIFICATE]
 
-GET /as/STATUS/BODY is answered with this status and this (percent-decoded) body, anything else with 200 and 6766. By TLS,
-if there is a file with a certificate and its key.
+GET /as/STATUS/BODY gets this status and this (percent-decoded) body, any other path 200 and 6766. Uses TLS if a file with
+certificate and key is given.
 """
 
 import http.server
@@ -13,7 +13,7 @@ import sys
 import urllib.parse
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
+class FaultyHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         words = self.path.split("/", 3)
         status, body = (int(words[2]), urllib.parse.unquote(words[3])) if words[1] == "as" else (200, "6766")
@@ -27,7 +27,7 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 host, _, port = sys.argv[1].rpartition(":")
-server = http.server.ThreadingHTTPServer((host, int(port)), Liar)
+server = http.server.ThreadingHTTPServer((host, int(port)), FaultyHandler)
 if len(sys.argv) > 2:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[2])

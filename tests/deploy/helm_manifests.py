@@ -1,6 +1,6 @@
-"""The manifests that helm rendered: a folder for each version of Kubernetes, a file each of ci/.
+"""Reads the manifests that helm rendered: a directory per Kubernetes version, a file per values file of ci/.
 
-As a program it prints those of kinds that others define, as JSON for helm_custom.mjs.
+As a program it prints the custom resources as JSON for helm_custom.mjs.
 """
 
 import json
@@ -9,12 +9,12 @@ import sys
 
 import yaml
 
-# What Kubernetes itself has no schema of.
+# Custom resources, which have no built-in schema.
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "Certificate", "HTTPRoute"}
 
 
 def files():
-    """Each file as its version, its name, and its documents."""
+    """Yields version, name and documents of each file."""
     paths = sorted(pathlib.Path(sys.argv[1]).glob("*/*.yaml"))
     if not paths:
         sys.exit("nothing was rendered")
@@ -24,7 +24,7 @@ def files():
 
 
 def newest():
-    """The documents by the name of the file, for the newest version."""
+    """Returns the documents for the newest version by file name."""
     every = list(files())
     last = max(
         (version for version, _, _ in every),

@@ -1,27 +1,27 @@
-"""A laboratory on one kernel: machines with cables between them, to start programs in, to kill, freeze and cut off.
+"""A test network of Linux namespaces: virtual machines with cables between them, whose processes and links can be killed,
+frozen and disconnected.
 
-    import lab
+    import netns
 
-    lab.enter(seconds=120)                          # from here on in namespaces of our own, for so long at most
-    with lab.Lab() as net:
+    netns.enter(seconds=120)                          # from here on in new namespaces, with a time limit
+    with netns.Network() as net:
         wire = net.switch("wire")
         web = net.machine("web", (wire, "10.77.0.1/24"))
         client = net.machine("client", (wire, "10.77.0.2/24"))
-        server = web.start("/usr/local/bin/fibsrv")             # a Process, whose id is kept
-        lab.until("an answer", lambda: client.run("curl", "-fs", "http://10.77.0.1:3000/healthz").returncode == 0)
+        server = web.start("/usr/local/bin/fibsrv")             # a Process, with the PID of the program itself
+        netns.until("a response", lambda: client.run("curl", "-fs", "http://10.77.0.1:3000/healthz").returncode == 0)
         server.kill()
-        web.cut()
+        web.disconnect()
 
-A machine is a network, a mount and a host name namespace, and what runs in it. Its /run is its own, and so is each
-folder that `own` gave it: so two machines can have two files /etc/haproxy/haproxy.cfg, and what is tested is the file
-that is shipped, at the place where it is read. Everything else of the file system is that of the real machine: write
-below /run or into what is owned. Commands begin in /, so their paths are absolute.
+A machine is a network, a mount and a UTS namespace with the processes in it. It has its own /run, and its own copy of each
+directory passed to `mount_tmpfs`: two machines can have different files /etc/haproxy/haproxy.cfg, and the tests use the
+shipped files at their real paths. The rest of the file system is shared with the host: write only below /run or into
+mounted directories. Commands start in /, so paths must be absolute.
 
-What ends all of it, without trust in the test: `enter` starts the script again in a process namespace, in network and
-mount namespaces of its own. When the first process of it ends, because the script has ended or by a kill, for a failure,
-for the time limit, for a signal, or because who called it died, the kernel kills whatever was started in it, and with
-the last process the namespaces are gone. No name, no interface, no route and no file is ever made outside of them, and
-no packet can leave: they are connected to nothing.
+Cleanup does not depend on the test: `enter` re-executes the script in new PID, network and mount namespaces. When the first
+process in them exits (end of the script, failure, time limit, signal, or death of the caller), the kernel kills all
+processes in the PID namespace, and the namespaces disappear with the last one. No interface, route or file is created
+in the host's namespaces, and no packet can leave: there is no link to the host.
 
 Needs root and Debian's iproute2 and util-linux. Times are of `time.monotonic()`, as in load_client.py.
 """
@@ -35,25 +35,25 @@ import sys
 import tempfile
 import time
 
-MARK = "FIBSRV_LAB"
-"""In the environment of the script that runs inside: the number of seconds it has."""
+MARK = "FIBSRV_NETNS"
+"""Environment variable that marks the re-executed script; its value is the time limit in seconds."""
 
 STOPPING_SECONDS = 5
-"""How long what is killed may take to be gone; a test that fails has as much time to tell about it."""
+"""Time for killed processes to disappear, and for a failed test to print its logs."""
 
 BOOT = 'hostname "$0" && mount -t tmpfs tmpfs /run && ip link set lo up && echo booted && exec sleep infinity'
 
 
 def enter(seconds, packages="iproute2 util-linux", tools=("ip", "unshare", "nsenter", "setpriv", "hostname")):
-    """Returns only inside of the namespaces; outside, it waits for the script there and exits with its status."""
+    """Re-executes the script in new namespaces and exits with its status; returns only in the re-executed script."""
     if MARK in os.environ:
-        _be_init()
-        _settle(int(os.environ.pop(MARK)))
+        _fork_from_init()
+        _set_up(int(os.environ.pop(MARK)))
         return
     if os.geteuid() != 0:
-        sys.exit("needs root, to make namespaces")
+        sys.exit("needs root to create namespaces")
     need(packages, *tools)
-    # The script dies with `unshare`, which dies with this process, however it ends.
+    # The script is killed with `unshare`, which is killed with this process.
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork",
                "--kill-child", "--mount-proc", sys.executable, *sys.orig_argv[1:]]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -70,14 +70,14 @@ def enter(seconds, packages="iproute2 util-linux", tools=("ip", "unshare", "nsen
 
 
 def need(packages, *tools):
-    """Ends the script when a tool is missing: a test that cannot run has failed."""
+    """Exits when a tool is missing: a test that cannot run has failed."""
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
         sys.exit(f"not installed: {' '.join(missing)} (Debian: {packages})")
 
 
 def until(what, condition, seconds=10.0, every=0.02):
-    """Waits until `condition()` is true, and returns what it returned; fails with `what` when time is up."""
+    """Waits until `condition()` is true and returns its value; raises TimeoutError with `what`."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
@@ -87,7 +87,7 @@ def until(what, condition, seconds=10.0, every=0.02):
 
 
 def holds(what, condition, seconds, every=0.05):
-    """Fails with `what` unless `condition()` is true all the time for so long."""
+    """Fails with `what` unless `condition()` stays true for the given time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not condition():
@@ -96,7 +96,7 @@ def holds(what, condition, seconds, every=0.05):
 
 
 def signal_all(pids, number):
-    """Sends a signal to processes of a machine, some of which may have ended meanwhile."""
+    """Sends a signal to processes; ignores those that have exited."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -104,38 +104,38 @@ def signal_all(pids, number):
             pass
 
 
-class Lab:
-    """All machines and switches of a test, and a folder that disappears with them."""
+class Network:
+    """All machines and switches of a test, and a temporary directory."""
 
     def __init__(self):
         self.machines = {}
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-", dir="/run"))
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="network-", dir="/run"))
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, _error, _trace):
         if kind is not None and kind is not SystemExit:
-            self.tell()
+            self.dump_logs()
         for machine in self.machines.values():
             machine._end()
 
     def machine(self, name, *cables):
-        """A new machine; each cable is a switch and an address with its prefix, for eth0, eth1 and so on."""
+        """Adds a machine; each cable is a switch and an address with prefix length, for eth0, eth1 and so on."""
         self.machines[name] = machine = Machine(self, name)
         for switch, address in cables:
             machine._plug(switch, address)
         return machine
 
     def switch(self, name):
-        """A network that machines can be plugged into: a machine with nothing but a bridge in it."""
+        """Adds a switch: a machine that contains only a bridge."""
         self.machines[name] = switch = Machine(self, name)
         switch.must("ip", "link", "add", "bridge", "type", "bridge")
         switch.must("ip", "link", "set", "bridge", "up")
         return switch
 
-    def tell(self, lines=15):
-        """Prints the end of what each process wrote, to find out why a test failed."""
+    def dump_logs(self, lines=15):
+        """Prints the last lines of each process log."""
         for machine in self.machines.values():
             for process in machine.processes:
                 print(f"--- {machine.name}, {process}", file=sys.stderr)
@@ -143,10 +143,10 @@ class Lab:
 
 
 class Machine:
-    """Made by `Lab.machine`. Its first process does nothing but hold its namespaces: see `BOOT`."""
+    """Made by `Lab.machine`. Its first process only keeps the namespaces alive: see `BOOT`."""
 
-    def __init__(self, lab, name):
-        self.lab, self.name = lab, name
+    def __init__(self, network, name):
+        self.network, self.name = network, name
         self.processes = []
         self.cables = []
         self.silenced = set()
@@ -154,21 +154,21 @@ class Machine:
         self.holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "booted\n":
             raise OSError(f"no namespaces for {name}")
-        self._network = os.readlink(f"/proc/{self.holder.pid}/ns/net")
+        self._namespace = os.readlink(f"/proc/{self.holder.pid}/ns/net")
 
     # Files
 
-    def own(self, folder):
-        """Gives the machine an empty folder of its own in place of one that there is."""
-        self.must("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
-        return self.path(folder)
+    def mount_tmpfs(self, directory):
+        """Mounts an empty tmpfs over an existing directory, in this machine only."""
+        self.must("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", directory)
+        return self.path(directory)
 
     def path(self, inside):
-        """The machine's file, as a path for this script. (Not through a link with an absolute target, as /var/run.)"""
+        """Returns the path of a file of the machine for this script. Absolute symlinks such as /var/run are not supported."""
         return pathlib.Path(f"/proc/{self.holder.pid}/root{inside}")
 
     def write(self, inside, content, mode=0o644, owner=None):
-        """Writes text, bytes or a copy of the file that a `Path` names; replaces what is there in one step."""
+        """Writes text, bytes or a copy of the file at a `Path`; replaces an existing file atomically."""
         path = self.path(inside)
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, pathlib.Path):
@@ -180,42 +180,42 @@ class Machine:
             shutil.chown(new, owner, owner)
         new.rename(path)
 
-    def know(self, names):
-        """Has the machine know these names, in the form of /etc/hosts, and no others."""
+    def set_hosts(self, names):
+        """Replaces /etc/hosts of the machine; `names` has the same format."""
         self.write("/run/hosts", f"127.0.0.1 localhost\n{names}")
         self.must("mount", "--bind", "/run/hosts", "/etc/hosts")
 
     # Processes
 
     def start(self, *command, env=None):
-        """Starts a command and returns the `Process`; what it writes goes to a log of its own."""
+        """Starts a command and returns the `Process`, whose output goes to a log file."""
         process = Process(self, command, env)
         self.processes.append(process)
         return process
 
     def run(self, *command, seconds=10, input=None, env=None):
-        """Runs a command to its end, and returns what `subprocess.run` does, with its output as text."""
+        """Runs a command and returns the result of `subprocess.run`, with text output."""
         environment = {**os.environ, **env} if env else None
         source = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run(self._inside(command), capture_output=True, text=True, timeout=seconds,
                               env=environment, **source)
 
     def must(self, *command, **options):
-        """The output of a command that has to succeed."""
+        """Returns the output of a command; raises OSError if it fails."""
         done = self.run(*command, **options)
         if done.returncode != 0:
             raise OSError(f"{self.name}: {' '.join(command)}: status {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout
 
     def pids(self):
-        """Whatever runs on the machine, whoever started it."""
+        """Returns the PIDs of all processes of the machine."""
         found = []
         for entry in os.listdir("/proc"):
             try:
-                if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/net") == self._network:
+                if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/net") == self._namespace:
                     found.append(int(entry))
             except OSError:
-                pass  # has ended meanwhile
+                pass  # has exited
         return [pid for pid in found if pid != self.holder.pid]
 
     def signal(self, number):
@@ -223,8 +223,8 @@ class Machine:
         signal_all(self.pids(), number)
 
     def freeze(self):
-        """Stops all processes where they are. The kernel goes on, and accepts connections in their name: with `cut`
-        it is the machine that stands still."""
+        """Stops all processes with SIGSTOP. The kernel still accepts connections: combine with `disconnect` to simulate a
+        frozen machine."""
         self.signal(signal.SIGSTOP)
 
     def thaw(self):
@@ -233,12 +233,12 @@ class Machine:
     # Network
 
     def addresses(self):
-        """The IPv4 addresses that the machine has now."""
+        """Returns the current IPv4 addresses."""
         lines = self.must("ip", "-4", "-oneline", "address", "show").splitlines()
         return [line.split()[3].partition("/")[0] for line in lines]
 
-    def cut(self, cable=0, silently=False):
-        """Pulls a cable. Silently: what goes through it is lost, but neither end is told that the link is down."""
+    def disconnect(self, cable=0, silently=False):
+        """Disconnects a cable. With `silently` packets are dropped while the link stays up."""
         switch, port, _ = self.cables[cable]
         if silently:
             self.silenced.add(cable)
@@ -246,8 +246,8 @@ class Machine:
         else:
             switch.must("ip", "link", "set", port, "down")
 
-    def mend(self, cable=0):
-        """Puts a cable back that was cut, in either way."""
+    def reconnect(self, cable=0):
+        """Reconnects a cable."""
         switch, port, _ = self.cables[cable]
         if cable in self.silenced:
             self.silenced.remove(cable)
@@ -256,20 +256,20 @@ class Machine:
             switch.must("ip", "link", "set", port, "up")
 
     def power_off(self):
-        """All at once and without a word: its cables are dead before its processes are."""
+        """Disconnects all cables, then kills all processes, so that no FIN or RST is sent."""
         for cable in range(len(self.cables)):
-            self.cut(cable)
+            self.disconnect(cable)
         self._kill()
 
     def power_on(self):
-        """Cables, the addresses that it had at first, and an empty /run; programs are for the test to start."""
+        """Restores cables and initial addresses, and empties /run; the test starts the programs."""
         self.must("sh", "-c", "rm -rf /run/*")
         for cable, (_, _, address) in enumerate(self.cables):
             self.must("ip", "address", "flush", "dev", f"eth{cable}")
             self.must("ip", "address", "add", address, "dev", f"eth{cable}")
-            self.mend(cable)
+            self.reconnect(cable)
 
-    # Between the lab and its machines
+    # Internal
 
     def _inside(self, command):
         return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--uts", "--", *map(str, command)]
@@ -277,7 +277,7 @@ class Machine:
     def _plug(self, switch, address):
         ours, port = f"eth{len(self.cables)}", f"{self.name}{len(self.cables)}"
         if len(port) > 15:
-            raise ValueError(f"{port}: an interface's name has 15 characters at most")
+            raise ValueError(f"{port}: an interface name has at most 15 characters")
         self.cables.append((switch, port, address))
         self.must("ip", "link", "add", ours, "type", "veth", "peer", "name", port, "netns", str(switch.holder.pid))
         switch.must("ip", "link", "set", port, "master", "bridge", "up")
@@ -301,32 +301,32 @@ class Machine:
 
 
 class Process:
-    """Made by `Machine.start`; its id is that of the program itself. Like a service it has a session of its own."""
+    """Created by `Machine.start`. `pid` is the PID of the program itself, which has a session of its own."""
 
     def __init__(self, machine, command, env):
         self.machine, self.command = machine, command
         name = f"{machine.name}-{len(machine.processes)}-{pathlib.Path(str(command[0])).name}"
-        self.log_path = machine.lab.folder / name
+        self.log_path = machine.netns.directory / name
         with self.log_path.open("wb") as log:
             self.popen = subprocess.Popen(machine._inside(command), stdin=subprocess.DEVNULL, stdout=log,
                                           stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
                                           start_new_session=True)
         self.pid = self.popen.pid
-        _prefer(self.pid)
+        _raise_priority(self.pid)
 
     def __str__(self):
         state = "running" if self.running() else f"ended with {self.popen.returncode}"
         return f"{pathlib.Path(str(self.command[0])).name} ({self.pid}, {state})"
 
     def log(self):
-        """What it wrote so far."""
+        """Returns the output so far."""
         return self.log_path.read_text(errors="replace")
 
     def running(self):
         return self.popen.poll() is None
 
     def signal(self, number):
-        """Sends a signal, unless the process has ended and been waited for: its id may be another's now."""
+        """Sends a signal, unless the process has been reaped."""
         self.popen.send_signal(number)
 
     def kill(self):
@@ -340,18 +340,18 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def wait(self, seconds=10.0):
-        """Its status, once it has ended."""
+        """Waits for the process and returns its exit status."""
         return self.popen.wait(seconds)
 
     def stop(self, seconds=10.0):
-        """Asks it to end, and returns its status; fails if it does not end in time."""
+        """Sends SIGTERM and returns the exit status; raises TimeoutExpired."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
 
-def _be_init():
-    """Leaves the first process to wait for orphans, as init does, and returns in a child: daemons that look whether
-    a process still lives must not meet a dead one that nobody has waited for."""
+def _fork_from_init():
+    """Forks: the parent reaps orphans like init, the child returns. Daemons that check whether a process is alive must not
+    find zombies."""
     if (script := os.fork()) == 0:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -361,22 +361,21 @@ def _be_init():
             os._exit(os.waitstatus_to_exitcode(status) % 256)
 
 
-def _prefer(pid):
-    """Has the scheduler prefer a session to those of whatever else is done on this computer, which the machines of the
-    laboratory are not supposed to share."""
+def _raise_priority(pid):
+    """Raises the scheduling priority of a session over other load of the host."""
     try:
         pathlib.Path(f"/proc/{pid}/autogroup").write_text("-10")
     except OSError:
-        pass  # a kernel without such groups; or it has ended
+        pass  # no autogroup support, or the process has exited
 
 
-def _settle(seconds):
-    """What is done first inside."""
+def _set_up(seconds):
+    """Sets up the re-executed script: session, time limit, signals, /run and loopback."""
     os.setsid()
-    _prefer(os.getpid())
+    _raise_priority(os.getpid())
 
     def over(*_):
-        raise TimeoutError(f"the time limit of {seconds} s is over")
+        raise TimeoutError(f"time limit of {seconds} s exceeded")
 
     signal.signal(signal.SIGALRM, over)
     signal.alarm(seconds)

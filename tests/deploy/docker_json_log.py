@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A stand-in for a container engine with the logging driver json-file: what a shipper finds on disk, without the engine.
+"""Writes log files like Docker's json-file logging driver, without Docker.
 
-    json_file.py FOLDER COMMAND...
+    docker_json_log.py DIRECTORY COMMAND...
 
-Runs a command and writes each line of its stdout to FOLDER/c0ffee/c0ffee-json.log, as an object with the line, the
-stream, the option `tag` and the time: in nanoseconds, without zeros at their end; there are many such zeros, to have
-all lengths. By SIGHUP the file is renamed, and a new one begun, as happens when it has reached `max-size`.
+Runs a command and writes each line of its stdout to DIRECTORY/c0ffee/c0ffee-json.log as an object with the line, the stream,
+the option `tag` and the time in nanoseconds without trailing zeros. Times are rounded so that all lengths occur. SIGHUP
+rotates the file, as Docker does at `max-size`.
 """
 
 import datetime
@@ -19,20 +19,20 @@ import time
 
 FILES_MAX = 9
 
-folder = pathlib.Path(sys.argv[1]) / "c0ffee"
-folder.mkdir(parents=True)
-path = folder / "c0ffee-json.log"
+directory = pathlib.Path(sys.argv[1]) / "c0ffee"
+directory.mkdir(parents=True)
+path = directory / "c0ffee-json.log"
 child = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True)
 signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 rotate = False
 
 
-def ask_for_rotation(*_):
+def request_rotation(*_):
     global rotate
     rotate = True
 
 
-signal.signal(signal.SIGHUP, ask_for_rotation)
+signal.signal(signal.SIGHUP, request_rotation)
 
 
 def when(count):
@@ -49,9 +49,9 @@ for count, line in enumerate(child.stdout):
         rotate = False
         log.close()
         for number in range(FILES_MAX - 1, 0, -1):
-            old = folder / (f"{path.name}.{number - 1}" if number > 1 else path.name)
+            old = directory / (f"{path.name}.{number - 1}" if number > 1 else path.name)
             if old.exists():
-                os.rename(old, folder / f"{path.name}.{number}")
+                os.rename(old, directory / f"{path.name}.{number}")
         log = path.open("w")
     entry = {"log": line, "stream": "stdout", "attrs": {"tag": "fibsrv"}, "time": when(count)}
     log.write(json.dumps(entry, separators=(",", ":")) + "\n")

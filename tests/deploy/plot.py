@@ -1,10 +1,10 @@
-"""Draws panels of a dashboard as SVG, from what a Prometheus has gathered."""
+"""Draws dashboard panels as SVG from the data of a Prometheus server."""
 
 import math
 import time
 import xml.sax.saxutils
 
-PANELS = ("Requests by status", "Latency", "Connections", "Computations", "Processor", "Memory")
+PANELS = ("Requests by status", "Latency", "Connections", "Computations", "CPU", "Memory")
 SECONDS = 18
 WIDTH, HEIGHT, MARGIN, COLUMNS = 360, 200, 12, 3
 COLOURS = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0")
@@ -13,7 +13,7 @@ UNITS = {"s": ((1, "s"), (1e-3, "ms"), (1e-6, "µs")), "bytes": ((1 << 30, "GiB"
 
 
 def draw(path, dashboard, query_range):
-    """Writes the file. `query_range` answers as Prometheus does, with the list of series."""
+    """Writes the SVG. `query_range` returns the list of series in the format of the Prometheus API."""
     panels = [panel for name in PANELS for panel in dashboard["panels"] if panel["title"] == name]
     rows = math.ceil(len(panels) / COLUMNS)
     width, height = COLUMNS * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + MARGIN) + MARGIN
@@ -36,7 +36,7 @@ def draw_panel(panel, query_range):
             name = target["legendFormat"]
             for label, value in result["metric"].items():
                 name = name.replace("{{%s}}" % label, value)
-            # Ports differ from run to run and tell a reader nothing.
+            # Ports are random; use the job's name.
             name = "fibsrv" if name.startswith("127.0.0.1:") else name
             points = [(float(at), float(value)) for at, value in result["values"] if not math.isnan(float(value))]
             series.append((name, points))

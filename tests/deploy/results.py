@@ -1,17 +1,17 @@
-"""The table at the end of a test: what was measured, and what was promised. `markdown` sets any other table.
+"""Result tables: measured values against objectives. `markdown` formats any table.
 
-    with Table("outside_test") as table:
+    with Table("external_monitoring_test") as table:
         table.row("page after the server stopped", 5.31, at_most=12, unit="s")
         table.row("lines lost", 0, exactly=0)
-        table.row("latency before, 99 %", 0.4, unit="ms")       # told, not judged
+        table.row("latency before, 99 %", 0.4, unit="ms")       # informational
     sys.exit(table.status)
 
-A test that breaks off has its table printed as far as it got.
+An aborted test prints the rows so far.
 """
 
 
 def markdown(head, rows):
-    """A table as README.md has them, and legible as it is."""
+    """Formats an aligned Markdown table."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, tuple("-" * width for width in widths), *rows]
     return "\n".join("| " + " | ".join(f"{word:{width}}" for word, width in zip(line, widths)) + " |" for line in lines)
@@ -25,15 +25,15 @@ class Table:
         self.status = 1
 
     def row(self, what, seen, at_most=None, exactly=None, unit=""):
-        """Notes a figure; with an objective it is judged."""
+        """Adds a measured value; with an objective it passes or fails."""
         if exactly is not None:
-            objective, well = self._text(exactly, unit), seen == exactly
+            objective, passed = self._text(exactly, unit), seen == exactly
         elif at_most is not None:
-            objective, well = "at most " + self._text(at_most, unit), seen <= at_most
+            objective, passed = "at most " + self._text(at_most, unit), seen <= at_most
         else:
-            objective, well = "-", True
-        self.failed += not well
-        self.rows.append((what, self._text(seen, unit), objective, "ok" if well else "MISSED"))
+            objective, passed = "-", True
+        self.failed += not passed
+        self.rows.append((what, self._text(seen, unit), objective, "ok" if passed else "MISSED"))
 
     def __enter__(self):
         return self
