@@ -143,7 +143,7 @@ class Network:
 
 
 class Machine:
-    """Made by `Lab.machine`. Its first process only keeps the namespaces alive: see `BOOT`."""
+    """Created by `Network.machine`. Its first process only keeps the namespaces alive: see `BOOT`."""
 
     def __init__(self, network, name):
         self.network, self.name = network, name
@@ -306,7 +306,7 @@ class Process:
     def __init__(self, machine, command, env):
         self.machine, self.command = machine, command
         name = f"{machine.name}-{len(machine.processes)}-{pathlib.Path(str(command[0])).name}"
-        self.log_path = machine.netns.directory / name
+        self.log_path = machine.network.directory / name
         with self.log_path.open("wb") as log:
             self.popen = subprocess.Popen(machine._inside(command), stdin=subprocess.DEVNULL, stdout=log,
                                           stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
