@@ -3,21 +3,20 @@
 
 #![no_main]
 
-#[path = "../../tests/oracle/replies.rs"]
-mod replies;
+#[path = "../../tests/kit/parser.rs"]
+mod parser;
 mod session;
 
 use std::cell::RefCell;
 
 use fibsrv::{app::App, http::request::limits::Limits};
 use fibsrv_fuzz::Script;
-use replies::{Asked, Reply};
+use parser::{ReplyRef, ReplyTo};
 use session::Session;
 
-const LARGE: Limits =
-    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 4096, pipelined: 32 };
+const LARGE: Limits = Limits { body_bytes: 4096, ..Limits::DEFAULT };
 const SMALL: Limits =
-    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, pipelined: 32 };
+    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, ..LARGE };
 
 thread_local! {
     /// Made once: nothing that it remembers goes into an answer.
@@ -50,13 +49,13 @@ fn check(session: &Session) {
         }
         assert!(!is_last, "something follows the last answer");
         // An answer to HEAD is the shorter one: had it content, what follows would not be an answer.
-        let answered = asked.next().unwrap_or(Asked::Content);
-        let Some(reply) = Reply::take(&mut output, answered) else {
+        let answered = asked.next().unwrap_or(ReplyTo::Other);
+        let Some(reply) = ReplyRef::take(&mut output, answered) else {
             assert!(session.has_expired, "malformed: {}", output.escape_ascii());
             return;
         };
         assert!(matches!(reply.status, 200..=499 | 501 | 505), "{}", reply.status);
-        is_last = reply.is_last();
+        is_last = reply.closes();
     }
     assert!(session.has_expired || asked.next().is_none(), "an answer is missing");
 }

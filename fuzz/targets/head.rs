@@ -17,10 +17,8 @@ use fibsrv::http::{
 use fibsrv_fuzz::Script;
 use heads::Head;
 
-const LARGE: Limits =
-    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 0, pipelined: 32 };
-const SMALL: Limits =
-    Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 0, pipelined: 32 };
+const LARGE: Limits = Limits { body_bytes: 0, ..Limits::DEFAULT };
+const SMALL: Limits = Limits { head_bytes: 120, target_bytes: 24, fields: 4, ..LARGE };
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (mut script, bytes) = Script::split(input);

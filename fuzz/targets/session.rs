@@ -18,7 +18,7 @@ use fibsrv::{
 
 use fibsrv_fuzz::Script;
 
-use crate::replies::Asked;
+use crate::parser::ReplyTo;
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 /// In place of the metrics, which depend on the turns it took: large, so that few fill a batch.
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     /// All that was written.
     pub(crate) output: Vec<u8>,
     /// For each answer what was asked for, in order.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<ReplyTo>,
     /// Whether its time ran out.
     pub(crate) has_expired: bool,
     ends: u32,
@@ -157,12 +157,12 @@ impl Session {
         conn.respond(&app.reject(reject), DATE);
         // What cannot become a request may have asked with HEAD all the same.
         let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
-        self.asked.push(if is_head { Asked::Head } else { Asked::Content });
+        self.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
     }
 
     fn respond(&mut self, conn: &mut Conn, app: &mut App, request: &Request) {
         let is_head = request.method == Method::Head;
-        self.asked.push(if is_head { Asked::Head } else { Asked::Content });
+        self.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
         let response = match app.answer(request, conn.head(request)) {
             Answer::Ready(response) => response,
             Answer::Scrape(format) => {

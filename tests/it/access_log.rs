@@ -13,8 +13,8 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
 use crate::{
+    kit::{Client, Server, command, eventually, request},
     logs::fill,
-    support::{Client, Server, command, eventually, request},
 };
 
 const DROPPED: &str = "fibsrv_access_log_dropped_total";

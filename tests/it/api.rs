@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use ibig::UBig;
 
-use crate::support::{Client, Reply, Server, request};
+use crate::kit::{Client, Reply, Server, request};
 
 fn check(server: &Server, target: &str, status: u16, body: &str) -> Reply {
     let reply = server.get(target);

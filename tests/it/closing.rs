@@ -3,7 +3,7 @@
 
 use std::{io::Write as _, net::Shutdown};
 
-use crate::support::{Client, Reply, Server, request};
+use crate::kit::{Client, Reply, Server, request};
 
 /// Less than what is discarded while lingering, and more than one read, so that closing at once would leave
 /// some of it unread.

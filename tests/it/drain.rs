@@ -1,6 +1,6 @@
 //! Being told to stop: nothing under way is lost, nobody new is let in, and it ends.
 
-use crate::support::{Server, halt, request};
+use crate::kit::{Server, halt, request};
 
 const LARGE: &str = "/api/fibonacci/10000000";
 

@@ -15,7 +15,7 @@ use rustix::net::{
     SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
 };
 
-use crate::support::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
+use crate::kit::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
 
 /// So many processes on one port.
 fn together(count: usize) -> Vec<Server> {

@@ -1,8 +1,8 @@
 //! What happens when connections, descriptors or time run out.
 
 use crate::{
-    support::{Server, request},
-    watch::IDLE_TICKS_MAX,
+    kit::{Server, request},
+    monitor::IDLE_TICKS_MAX,
 };
 
 #[test]

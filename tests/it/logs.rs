@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Client, Server, command, eventually, request};
+use crate::kit::{Client, Server, command, eventually, request};
 
 /// A request that stays under way, so that its connection cannot make room.
 const UNFINISHED: &[u8] =

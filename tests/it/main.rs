@@ -1,4 +1,4 @@
-//! Behaviour of the real executable over real sockets, on loopback and on ports the kernel chooses.
+//! Behaviour of the executable over sockets, on loopback and on ports that the kernel chooses.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,24 +9,26 @@
     reason = "a test that cannot go on has failed, and counters are whole numbers"
 )]
 
-mod support; // starts servers, speaks HTTP to them, and ends them
-mod watch; // watches a server while it is attacked
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/mod.rs"]
+mod kit; // starts servers, sends requests, reads replies
+mod monitor; // measures a server under attack, and a regular client beside it
 
-mod access_log; // a line for each answer
-mod api; // what each route answers
-mod closing; // how connections end: no answer is lost to a reset
-mod drain; // being told to stop
-mod greedy; // clients that take more than their share, or less than they asked for
-mod group; // several processes on a port: what one leaves, another takes
+mod access_log; // one line for each response
+mod api; // the response of each route
+mod backpressure; // clients that do not read, and clients that pipeline without end
+mod closing; // how connections close: no response is lost to a reset
+mod disconnects; // clients that close or reset at any byte
+mod drain; // graceful shutdown
+mod group; // several processes on a port: connections in the accept queue of one that exits
 mod limits; // what happens when connections, descriptors or time run out
 mod logs; // a log that cannot be written
-mod metrics; // what /metrics tells, read by a parser that is not ours
+mod malformed; // input that is not HTTP, and clients that ignore an error response
+mod metrics; // the samples of /metrics, read by an independent parser
 mod numbers; // numbers beyond the table
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
-mod rude; // clients that send rubbish or do not listen
 mod runtime_dir; // metrics shared by a file, or not at all
-mod slow; // clients that take their time
+mod slow; // clients that send or read slowly
 mod supervisor; // several workers
-mod systemd; // as a service: sockets that were passed, and what is told about how it fares
-mod vanishing; // clients that go away at any moment
+mod systemd; // as a service: socket activation and notifications

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use nom_openmetrics::parser;
 
-use crate::support::{Server, request};
+use crate::kit::{Server, request};
 
 /// Samples by name and labels.
 fn samples(server: &Server, accept: &str) -> BTreeMap<String, f64> {

@@ -9,7 +9,7 @@ use std::{
 use fibsrv::fibonacci::doubling;
 use socket2::SockRef;
 
-use crate::support::{Client, Server, eventually, request};
+use crate::kit::{Client, Server, eventually, request};
 
 /// The digits of F(n), computed the plain way.
 fn fibonacci(n: u64) -> String {

@@ -6,7 +6,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use crate::support::{Server, command, eventually};
+use crate::kit::{Server, command, eventually};
 
 fn run(flags: &[&str]) -> Output {
     command().args(flags).stdin(Stdio::null()).output().unwrap()

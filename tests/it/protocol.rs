@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 
-use crate::support::{Reply, Server, request};
+use crate::kit::{Reply, Server, request};
 
 fn statuses(server: &Server, input: &str) -> Vec<u16> {
     let output = server.exchange(input.as_bytes());

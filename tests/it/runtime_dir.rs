@@ -7,7 +7,7 @@ use std::{
     process,
 };
 
-use crate::support::{ANSWERED, Server, eventually};
+use crate::kit::{ANSWERED, Server, eventually};
 
 /// A directory of this user alone, which goes with the test.
 pub(crate) struct Directory(PathBuf);

@@ -3,8 +3,8 @@
 use std::{io, time::Duration};
 
 use crate::{
-    support::{Client, Reply, Server, is_reset, request},
-    watch::{IDLE_TICKS_MAX, Watch},
+    kit::{Client, Reply, Server, is_reset, request},
+    monitor::{IDLE_TICKS_MAX, Watch},
 };
 
 const CROWD: usize = 20;

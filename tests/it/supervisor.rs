@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::{
     group::{all_are_answered, clients_of, listeners},
-    support::{ANSWERED, Client, Server, eventually, halt, request, signal, state},
+    kit::{ANSWERED, Client, Server, eventually, halt, process::state, request, signal},
 };
 
 /// The processes of the workers of a supervisor.

@@ -17,9 +17,9 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
+    kit::{ANSWERED, Client, PATIENCE, Server, eventually, request, signal},
     runtime_dir::Directory,
     supervisor::{Program, workers},
-    support::{ANSWERED, Client, PATIENCE, Server, eventually, request, signal},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fibsrv");

@@ -11,11 +11,12 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "../kit/parser.rs"]
+mod parser;
 mod plan;
-#[path = "../oracle/random.rs"]
-mod random;
-#[path = "../oracle/replies.rs"]
-mod replies;
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/rng.rs"]
+mod rng;
 
 use fibsrv::{
     http::{
@@ -30,13 +31,11 @@ use fibsrv::{
     },
     server::connection::READ_BYTES,
 };
+use parser::{ReplyRef, ReplyTo};
 use plan::Plan;
-use random::Random;
-use replies::{Asked, Reply};
+use rng::Rng;
 
 const RUNS: u64 = 1_000;
-const LIMITS: Limits =
-    Limits { head_bytes: 8192, target_bytes: 4096, fields: 64, body_bytes: 1 << 20, pipelined: 32 };
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 /// Bytes of the largest content that is answered.
 const ANSWER_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
@@ -61,7 +60,7 @@ fn a_connection_keeps_to_the_model() {
 }
 
 fn check(seed: u64, buffers: &mut Buffers) {
-    let mut random = Random(seed);
+    let mut random = Rng(seed);
     let plan = Plan::random(&mut random, ANSWER_BYTES_MAX);
     let mut run = Run::new(&plan, random);
     // Anything may happen for a while; then everybody does what can be expected of them at once.
@@ -81,7 +80,7 @@ fn check(seed: u64, buffers: &mut Buffers) {
 /// A connection on its way through a plan.
 struct Run<'p> {
     plan: &'p Plan,
-    random: Random,
+    random: Rng,
     mood: Mood,
     /// Most bytes read at once.
     read_bytes: usize,
@@ -122,13 +121,13 @@ enum Turn {
 }
 
 impl<'p> Run<'p> {
-    fn new(plan: &'p Plan, mut random: Random) -> Self {
+    fn new(plan: &'p Plan, mut random: Rng) -> Self {
         Self {
             plan,
             read_bytes: random.pick(&[1, 40, 500, READ_BYTES, READ_BYTES]),
             random,
             mood: Mood::Random,
-            parser: Parser::new(LIMITS),
+            parser: Parser::new(Limits::DEFAULT),
             conn: Conn::new(),
             received: 0,
             stream_end: StreamEnd::Ahead,
@@ -198,7 +197,7 @@ impl<'p> Run<'p> {
     /// A head or a piece of one and one read; a batch and the answer that made it full.
     fn check_bounds(&self) {
         let (received, to_send) = self.conn.buffered();
-        assert!(received <= LIMITS.head_bytes + READ_BYTES, "{received} bytes received");
+        assert!(received <= Limits::DEFAULT.head_bytes + READ_BYTES, "{received} bytes received");
         let bound = BATCH_BYTES_HIGH + ANSWER_BYTES_MAX + ANSWER_HEAD_BYTES_MAX;
         assert!(to_send <= bound, "{to_send} bytes to be sent");
         let answers = self.answered + usize::from(self.refused.is_some());
@@ -360,37 +359,37 @@ impl<'p> Run<'p> {
         let mut output = &self.output[..];
         for planned in &self.plan.requests[..self.answered] {
             if planned.expectation == Expectation::Continue {
-                self.take(&mut output, Asked::Content, 100)?;
+                self.take(&mut output, ReplyTo::Other, 100)?;
             }
             let reply = self.take(&mut output, planned.asked, 200)?;
             let body = body(planned.n, planned.answer_bytes);
-            assert!(reply.body == if planned.asked == Asked::Head { b"" } else { &body[..] });
+            assert!(reply.body == if planned.asked == ReplyTo::Head { b"" } else { &body[..] });
             assert_eq!(reply.field("etag"), Some(&*format!("\"{}\"", planned.n)));
-            assert_eq!(reply.is_last(), planned.closes);
+            assert_eq!(reply.closes(), planned.closes);
         }
         // An interim answer may have gone out to a request of which no more came.
         if output.starts_with(b"HTTP/1.1 100 ") {
-            self.take(&mut output, Asked::Content, 100)?;
+            self.take(&mut output, ReplyTo::Other, 100)?;
         }
         if let Some(reject) = self.refused {
             let status = reject.status().code().parse().unwrap();
-            assert!(self.take(&mut output, self.refused_asked(), status)?.is_last());
+            assert!(self.take(&mut output, self.refused_asked(), status)?.closes());
         }
         output.is_empty().then_some(())
     }
 
     /// Whether the refusal has content: not if it answers HEAD, as far as that has come. When the time runs
     /// out before that was looked at, it has.
-    fn refused_asked(&self) -> Asked {
+    fn refused_asked(&self) -> ReplyTo {
         let received = &self.plan.stream[self.start()..self.received];
         let line = received.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         let is_head = line.is_some_and(|line| received[line..].starts_with(b"HEAD "));
         let is_unseen = self.expired.is_some() && !self.output.ends_with(b"\r\n\r\n");
-        if is_head && !is_unseen { Asked::Head } else { Asked::Content }
+        if is_head && !is_unseen { ReplyTo::Head } else { ReplyTo::Other }
     }
 
-    fn take<'o>(&self, output: &mut &'o [u8], asked: Asked, status: u16) -> Option<Reply<'o>> {
-        let reply = Reply::take(output, asked)?;
+    fn take<'o>(&self, output: &mut &'o [u8], asked: ReplyTo, status: u16) -> Option<ReplyRef<'o>> {
+        let reply = ReplyRef::take(output, asked)?;
         assert_eq!(reply.status, status, "after {} answers", self.answered);
         Some(reply)
     }

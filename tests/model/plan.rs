@@ -2,7 +2,7 @@
 
 use fibsrv::http::request::headers::Expectation;
 
-use crate::{random::Random, replies::Asked};
+use crate::{parser::ReplyTo, rng::Rng};
 
 /// A stream of requests, each with an n of its own.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) n: u64,
-    pub(crate) asked: Asked,
+    pub(crate) asked: ReplyTo,
     /// Whether an interim answer is waited for.
     pub(crate) expectation: Expectation,
     pub(crate) head_end: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Planned {
 
 impl Plan {
     /// A plan of up to some dozens of requests, whose answers have up to `answer_bytes_max` bytes of content.
-    pub(crate) fn random(random: &mut Random, answer_bytes_max: usize) -> Self {
+    pub(crate) fn random(random: &mut Rng, answer_bytes_max: usize) -> Self {
         let mut plan = Self::default();
         let requests = random.pick(&[3, 12, 90, 90, 300]);
         for _ in 0..random.below(requests) {
@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// Has the stream end early.
-    fn cut(&mut self, random: &mut Random) {
+    fn cut(&mut self, random: &mut Rng) {
         let length = random.below(self.stream.len() + 1);
         self.stream.truncate(length);
         self.requests.retain(|request| request.end <= length);
@@ -63,14 +63,14 @@ impl Plan {
         self.refusal = (!is_clean).then_some(400);
     }
 
-    fn add_request(&mut self, random: &mut Random, answer_bytes_max: usize) {
+    fn add_request(&mut self, random: &mut Rng, answer_bytes_max: usize) {
         let n = self.requests.len() as u64 + 1_000;
         let closes = random.below(60) == 0;
         let (method, asked) = random.pick(&[
-            ("GET", Asked::Content),
-            ("GET", Asked::Content),
-            ("HEAD", Asked::Head),
-            ("POST", Asked::Content),
+            ("GET", ReplyTo::Other),
+            ("GET", ReplyTo::Other),
+            ("HEAD", ReplyTo::Head),
+            ("POST", ReplyTo::Other),
         ]);
         let (framing, body) = match random.below(8) {
             0 => {
@@ -111,7 +111,7 @@ impl Plan {
 }
 
 /// A chunked body whose content looks like requests.
-fn chunks(random: &mut Random) -> Vec<u8> {
+fn chunks(random: &mut Rng) -> Vec<u8> {
     let mut body = Vec::new();
     for _ in 0..random.below(6) {
         let content = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1 + random.below(9));

@@ -14,13 +14,6 @@ use fibsrv::{
     metrics::Build,
 };
 
-const LIMITS: Limits = Limits {
-    head_bytes: 8 * 1024,
-    target_bytes: 4 * 1024,
-    fields: 64,
-    body_bytes: 1024 * 1024,
-    pipelined: 32,
-};
 /// Nothing beyond the table, as nobody computes here.
 const fn bounds(table_last: u32) -> Bounds {
     Bounds { max_n: table_last as u64, under_way: 1, bytes: 0 }
@@ -54,7 +47,7 @@ impl Offline {
         let table = Table::new(table_last).expect("a table");
         Self {
             app: App::new(table, bounds(table_last), build),
-            parser: Parser::new(LIMITS),
+            parser: Parser::new(Limits::DEFAULT),
             buffers: Buffers::default(),
             output: Vec::new(),
             log: None,

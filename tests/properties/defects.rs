@@ -3,8 +3,8 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use crate::{
-    random::Random,
     requests::{Field, others, render},
+    rng::Rng,
 };
 
 /// What is wrong, and the status that answers it.
@@ -119,7 +119,7 @@ pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
     let appearance = (vec(others(), 0..5), any::<u64>());
     (select(DEFECTS), appearance, any::<bool>()).prop_map(
         |(defect, (fields, chance), is_followed)| {
-            let mut random = Random(chance);
+            let mut random = Rng(chance);
             let (mut bytes, status) = spoil(defect, fields, &mut random);
             if is_followed && !matches!(defect, Defect::Cut(_)) {
                 bytes.extend_from_slice(b"GET /api/fibonacci/7 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -129,7 +129,7 @@ pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
     )
 }
 
-fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Random) -> (Vec<u8>, u16) {
+fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Rng) -> (Vec<u8>, u16) {
     let mut add = |name: &str, value: &str| fields.push((name.to_owned(), value.into()));
     if !matches!(defect, Defect::NoHost(_)) {
         add("Host", "a");

@@ -18,22 +18,23 @@ mod chunked;
 mod defects;
 #[path = "../offline/mod.rs"]
 mod offline;
+#[path = "../kit/parser.rs"]
+mod parser;
 mod parsers;
-#[path = "../oracle/random.rs"]
-mod random;
-#[path = "../oracle/replies.rs"]
-mod replies;
 mod requests;
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/rng.rs"]
+mod rng;
 
 use fibsrv::http::conn::Conn;
 use offline::{Offline, Standing};
+use parser::{ReplyRef, ReplyTo};
 use proptest::{
     collection::vec,
     prelude::*,
     sample::Index,
     test_runner::{Config, RngSeed},
 };
-use replies::{Asked, Reply};
 use requests::{Case, Expected};
 
 /// The tool's own defaults, but for the seed and, unless somebody asks, the number of cases.
@@ -79,14 +80,14 @@ fn take_answers(output: &mut &[u8], cases: &[Case]) -> bool {
     for Expected { status, body, asked, interims, closes } in cases.iter().map(|case| &case.answer)
     {
         for _ in 0..*interims {
-            assert_eq!(Reply::take(output, Asked::Content).unwrap().status, 100);
+            assert_eq!(ReplyRef::take(output, ReplyTo::Other).unwrap().status, 100);
         }
-        let reply = Reply::take(output, *asked).unwrap();
+        let reply = ReplyRef::take(output, *asked).unwrap();
         assert_eq!(reply.status, *status);
         // Of complaints the model does not know the words.
-        let has_known_body = !matches!(status, 400 | 405) && *asked == Asked::Content;
+        let has_known_body = !matches!(status, 400 | 405) && *asked == ReplyTo::Other;
         assert!(!has_known_body || reply.body == body, "{}", reply.body.escape_ascii());
-        assert_eq!(reply.is_last(), *closes);
+        assert_eq!(reply.closes(), *closes);
         if *closes {
             return true;
         }
@@ -120,9 +121,9 @@ proptest! {
         let output = output(&pieces(&stream, &cuts));
         let mut rest = &output[..];
         if !take_answers(&mut rest, &cases) {
-            let reply = Reply::take(&mut rest, Asked::Content).unwrap();
+            let reply = ReplyRef::take(&mut rest, ReplyTo::Other).unwrap();
             prop_assert_eq!(reply.status, status);
-            prop_assert!(reply.is_last());
+            prop_assert!(reply.closes());
         }
         prop_assert!(rest.is_empty(), "it went on: {}", rest.escape_ascii());
     }

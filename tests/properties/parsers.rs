@@ -16,9 +16,9 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use crate::{
     chunked::{self, Verdict},
-    config, pieces,
-    replies::{Asked, Reply},
-    requests,
+    config,
+    parser::{ReplyRef, ReplyTo},
+    pieces, requests,
 };
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
@@ -112,7 +112,7 @@ proptest! {
         let mut output = Vec::new();
         response::render(&mut output, &response, BodyMode::Send, ConnectionHeader::Close, DATE);
         let mut rest = &output[..];
-        let reply = Reply::take(&mut rest, Asked::Content).unwrap();
+        let reply = ReplyRef::take(&mut rest, ReplyTo::Other).unwrap();
         prop_assert!(rest.is_empty());
         prop_assert_eq!(reply.body, &body[..]);
         prop_assert_eq!(reply.field("etag"), Some(&*format!("\"{n}\"")));

@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use crate::{random::Random, replies::Asked};
+use crate::{parser::ReplyTo, rng::Rng};
 
 /// A request on the wire, and its answer.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Case {
 pub(crate) struct Expected {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: ReplyTo,
     /// How many interim answers come before.
     pub(crate) interims: usize,
     pub(crate) closes: bool,
@@ -84,11 +84,11 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
             let answer = Expected {
                 status,
                 body: text.into_bytes(),
-                asked: if method == "HEAD" { Asked::Head } else { Asked::Content },
+                asked: if method == "HEAD" { ReplyTo::Head } else { ReplyTo::Other },
                 interims: usize::from(expects && minor > 0 && has_body),
                 closes: has("close") || minor == 0 && !has("keep-alive"),
             };
-            let head = render(&"\r\n".repeat(empty_lines), &line, fields, &mut Random(chance));
+            let head = render(&"\r\n".repeat(empty_lines), &line, fields, &mut Rng(chance));
             Case { bytes: [head, content].concat(), answer }
         },
     )
@@ -289,7 +289,7 @@ pub(crate) fn others() -> impl Strategy<Value = Field> {
 }
 
 /// A head with its fields in any order, their names in any case, and any white space around values.
-pub(crate) fn render(before: &str, line: &str, fields: Vec<Field>, random: &mut Random) -> Vec<u8> {
+pub(crate) fn render(before: &str, line: &str, fields: Vec<Field>, random: &mut Rng) -> Vec<u8> {
     let mut fields: Vec<_> =
         fields.into_iter().map(|field| (random.below(1 << 20), field)).collect();
     fields.sort();

@@ -13,7 +13,7 @@ use fibsrv::{
 };
 
 use crate::{
-    reply::{Content, Reply},
+    reply::Reply,
     wire::{
         Ending, NEXT, NEXT_BODY, Wire, check_refused, check_served, default_limits, only, request,
         statuses,
@@ -89,7 +89,7 @@ fn writes(input: &str) -> Vec<usize> {
             }
             Next::Write => {
                 let outgoing = conn.outgoing().concat();
-                writes.push(Reply::parse_all(&outgoing, Content::Expected).len());
+                writes.push(Reply::parse_all(&outgoing).len());
                 conn.advance_written(outgoing.len());
             }
             Next::Read => return writes,
@@ -145,7 +145,7 @@ fn a_request_body_is_never_interpreted() {
         for sent in
             [format!("{known}{body}"), format!("{chunked}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())]
         {
-            assert_eq!(Wire::new().ask(&sent).text(), "6765", "{sent:?}");
+            assert_eq!(Wire::new().ask(&sent).body, "6765", "{sent:?}");
             check_served(&sent, 200);
         }
     }
@@ -238,7 +238,7 @@ fn half_closed_clients_still_get_their_answers() {
     let mut wire = Wire::new();
     let replies = wire.send_with_end(NEXT.repeat(100));
     assert_eq!(replies.len(), 100);
-    assert!(replies.iter().all(|reply| reply.text() == NEXT_BODY));
+    assert!(replies.iter().all(|reply| reply.body == NEXT_BODY));
     assert_eq!(wire.ending(), Ending::Closed);
 }
 
@@ -270,7 +270,7 @@ fn every_error_answer_is_a_short_line_of_plain_text() {
         let reply = Wire::new().ask(&input);
         assert!(reply.status >= 400, "{input:?}");
         assert_eq!(reply.field("Content-Type"), Some("text/plain; charset=utf-8"), "{input:?}");
-        let text = reply.text();
+        let text = &reply.body;
         let is_a_short_line = text.ends_with('\n') && text.lines().count() == 1 && text.len() < 80;
         assert!(is_a_short_line, "{input:?}: {text:?}");
         seen.push(reply.status);
@@ -284,5 +284,5 @@ fn every_error_answer_is_a_short_line_of_plain_text() {
 fn a_timeout_too_is_answered_with_a_line_of_text() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("GET /")), [0_u16; 0]);
-    assert_eq!(only(wire.expire()).text(), "the request head took too long to arrive\n");
+    assert_eq!(only(wire.expire()).body, "the request head took too long to arrive\n");
 }

@@ -41,6 +41,7 @@ fn the_limits_without_flags_are_those_of_the_design() {
     let limits = default_limits();
     assert_eq!((limits.head_bytes, limits.target_bytes, limits.fields), (8192, 4096, 64));
     assert_eq!(limits.body_bytes, 1024 * 1024);
+    assert_eq!(limits, Limits::DEFAULT);
 }
 
 #[test]

@@ -35,7 +35,12 @@
 
 #[path = "../offline/mod.rs"]
 mod offline; // a connection and the application without a socket
-mod reply; // reads what the server wrote, as strictly as a client may
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/parser.rs"]
+mod parser; // a strict parser of responses
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/reply.rs"]
+mod reply; // a response that owns its text
 mod wire; // streams to the server, and what is to become of them
 
 mod section_2_messages;

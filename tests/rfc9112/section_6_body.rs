@@ -28,7 +28,7 @@ fn the_framing_of_a_request_does_not_depend_on_its_method() {
     let mut wire = Wire::new();
     let head = request("HEAD /healthz", &format!("Content-Length: {}\r\n", NEXT.len()));
     assert_eq!(only(wire.send_head(format!("{head}{NEXT}"))).status, 200);
-    assert_eq!(wire.ask(NEXT).text(), "55");
+    assert_eq!(wire.ask(NEXT).body, "55");
 }
 
 /// RFC 9112 section 6: no content goes with a 1xx, a 204 or a 304 (`Reply` finds none, and what follows in
@@ -74,7 +74,7 @@ fn no_transfer_coding_is_sent() {
     }
     for version in ["1.0", "1.1"] {
         let head = format!("GET /metrics HTTP/{version}\r\nHost: a\r\nTE: chunked, gzip\r\n\r\n");
-        assert_eq!(Wire::new().ask(head).values("Transfer-Encoding"), [""; 0], "{version}");
+        assert_eq!(Wire::new().ask(head).field("Transfer-Encoding"), None, "{version}");
     }
 }
 

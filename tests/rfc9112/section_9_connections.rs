@@ -134,14 +134,14 @@ fn no_request_is_processed_after_a_client_said_close() {
     let last = request("GET /api/fibonacci/10", "Connection: close\r\n");
     let mut wire = Wire::new();
     let reply = wire.ask(format!("{last}{NEXT}"));
-    assert_eq!((reply.text(), reply.field("Connection")), (NEXT_BODY, Some("close")));
+    assert_eq!((&*reply.body, reply.field("Connection")), (NEXT_BODY, Some("close")));
     assert_eq!(wire.ending(), Ending::Lingering, "there was input left, so by stages");
     assert_eq!(wire.send(NEXT), []);
     assert_eq!(wire.end(), []);
     assert_eq!(wire.ending(), Ending::Closed);
 
     wire.reconnect();
-    assert_eq!(wire.ask(&last).text(), NEXT_BODY);
+    assert_eq!(wire.ask(&last).body, NEXT_BODY);
     assert_eq!(wire.ending(), Ending::Closed, "there was none, so at once");
 }
 

@@ -7,7 +7,8 @@ use fibsrv::http::{
 
 use crate::{
     offline::{Offline, Standing},
-    reply::{Content, Reply},
+    parser::ReplyTo,
+    reply::Reply,
 };
 
 /// How a connection stands.
@@ -49,13 +50,13 @@ impl Wire {
     /// Sends bytes at once; returns the replies, none of them to HEAD.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.turn(bytes.as_ref());
-        self.take_replies(Content::Expected)
+        self.take_replies(ReplyTo::Other)
     }
 
     /// Sends bytes at once; returns the replies, all of them to HEAD.
     pub(crate) fn send_head(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.turn(bytes.as_ref());
-        self.take_replies(Content::Forbidden)
+        self.take_replies(ReplyTo::Head)
     }
 
     /// Sends bytes one by one.
@@ -63,7 +64,7 @@ impl Wire {
         for byte in bytes {
             self.turn(&[*byte]);
         }
-        self.take_replies(Content::Expected)
+        self.take_replies(ReplyTo::Other)
     }
 
     /// Sends one request; returns the one reply.
@@ -75,21 +76,21 @@ impl Wire {
     pub(crate) fn end(&mut self) -> Vec<Reply> {
         self.conn.receive_eof();
         self.turn(b"");
-        self.take_replies(Content::Expected)
+        self.take_replies(ReplyTo::Other)
     }
 
     /// Lets the time pass that the server would wait now.
     pub(crate) fn expire(&mut self) -> Vec<Reply> {
         self.conn.expire();
         self.turn(b"");
-        self.take_replies(Content::Expected)
+        self.take_replies(ReplyTo::Other)
     }
 
     /// The same, while a request with HEAD is under way.
     pub(crate) fn expire_head(&mut self) -> Vec<Reply> {
         self.conn.expire();
         self.turn(b"");
-        self.take_replies(Content::Forbidden)
+        self.take_replies(ReplyTo::Head)
     }
 
     /// Sends bytes and the end of the stream, which the server sees together.
@@ -122,8 +123,8 @@ impl Wire {
         }
     }
 
-    fn take_replies(&mut self, content: Content) -> Vec<Reply> {
-        Reply::parse_all(&std::mem::take(&mut self.offline.output), content)
+    fn take_replies(&mut self, to: ReplyTo) -> Vec<Reply> {
+        Reply::parse_all_to(&std::mem::take(&mut self.offline.output), to)
     }
 }
 
@@ -188,7 +189,7 @@ pub(crate) fn check_served(input: impl AsRef<[u8]>, status: u16) {
         let mut wire = Wire::new();
         let replies = if slowly { wire.send_slowly(&stream) } else { wire.send(&stream) };
         assert_eq!(statuses(&replies), [status, 200], "{shown}: {replies:?}");
-        assert_eq!(replies[1].text(), NEXT_BODY, "{shown}");
+        assert_eq!(replies[1].body, NEXT_BODY, "{shown}");
         assert_eq!(wire.ending(), Ending::Open, "{shown}");
     }
 }

@@ -8,6 +8,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 #![expect(clippy::disallowed_methods, reason = "a test's helper is told its role by a variable")]
 
+#[expect(dead_code, reason = "other targets use more of it")]
+#[path = "../kit/rng.rs"]
+mod rng;
 mod worker;
 
 use std::{
@@ -28,6 +31,7 @@ use fibsrv::metrics::{
     Counters, Snapshot,
     shared::{SharedMemory, SharedMemoryError},
 };
+use rng::Rng;
 use worker::{CONNECTIONS, CPU_NS, DIRECTORY, Directory, MEMORY_BYTES, ROLE, Worker, command};
 
 /// How many workers one of the tests kills.
@@ -46,12 +50,6 @@ fn alone() -> MutexGuard<'static, ()> {
     TESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Numbers that look like chance, the same in every run.
-fn chance(state: &mut u64, below: u64) -> usize {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    usize::try_from((*state >> 33) % below).unwrap()
-}
-
 /// The parts of a snapshot that count the same thing must be as far as each other, but for one per worker.
 fn check_consistent(snapshot: &Snapshot, workers: u64) {
     let totals = &snapshot.request_durations[0];
@@ -66,10 +64,10 @@ fn points_1_2_7_8_9_killed_at_any_moment_nothing_is_lost_and_slots_are_taken_ove
     let _alone = alone();
     let region = SharedMemory::in_memory().unwrap();
     let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(&region)).collect();
-    let (mut chances, mut told_by_dead, mut last_total) = (1, 0, 0);
+    let (mut rng, mut told_by_dead, mut last_total) = (Rng(1), 0, 0);
     for _ in 0..KILLS {
-        let mut worker = workers.remove(chance(&mut chances, 3));
-        worker.wait_for(1 + chance(&mut chances, 300));
+        let mut worker = workers.remove(rng.below(3));
+        worker.wait_for(1 + rng.below(300));
         told_by_dead += worker.kill();
         let told = told_by_dead + workers.iter().map(|worker| worker.count).sum::<u64>();
         let snapshot = region.snapshot();

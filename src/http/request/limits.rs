@@ -4,7 +4,7 @@
 pub const FIELDS_MAX: usize = 128;
 
 /// Bounds on requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the whole head, from the first byte to the empty line; beyond it 431.
     pub head_bytes: usize,
@@ -16,4 +16,15 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Requests of one connection that are answered before others have their turn; beyond it they wait.
     pub pipelined: u32,
+}
+
+impl Limits {
+    /// The limits if no flag is given.
+    pub const DEFAULT: Self = Self {
+        head_bytes: 8 * 1024,
+        target_bytes: 4 * 1024,
+        fields: 64,
+        body_bytes: 1024 * 1024,
+        pipelined: 32,
+    };
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Client, Server, eventually, stat};
+use crate::kit::{Client, Server, eventually, process};
 
 /// What a server may hold more in memory after an attack than before. The allocator keeps what it had to
 /// fetch once, and does not return a page with one small piece left on it; what an attack can make the server
@@ -25,16 +25,13 @@ pub(crate) const IDLE_TICKS_MAX: u64 = 5;
 impl Server {
     /// Memory in use, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a live server");
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+        process::resident_bytes(self.id()).expect("a running server")
     }
 
     /// Processor time used so far, in clock ticks.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         // utime and stime.
-        stat(self.id())
+        process::stat(self.id())
             .unwrap()
             .split(' ')
             .skip(11)
@@ -45,7 +42,7 @@ impl Server {
 
     /// Number of open files.
     pub(crate) fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+        process::open_files(self.id()).unwrap()
     }
 
     /// The server's ends of connections that it has closed and the kernel has not: with answers in them

@@ -3,8 +3,8 @@
 use std::{io::Write as _, thread};
 
 use crate::{
-    support::{Client, Reply, Server, eventually, request},
-    watch::{IDLE_TICKS_MAX, Watch},
+    kit::{Client, Reply, Server, eventually, request},
+    monitor::{IDLE_TICKS_MAX, Watch},
 };
 
 /// What the server reads and discards after a refusal, so that the client gets to read it.

@@ -1,8 +1,8 @@
 //! Clients that go away at any moment: by an end of stream, or by a reset.
 
 use crate::{
-    support::{Client, Reply, Server, request},
-    watch::Watch,
+    kit::{Client, Reply, Server, request},
+    monitor::Watch,
 };
 
 /// Requests of each kind, and what they are answered with.

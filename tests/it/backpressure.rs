@@ -3,8 +3,8 @@
 use std::thread;
 
 use crate::{
-    support::{ANSWERED, Client, Server, counted, halt, request},
-    watch::Watch,
+    kit::{ANSWERED, Client, Server, counted, halt, request},
+    monitor::Watch,
 };
 
 /// Requests of one connection answered in a turn: the default of `--max-pipelined`.
