@@ -1,14 +1,14 @@
-//! Tells the program what it was built from: `FIBSRV_REVISION` and `FIBSRV_RUSTC`.
+//! Sets `FIBSRV_REVISION` and `FIBSRV_RUSTC`, which `--version` and `fibsrv_build_info` report.
 
 #![expect(clippy::disallowed_methods, reason = "a build script is configured by its environment")]
 
-use std::{env, process::Command};
+use std::{env, path::Path, process::Command};
 
 fn main() {
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs");
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=FIBSRV_REVISION");
-    // A build without the repository, as in a container, is told its revision by the environment.
+    watch_revision();
+    // A build without the repository, as in a container, gets the revision from the environment.
     let revision = env::var("FIBSRV_REVISION")
         .ok()
         .or_else(|| first_line("git", &["rev-parse", "--short=12", "HEAD"]))
@@ -18,7 +18,19 @@ fn main() {
     println!("cargo::rustc-env=FIBSRV_RUSTC={}", rustc.unwrap_or_else(|| "unknown".to_owned()));
 }
 
-/// The first line that a command prints, if it succeeds.
+/// Reruns this script when another commit is checked out. Only files that exist are watched, because a missing one
+/// would rerun it every time; in a linked worktree they are not below `.git`.
+fn watch_revision() {
+    let branch = first_line("git", &["rev-parse", "--symbolic-full-name", "HEAD"]);
+    for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+        let path = first_line("git", &["rev-parse", "--git-path", name]);
+        if let Some(path) = path.filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+}
+
+/// Returns the first line of a command's output, if the command succeeds.
 fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
