@@ -1,7 +1,7 @@
-//! Asks servers whether they are ready: what `fibsrv health` does, for images and scripts that have no other client.
+//! The client of `fibsrv health`: checks whether servers are ready, for images and scripts without another client.
 //!
-//! One request on a connection of its own, blocking, within a time for everything together. It knows of HTTP only
-//! what the first line of an answer looks like.
+//! Sends one request per server on a new connection, with blocking calls and one timeout for the whole exchange. Of the
+//! response only the status line is parsed.
 
 use std::{
     fmt,
@@ -12,53 +12,56 @@ use std::{
 
 use crate::sys::clock::Clock;
 
-/// Longest time that a server may take. Whoever asks, as an engine for containers does, has a longer one.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of an exchange. The timeout of a container health check should be longer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most bytes of an answer that are read. A server's of this program has about 200.
-const ANSWER_BYTES_MAX: usize = 1024;
+/// Maximum number of bytes read of a response. This server sends about 200.
+const RESPONSE_BYTES_MAX: usize = 1024;
 
-/// Why a server is not to be sent requests.
+/// Why a server is not ready.
 #[derive(Debug)]
 pub struct NotReady {
     address: SocketAddr,
-    reason: Cause,
+    cause: Cause,
 }
 
 #[derive(Debug)]
 enum Cause {
-    /// It has another status for us than 200.
+    /// The status is not 200.
     Status(String),
-    /// What it said is no answer in HTTP.
+    /// The response is not HTTP/1.
     InvalidResponse,
     TimedOut(Duration),
     Unreachable(io::Error),
+    /// The connection failed later.
+    Failed(io::Error),
 }
 
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not ready: {} ", self.address)?;
-        match &self.reason {
-            Cause::Status(status) => write!(f, "answered {status}"),
-            Cause::InvalidResponse => f.write_str("does not speak HTTP"),
-            Cause::TimedOut(patience) => write!(f, "gave no answer within {patience:?}"),
-            Cause::Unreachable(error) => write!(f, "cannot be asked: {error}"),
+        write!(f, "not ready: {}: ", self.address)?;
+        match &self.cause {
+            Cause::Status(status) => write!(f, "status {status}"),
+            Cause::InvalidResponse => f.write_str("the response is not HTTP"),
+            Cause::TimedOut(timeout) => write!(f, "no response within {timeout:?}"),
+            Cause::Unreachable(error) => write!(f, "cannot connect: {error}"),
+            Cause::Failed(error) => write!(f, "connection failed: {error}"),
         }
     }
 }
 
 impl std::error::Error for NotReady {}
 
-/// Asks at each of the addresses that a server listens on, and returns when all are ready.
-pub fn ask(listening: &[SocketAddr]) -> Result<(), NotReady> {
-    listening.iter().map(|address| within_reach(*address)).try_for_each(|address| {
-        ask_one(address, PATIENCE).map_err(|reason| NotReady { address, reason })
+/// Checks the servers that listen on these addresses; returns the first that is not ready.
+pub fn check(listening: &[SocketAddr]) -> Result<(), NotReady> {
+    listening.iter().map(|address| reachable(*address)).try_for_each(|address| {
+        check_one(address, TIMEOUT).map_err(|cause| NotReady { address, cause })
     })
 }
 
-/// Where to find on this host who listens on `address`: a wildcard is no address to connect to. That of IPv6 takes
-/// IPv4 too, and a container often has no other.
-fn within_reach(address: SocketAddr) -> SocketAddr {
+/// Returns an address of this host that reaches a listener on `address`: loopback for a wildcard. The IPv6 wildcard
+/// accepts IPv4 too, and containers often have no IPv6.
+fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
     } else {
@@ -66,36 +69,46 @@ fn within_reach(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn ask_one(address: SocketAddr, patience: Duration) -> Result<(), Cause> {
-    let answer = exchange(address, patience).map_err(|error| {
-        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            Cause::TimedOut(patience)
-        } else {
-            Cause::Unreachable(error)
-        }
-    })?;
-    match status(&answer) {
+fn check_one(address: SocketAddr, timeout: Duration) -> Result<(), Cause> {
+    let response = exchange(address, timeout)?;
+    match status(&response) {
         Some("200") => Ok(()),
         Some(status) => Err(Cause::Status(status.to_owned())),
         None => Err(Cause::InvalidResponse),
     }
 }
 
-/// Sends the request; returns what comes until the server closes, or as much of it as anybody needs.
-fn exchange(address: SocketAddr, patience: Duration) -> io::Result<Vec<u8>> {
+/// Connects, sends the request and returns the response, at most [`RESPONSE_BYTES_MAX`] of it.
+fn exchange(address: SocketAddr, timeout: Duration) -> Result<Vec<u8>, Cause> {
+    let or_timed_out = |error: io::Error, cause: fn(io::Error) -> Cause| {
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            Cause::TimedOut(timeout)
+        } else {
+            cause(error)
+        }
+    };
     let clock = Clock::new();
+    let stream = TcpStream::connect_timeout(&address, timeout)
+        .map_err(|error| or_timed_out(error, Cause::Unreachable))?;
     let time_left = || -> io::Result<Duration> {
-        let left = patience.checked_sub(Duration::from_nanos(clock.since_tick_ns()));
+        let left = timeout.checked_sub(Duration::from_nanos(clock.since_tick_ns()));
         left.filter(|left| !left.is_zero()).ok_or_else(|| io::ErrorKind::TimedOut.into())
     };
-    let mut stream = TcpStream::connect_timeout(&address, time_left()?)?;
+    request(stream, address, time_left).map_err(|error| or_timed_out(error, Cause::Failed))
+}
+
+fn request(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    time_left: impl Fn() -> io::Result<Duration>,
+) -> io::Result<Vec<u8>> {
     stream.set_write_timeout(Some(time_left()?))?;
-    // In one piece: written as it is formatted, each part would be a segment of its own.
+    // Formatted first: writing it piece by piece would send several segments.
     let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut response = vec![0; RESPONSE_BYTES_MAX];
     let mut length = 0;
-    while let Some(rest) = answer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = response.get_mut(length..).filter(|rest| !rest.is_empty()) {
         stream.set_read_timeout(Some(time_left()?))?;
         match stream.read(rest) {
             Ok(0) => break,
@@ -104,13 +117,13 @@ fn exchange(address: SocketAddr, patience: Duration) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error),
         }
     }
-    answer.truncate(length);
-    Ok(answer)
+    response.truncate(length);
+    Ok(response)
 }
 
-/// The status code in the first line of an answer.
-fn status(answer: &[u8]) -> Option<&str> {
-    let line = answer.split(|byte| *byte == b'\r').next()?;
+/// Returns the status code of a response.
+fn status(response: &[u8]) -> Option<&str> {
+    let line = response.split(|byte| *byte == b'\r').next()?;
     let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let code = rest.split(|byte| *byte == b' ').next()?;
     let is_code = code.len() == 3 && code.iter().all(u8::is_ascii_digit);
@@ -128,62 +141,63 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(50);
 
-    /// A server that says this to the first request, whatever it is, and closes; its thread returns the request.
-    fn server(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
+    /// Starts a server that sends this response to the first request and closes. Its thread returns the request.
+    fn server(response: &'static str) -> (SocketAddr, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let thread = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             let length = stream.read(&mut request).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
             String::from_utf8(request[..length].to_vec()).unwrap()
         });
         (address, thread)
     }
 
-    fn check(answer: &'static str, expected: &str) {
-        let (address, thread) = server(answer);
-        let outcome = ask(&[address]).map_err(|error| error.to_string());
+    fn check_response(response: &'static str, expected: &str) {
+        let (address, thread) = server(response);
+        let outcome = check(&[address]).map_err(|error| error.to_string());
         let request = thread.join().unwrap();
         assert!(request.starts_with("GET /readyz HTTP/1.1\r\nHost: "), "{request}");
         if expected.is_empty() {
             assert_eq!(outcome.err(), None);
         } else {
-            assert_eq!(outcome.unwrap_err(), format!("not ready: {address} {expected}"));
+            assert_eq!(outcome.unwrap_err(), format!("not ready: {address}: {expected}"));
         }
     }
 
     #[test]
     fn only_200_is_ready() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n", "");
-        check("HTTP/1.0 200 OK\r\n\r\n", "");
-        check("HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered 503");
-        check("HTTP/1.1 204 No Content\r\n\r\n", "answered 204");
+        check_response("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n", "");
+        check_response("HTTP/1.0 200 OK\r\n\r\n", "");
+        check_response("HTTP/1.1 503 Service Unavailable\r\n\r\n", "status 503");
+        check_response("HTTP/1.1 204 No Content\r\n\r\n", "status 204");
     }
 
     #[test]
-    fn what_is_no_answer_is_said_to_be_none() {
-        for answer in ["", "HTTP/1.1", "HTTP/1.1 \r\n", "HTTP/1.1 20\r\n", "SSH-2.0-x\r\n", "\r\n"]
+    fn an_invalid_response_is_reported() {
+        for response in
+            ["", "HTTP/1.1", "HTTP/1.1 \r\n", "HTTP/1.1 20\r\n", "SSH-2.0-x\r\n", "\r\n"]
         {
-            check(answer, "does not speak HTTP");
+            check_response(response, "the response is not HTTP");
         }
     }
 
     #[test]
-    fn nobody_there_is_said_at_once() {
-        let (_socket, address) = nobody();
-        let error = ask(&[address]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("not ready: {address} cannot be asked: ")), "{error}");
+    fn a_refused_connection_is_reported_at_once() {
+        let (_socket, address) = refusing();
+        let error = check(&[address]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("not ready: {address}: cannot connect: ")), "{error}");
     }
 
     #[test]
-    fn patience_is_for_everything_together() {
+    fn the_timeout_covers_the_whole_exchange() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let silent = ask_one(address, SHORT);
+        let silent = check_one(address, SHORT);
         assert!(matches!(silent, Err(Cause::TimedOut(SHORT))), "{silent:?}");
-        // A byte now and then, for ever: each comes well within the time, all of them do not.
+        // One byte at a time: each arrives within the timeout, the response does not.
         let server = thread::spawn(move || {
             let (_, _) = listener.accept().unwrap();
             let (mut stream, _) = listener.accept().unwrap();
@@ -194,15 +208,15 @@ mod tests {
             }
             sent
         });
-        let dripping = ask_one(address, SHORT);
+        let dripping = check_one(address, SHORT);
         assert!(matches!(dripping, Err(Cause::TimedOut(SHORT))), "{dripping:?}");
-        assert!(server.join().unwrap() < ANSWER_BYTES_MAX);
+        assert!(server.join().unwrap() < RESPONSE_BYTES_MAX);
     }
 
     #[test]
-    fn a_wildcard_is_asked_on_loopback() {
+    fn a_wildcard_is_checked_on_loopback() {
         let check = |address: &str, expected: &str| {
-            assert_eq!(within_reach(address.parse().unwrap()), expected.parse().unwrap());
+            assert_eq!(reachable(address.parse().unwrap()), expected.parse().unwrap());
         };
         check("[::]:3000", "127.0.0.1:3000");
         check("0.0.0.0:3000", "127.0.0.1:3000");
@@ -211,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_ready_is_enough() {
+    fn one_server_that_is_not_ready_is_an_error() {
         let (ready, thread) = server("HTTP/1.1 200 OK\r\n\r\n");
-        let (_socket, nobody) = nobody();
-        assert_eq!(ask(&[ready, nobody]).unwrap_err().address, nobody);
+        let (_socket, refusing) = refusing();
+        assert_eq!(check(&[ready, refusing]).unwrap_err().address, refusing);
         thread.join().unwrap();
     }
 
-    /// An address that refuses connections, and the socket that keeps others from taking it.
-    fn nobody() -> (Socket, SocketAddr) {
+    /// Returns an address that refuses connections, and the bound socket that reserves it.
+    fn refusing() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();

@@ -1,4 +1,4 @@
-//! fibsrv: reads flags and environment, starts the logger, serves, and says how it ended.
+//! The executable: parses the configuration, starts the logger, serves, and sets the exit status.
 
 use std::{env, io::Write as _, process::ExitCode};
 
@@ -7,19 +7,19 @@ use fibsrv::{
     health, logging, start,
 };
 
-/// The exit status for wrong flags or a wrong environment; other errors are 1.
+/// Exit status after an error in flags or environment; other errors are 1.
 const USAGE: u8 = 2;
 
-#[expect(clippy::disallowed_methods, reason = "argv goes from here to config")]
+#[expect(clippy::disallowed_methods, reason = "argv is passed to config")]
 fn main() -> ExitCode {
     match config::parse(env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Serve(config)) => serve(&config),
-        Ok(Command::Health(addresses)) => match health::ask(&addresses) {
+        Ok(Command::Health(addresses)) => match health::check(&addresses) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error, ExitCode::FAILURE),
+            Err(error) => fail(&error, ExitCode::FAILURE),
         },
-        Err(error) => complain(&error, USAGE.into()),
+        Err(error) => fail(&error, USAGE.into()),
     }
 }
 
@@ -30,19 +30,19 @@ fn serve(config: &Config) -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&*error, ExitCode::FAILURE),
+        Err(error) => fail(&*error, ExitCode::FAILURE),
     }
 }
 
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::FAILURE),
     }
 }
 
-/// One line on stderr. If even that fails, the status has to say it all.
-fn complain(error: &dyn std::error::Error, status: ExitCode) -> ExitCode {
+/// Prints an error on stderr, in one line. If that fails, the exit status still reports it.
+fn fail(error: &dyn std::error::Error, status: ExitCode) -> ExitCode {
     drop(writeln!(std::io::stderr(), "fibsrv: {error}"));
     status
 }

@@ -72,10 +72,10 @@ fn health_is_a_status_and_when_bad_a_line() {
     assert_eq!(run(&["--listen", &address, "health"]).status.code(), Some(0));
     server.signal("TERM");
     eventually("both workers drain", || run(&["health", &address]).status.code() == Some(1));
-    check_failure(&["health", &address], 1, &format!("not ready: {address} answered 503"));
+    check_failure(&["health", &address], 1, &format!("not ready: {address}: status 503"));
     server.signal("TERM");
     server.wait();
-    check_failure(&["health", &address], 1, &format!("not ready: {address} cannot be asked"));
+    check_failure(&["health", &address], 1, &format!("not ready: {address}: cannot connect"));
     check_failure(&["health", "somewhere"], 2, "somewhere");
 }
 
@@ -87,7 +87,7 @@ fn signals_end_it_well() {
         server.signal(signal);
         let (status, log) = server.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        assert!(log.contains("told to stop"), "{log}");
+        assert!(log.contains("stop signal received"), "{log}");
     }
 }
 
