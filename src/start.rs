@@ -164,7 +164,7 @@ fn prepare(
 ) -> Result<Server, Box<dyn Error>> {
     let probe = ProcessStats::new();
     if let Err(error) = &probe {
-        warn!("there will be no process metrics: {error}");
+        warn!("cannot read process metrics: {error}");
     }
     let context = WorkerContext {
         app: App::with_counters(table, config.numbers, BUILD, counters),
@@ -176,7 +176,7 @@ fn prepare(
         access_log,
     };
     let connections = Connections::new(config.time_limits_ns);
-    let fd_budget = FdBudget::new(config.connections);
+    let fd_budget = FdBudget::new(config.max_connections);
     Ok(Server::new(groups, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 
@@ -186,7 +186,7 @@ fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
 
 /// The memory to count in, if it could be had.
 fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedMemory> {
-    region.inspect_err(|error| warn!("workers count for themselves: {error}")).ok()
+    region.inspect_err(|error| warn!("cannot share metrics between workers: {error}")).ok()
 }
 
 /// Memory to count in that is found by name, if there is a directory for that, or else is new. `sockets` are
@@ -205,7 +205,9 @@ fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<SharedMemory> 
         named.map(|(directory, port)| (directory, SharedMemory::in_directory(directory, port)));
     match named {
         Some((_, Ok(region))) => return Some(region),
-        Some((directory, Err(error))) => warn!("{}: {error}", directory.display()),
+        Some((directory, Err(error))) => {
+            warn!("cannot share metrics in {}: {error}", directory.display());
+        }
         None => {}
     }
     or_private(SharedMemory::in_memory())
@@ -274,7 +276,7 @@ fn claim(region: Option<&SharedMemory>) -> Counters {
     match claimed {
         Some(Ok(counters)) => counters,
         Some(Err(error)) => {
-            warn!("this worker counts for itself: {error}");
+            warn!("cannot share the metrics of this worker: {error}");
             Counters::private()
         }
         None => Counters::private(),

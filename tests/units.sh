@@ -61,7 +61,7 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 [ "$(curl -fsS --noproxy '*' --max-time 20 "http://127.0.0.1:$port/api/fibonacci/20")" = 6765 ] || fail "not activated"
-grep -q 'sockets passed by the service manager: 1' "$files/log" || fail "not passed: $(cat "$files/log")"
+grep -q 'using 1 sockets passed by the service manager' "$files/log" || fail "not passed: $(cat "$files/log")"
 kill -TERM "$activator" # which has become the server
 wait "$activator" || fail "status $? after TERM"
 activator=

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: flags, their environment variables, defaults and help texts.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -14,7 +14,7 @@ use log::LevelFilter;
 
 use crate::fibonacci;
 
-/// What can be typed.
+/// Flags as clap parses them. The doc comment of a field is its help text.
 #[derive(Debug, Parser)]
 #[command(
     name = "fibsrv",
@@ -22,117 +22,116 @@ use crate::fibonacci;
     long_version = concat!(
         env!("CARGO_PKG_VERSION"), " (", env!("FIBSRV_REVISION"), ", ", env!("FIBSRV_RUSTC"), ")"
     ),
-    about = "Answers GET /api/fibonacci/:n with the nth Fibonacci number.",
+    about = "Serves the nth Fibonacci number at GET /api/fibonacci/:n.",
     max_term_width = 100,
     disable_help_subcommand = true,
 )]
 pub(super) struct Flags {
-    /// Address and port to listen on; may be repeated. The IPv6 wildcard takes IPv4 too. Counts for nothing where
-    /// a service manager has passed sockets
+    /// Address and port to listen on; may be repeated. [::] accepts IPv4 too. Ignored under socket activation
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
     pub(super) listen: Vec<SocketAddr>,
 
-    /// Worker processes under a supervisor: a number, or auto for one per processor. Without it this process
-    /// serves by itself
+    /// Number of worker processes under a supervisor; auto: one per CPU. Without it a single process serves
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
     pub(super) workers: Option<Workers>,
 
-    /// Directory, this user's alone, where processes on the port that cannot find each other otherwise share
-    /// their metrics
+    /// Directory for the file in which processes on the port share metrics. It must be owned by and private to
+    /// this user; needed only where the processes cannot find each other
     #[arg(long, env = "FIBSRV_RUNTIME_DIR", value_name = "DIR")]
     pub(super) runtime_dir: Option<PathBuf>,
 
-    /// The last n whose answer is kept in the table, which is made at start
+    /// Largest n in the table, which is computed at start
     #[arg(long, env = "FIBSRV_TABLE_MAX_N", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
     pub(super) table_max_n: u32,
 
-    /// The largest n that is answered; beyond it 422
+    /// Largest n served; a larger n gets 422
     #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::MAX_N)]
     #[arg(value_parser = clap::value_parser!(u64).range(..=fibonacci::MAX_N))]
     pub(super) max_n: u64,
 
-    /// Most numbers being computed at a time, or waiting for it; beyond it 503
+    /// Maximum computations queued or running; beyond it 503
     #[arg(long, env = "FIBSRV_MAX_COMPUTATIONS", value_name = "COUNT", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) max_computations: u32,
 
-    /// Memory for computed numbers; when those being sent take all of it, 503
+    /// Memory for computed numbers; 503 while responses in progress use all of it
     #[arg(long, env = "FIBSRV_CACHE_SIZE", value_name = "SIZE", default_value = "64MiB")]
     pub(super) cache_size: ByteSize,
 
-    /// Longest request head, from its first byte to the empty line; beyond it 431
+    /// Maximum request head size; larger heads get 431
     #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]
     pub(super) max_head: ByteSize,
 
-    /// Longest request target; beyond it 414
+    /// Maximum request target size; longer targets get 414
     #[arg(long, env = "FIBSRV_MAX_TARGET", value_name = "SIZE", default_value = "4KiB")]
     pub(super) max_target: ByteSize,
 
-    /// Most header fields of a request; beyond it 431
+    /// Maximum number of header fields in a request; more get 431
     #[arg(long, env = "FIBSRV_MAX_FIELDS", value_name = "COUNT", default_value_t = 64)]
     pub(super) max_fields: usize,
 
-    /// Longest request body, which is skipped; beyond it 413
+    /// Maximum request body size; larger bodies get 413. Bodies are read and discarded
     #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
     pub(super) max_body: ByteSize,
 
-    /// Most pipelined requests of a connection that are answered before others have their turn
+    /// Maximum pipelined requests served on a connection before the loop serves other connections
     #[arg(long, env = "FIBSRV_MAX_PIPELINED", value_name = "COUNT", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) max_pipelined: u32,
 
-    /// Most connections at a time; a new one takes the place of an idle one, or waits
+    /// Maximum open connections; beyond it a new one replaces one idle for a second, or waits in the kernel
     #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
     pub(super) max_connections: usize,
 
-    /// Time for a whole request head; beyond it 408
+    /// Time to receive a request head; beyond it 408
     #[arg(long, env = "FIBSRV_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(super) head_timeout: humantime::Duration,
 
-    /// Time for a whole request body; beyond it 408
+    /// Time to receive a request body; beyond it 408
     #[arg(long, env = "FIBSRV_BODY_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(super) body_timeout: humantime::Duration,
 
-    /// Time that a kept connection may be idle; beyond it closed
+    /// Time between requests on a keep-alive connection; beyond it the connection is closed
     #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s")]
     pub(super) idle_timeout: humantime::Duration,
 
-    /// Time in which a client that reads its answers slowly has to take the next part; beyond it reset
+    /// Time for a client to receive a batch of responses, or 64 KiB of a large one; beyond it the connection is
+    /// reset
     #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(super) write_timeout: humantime::Duration,
 
-    /// How long the kernel may keep a connection to itself on which nothing has been asked, in whole seconds. Saves
-    /// processor time with clients that connect for each request
+    /// Time the kernel holds back a connection that has sent nothing, in whole seconds; 0s disables it. Saves CPU
+    /// time with clients that connect for each request
     #[arg(long, env = "FIBSRV_DEFER_ACCEPT", value_name = "TIME", default_value = "0s")]
     pub(super) defer_accept: humantime::Duration,
 
-    /// When told to stop: time in which only readiness fails, before accepting stops
+    /// Time after SIGTERM in which only /readyz fails; then the server stops accepting
     #[arg(long, env = "FIBSRV_DRAIN_DELAY", value_name = "TIME", default_value = "0s")]
     pub(super) drain_delay: humantime::Duration,
 
-    /// From then on: time for kept connections to ask once more, before they are closed
+    /// Time after that for keep-alive connections to send one more request; then they are closed
     #[arg(long, env = "FIBSRV_DRAIN_GRACE", value_name = "TIME", default_value = "5s")]
     pub(super) drain_grace: humantime::Duration,
 
-    /// From then on: time for everything to be finished, before what is left is cut off
+    /// Time after --drain-delay for requests in progress to finish; then remaining connections are closed
     #[arg(long, env = "FIBSRV_DRAIN_TIMEOUT", value_name = "TIME", default_value = "25s")]
     pub(super) drain_timeout: humantime::Duration,
 
-    /// Least grave events that are logged: off, error, warn, info, debug or trace
+    /// Minimum severity to log: off, error, warn, info, debug or trace
     #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LevelFilter,
 
-    /// A line for each answer: off, combined (as other servers have it, and more) or json
+    /// Access log, one line per response: off, combined (the format of Apache and nginx, extended) or json
     #[arg(long, env = "FIBSRV_ACCESS_LOG", value_name = "FORMAT", default_value = "off")]
     pub(super) access_log: AccessLogFormat,
 
-    /// The file those lines are appended to, which SIGUSR1 has opened anew; without it stdout
+    /// File to append the access log to, reopened on SIGUSR1; without it stdout
     #[arg(long, env = "FIBSRV_ACCESS_LOG_FILE", value_name = "PATH")]
     pub(super) access_log_file: Option<PathBuf>,
 
-    /// Check the flags and the environment, print what they come to, and end
+    /// Check flags and environment, print the effective configuration and exit
     #[arg(long)]
     pub(super) check: bool,
 
@@ -140,18 +139,18 @@ pub(super) struct Flags {
     pub(super) action: Option<Action>,
 }
 
-/// What to do instead of serving.
+/// A command other than serving.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Action {
-    /// Ask a running server whether it is ready, and end with 0 if it is, else with 1 and a line that says why not
+    /// Check whether a running server is ready; the exit status is 0 if it is, otherwise 1 with the reason on stderr
     Health {
-        /// Whom to ask, instead of who listens on the addresses of --listen
+        /// Servers to check, instead of the addresses of --listen
         #[arg(value_name = "ADDR:PORT")]
         addresses: Vec<SocketAddr>,
     },
 }
 
-/// Whether there is an access log, and how its lines are spelled.
+/// Format of the access log, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum AccessLogFormat {
     Off,
@@ -159,10 +158,10 @@ pub(super) enum AccessLogFormat {
     Json,
 }
 
-/// Most workers that can be asked for.
+/// Upper bound of `--workers`.
 const WORKERS_MAX: usize = 64;
 
-/// How many workers.
+/// Number of workers, from 1 to [`WORKERS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Workers(pub(super) NonZeroUsize);
 
@@ -171,15 +170,15 @@ impl FromStr for Workers {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let count = if text == "auto" {
-            // Knows of affinity and of quotas.
-            let processors = thread::available_parallelism().map_err(|error| error.to_string())?;
-            processors.get().min(WORKERS_MAX)
+            // Respects CPU affinity and cgroup quotas.
+            let cpus = thread::available_parallelism().map_err(|error| error.to_string())?;
+            cpus.get().min(WORKERS_MAX)
         } else {
-            text.parse().map_err(|_| "it is neither a number nor auto".to_owned())?
+            text.parse().map_err(|_| "expected a number or auto".to_owned())?
         };
         match NonZeroUsize::new(count) {
             Some(count) if count.get() <= WORKERS_MAX => Ok(Self(count)),
-            _ => Err(format!("there can be 1 to {WORKERS_MAX}")),
+            _ => Err(format!("must be 1 to {WORKERS_MAX}")),
         }
     }
 }

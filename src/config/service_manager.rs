@@ -1,56 +1,56 @@
-//! What a service manager says in the environment: systemd, or whoever else speaks its protocol.
+//! Environment variables of a service manager: systemd, or another that implements its protocol.
 //!
-//! `sd_listen_fds(3)`, `sd_notify(3)` and `sd_watchdog_enabled(3)` describe the variables. Those that are for another
-//! process, which this one has inherited them from, say nothing to this one.
+//! `sd_listen_fds(3)`, `sd_notify(3)` and `sd_watchdog_enabled(3)` describe the variables. Variables addressed to
+//! another process id, inherited by accident, are ignored.
 
 use std::{ffi::OsString, os::fd::RawFd, str::FromStr};
 
 use crate::{config::UsageError, sys::activation::Passed};
 
-/// The first descriptor that is passed; the others follow it.
+/// Number of the first passed descriptor (`SD_LISTEN_FDS_START`); the others follow it.
 const FIRST_PASSED: RawFd = 3;
-/// Most descriptors that are taken.
+/// Maximum number of passed descriptors.
 const PASSED_MAX: usize = 256;
 
-/// The variables that tell of descriptors: once for each process, so that no program which it executes is to
-/// find them.
+/// Variables that describe passed descriptors. They are valid for one process only, so a program that this one
+/// executes must not inherit them.
 pub const LISTEN_VARIABLES: [&str; 4] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
-/// The variables that tell where and how often to notify, for as long as the process lives.
+/// Variables that say where and how often to send notifications. They are valid for the life of the process.
 pub const NOTIFY_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// What a service manager has said.
+/// What the environment says about the service manager.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManager {
-    /// What it has opened for this process to accept from.
+    /// Listening sockets passed to this process.
     pub sockets: Vec<Passed>,
-    /// Where it listens to how this process fares, as a path or, behind an `@`, as an abstract name.
+    /// Address of the notification socket: a path or, after an `@`, an abstract name.
     pub notify: Option<OsString>,
-    /// When it has not heard for so long that this process lives, it takes it for hung.
+    /// Time without a heartbeat after which it considers this process hung.
     pub watchdog_ns: Option<u64>,
 }
 
 impl ServiceManager {
-    /// Reads what is meant for the process `pid`.
+    /// Reads the variables that are addressed to the process `pid`.
     pub(super) fn read(
         variable: impl Fn(&str) -> Option<OsString>,
         pid: u32,
     ) -> Result<Self, UsageError> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let mut said = Self { notify: variable("NOTIFY_SOCKET"), ..Self::default() };
+        let mut found = Self { notify: variable("NOTIFY_SOCKET"), ..Self::default() };
         if number("LISTEN_PID", &variable)? == Some(pid)
             && let Some(count) = number("LISTEN_FDS", &variable)?
         {
-            said.sockets = passed(count, variable("LISTEN_FDNAMES"))?;
+            found.sockets = passed(count, variable("LISTEN_FDNAMES"))?;
         }
-        // Without a process id it is for whoever reads it.
-        if said.notify.is_some()
-            && number("WATCHDOG_PID", &variable)?.is_none_or(|whose: u32| whose == pid)
+        // Without a process id it is addressed to every process.
+        if found.notify.is_some()
+            && number("WATCHDOG_PID", &variable)?.is_none_or(|addressee: u32| addressee == pid)
         {
             let limit_us: Option<u64> = number("WATCHDOG_USEC", &variable)?;
-            said.watchdog_ns = limit_us.map(|limit_us| limit_us.saturating_mul(1_000));
+            found.watchdog_ns = limit_us.map(|limit_us| limit_us.saturating_mul(1_000));
         }
-        Ok(said)
+        Ok(found)
     }
 }
 
@@ -60,23 +60,24 @@ fn number<N: FromStr>(
 ) -> Result<Option<N>, UsageError> {
     let Some(value) = variable(name) else { return Ok(None) };
     let number = value.to_str().and_then(|value| value.parse().ok());
-    let wrong = || UsageError(format!("{name} is no number: {}", value.display()));
+    let wrong = || UsageError(format!("{name} is not a number: {}", value.display()));
     number.ok_or_else(wrong).map(Some)
 }
 
 fn passed(count: usize, names: Option<OsString>) -> Result<Vec<Passed>, UsageError> {
     if count > PASSED_MAX {
         let most = PASSED_MAX;
-        return Err(UsageError(format!("LISTEN_FDS is {count}, and at most {most} are taken")));
+        return Err(UsageError(format!("LISTEN_FDS is {count}; at most {most} are accepted")));
     }
     let names = names.map(|names| names.to_string_lossy().into_owned());
     let names: Vec<&str> = match &names {
         Some(names) if count > 0 => names.split(':').collect(),
-        _ => vec!["unknown"; count], // as `sd_listen_fds_with_names` has it
+        _ => vec!["unknown"; count], // like sd_listen_fds_with_names(3)
     };
     if names.len() != count {
-        let told = names.len();
-        return Err(UsageError(format!("LISTEN_FDS is {count}, but LISTEN_FDNAMES has {told}")));
+        let found = names.len();
+        let text = format!("LISTEN_FDS is {count}, but LISTEN_FDNAMES has {found} names");
+        return Err(UsageError(text));
     }
     let passed = (FIRST_PASSED..).zip(names);
     Ok(passed.map(|(descriptor, name)| Passed { descriptor, name: name.to_owned() }).collect())
@@ -96,7 +97,7 @@ mod tests {
         ServiceManager::read(find, PID)
     }
 
-    /// The descriptors with their names.
+    /// Checks the descriptors and their names.
     fn check_passed(variables: &[(&str, &str)], expected: &[(RawFd, &str)]) {
         let found = read(variables).unwrap().sockets;
         let found: Vec<_> = found.iter().map(|passed| (passed.descriptor, &*passed.name)).collect();
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_another_process_is_not_ours() {
+    fn variables_for_another_process_are_ignored() {
         check_passed(&[], &[]);
         check_passed(&[("LISTEN_FDS", "1")], &[]);
         check_passed(&[("LISTEN_PID", "8"), ("LISTEN_FDS", "1")], &[]);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_for_whom_it_names_and_needs_somebody_to_tell() {
+    fn the_watchdog_applies_to_the_named_process_and_needs_a_socket() {
         let check = |variables: &[(&str, &str)], expected| {
             assert_eq!(read(variables).unwrap().watchdog_ns, expected, "{variables:?}");
         };
@@ -140,18 +141,18 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_told_in_one_line() {
+    fn invalid_values_are_errors_of_one_line() {
         let ours = ("LISTEN_PID", "7");
         let there = ("NOTIFY_SOCKET", "@there");
         for (variables, text) in [
-            (&[("LISTEN_PID", "me")][..], "LISTEN_PID is no number: me"),
-            (&[ours, ("LISTEN_FDS", "-1")], "LISTEN_FDS is no number: -1"),
-            (&[ours, ("LISTEN_FDS", "257")], "LISTEN_FDS is 257, and at most 256 are taken"),
+            (&[("LISTEN_PID", "me")][..], "LISTEN_PID is not a number: me"),
+            (&[ours, ("LISTEN_FDS", "-1")], "LISTEN_FDS is not a number: -1"),
+            (&[ours, ("LISTEN_FDS", "257")], "LISTEN_FDS is 257; at most 256 are accepted"),
             (
                 &[ours, ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")],
-                "LISTEN_FDS is 1, but LISTEN_FDNAMES has 2",
+                "LISTEN_FDS is 1, but LISTEN_FDNAMES has 2 names",
             ),
-            (&[there, ("WATCHDOG_USEC", "30s")], "WATCHDOG_USEC is no number: 30s"),
+            (&[there, ("WATCHDOG_USEC", "30s")], "WATCHDOG_USEC is not a number: 30s"),
         ] {
             assert_eq!(read(variables).unwrap_err().to_string(), text);
         }

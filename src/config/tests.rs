@@ -1,4 +1,4 @@
-//! Flags in, configuration or one line out.
+//! From flags to a configuration or an error of one line.
 
 use super::*;
 
@@ -21,30 +21,40 @@ fn defaults() {
     assert_eq!(
         effective(&[]),
         "--listen [::]:3000\n--table-max-n 10000\n--max-n 10000000\n--max-computations 64\n\
-         --cache-size 64.0MiB\n--max-head 8.0KiB\n--max-target 4.0KiB\n\
-         --max-fields 64\n--max-body 1.0MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-         --body-timeout 10s\n--idle-timeout 1m\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
+         --cache-size 64MiB\n--max-head 8KiB\n--max-target 4KiB\n\
+         --max-fields 64\n--max-body 1MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
+         --body-timeout 10s\n--idle-timeout 60s\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
          --access-log off\n"
     );
 }
 
 #[test]
-fn what_is_printed_can_be_typed() {
+fn the_output_of_check_can_be_used_as_flags() {
     for flags in [
         &["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"][..],
         &["--access-log", "combined"],
         &["--defer-accept", "1m"],
-        &["--access-log", "json", "--access-log-file", "a.log"],
+        &["--access-log", "json", "--access-log-file", "a b.log"],
+        &["--workers", "auto", "--max-n", "50"],
     ] {
         let once = effective(flags);
-        let again: Vec<&str> = once.split_whitespace().collect();
+        let pairs = once.lines().map(|line| line.split_once(' ').unwrap());
+        let again: Vec<&str> =
+            pairs.flat_map(|(flag, value)| [flag, value.trim_matches('\'')]).collect();
         assert_eq!(effective(&again), once);
     }
 }
 
 #[test]
-fn bad_flags_are_told_in_one_line() {
+fn effective_values_replace_given_ones() {
+    let text = effective(&["--table-max-n", "100", "--max-n", "50", "--idle-timeout", "1m 5s"]);
+    assert!(text.contains("--table-max-n 50\n--max-n 50\n"), "{text}");
+    assert!(text.contains("--idle-timeout '1m 5s'\n"), "{text}");
+}
+
+#[test]
+fn invalid_flags_are_errors_of_one_line() {
     for flags in [
         &["--nonsense"][..],
         &["extra"],
@@ -86,7 +96,7 @@ fn bad_flags_are_told_in_one_line() {
 }
 
 #[test]
-fn help_and_version_are_texts() {
+fn help_and_version_are_printed() {
     for flag in ["--help", "-h", "--version", "-V"] {
         assert!(matches!(parse_flags(&[flag]), Ok(Command::Print(_))), "{flag}");
     }
@@ -100,14 +110,14 @@ fn help_and_version_are_texts() {
 }
 
 #[test]
-fn workers_are_counted_or_found_out() {
+fn the_number_of_workers_is_given_or_detected() {
     assert!(!effective(&[]).contains("--workers"));
     assert!(effective(&["--workers", "3"]).contains("--workers 3\n"));
     assert!(effective(&["--workers", "auto"]).contains("--workers "));
 }
 
 #[test]
-fn health_asks_whom_it_is_told_or_who_listens() {
+fn health_checks_the_given_addresses_or_those_of_listen() {
     let check = |flags: &[&str], expected: &[&str]| match parse_flags(flags) {
         Ok(Command::Health(addresses)) => {
             let expected: Vec<SocketAddr> =
@@ -120,7 +130,7 @@ fn health_asks_whom_it_is_told_or_who_listens() {
     check(&["--listen", "127.0.0.1:1,[::1]:2", "health"], &["127.0.0.1:1", "[::1]:2"]);
     check(&["--listen", "127.0.0.1:1", "health", "127.0.0.1:3"], &["127.0.0.1:3"]);
     for flags in [&["health", "localhost:3000"][..], &["health", "127.0.0.1:0"], &["health", "x"]] {
-        let error = parse_flags(flags).expect_err("no address to ask").to_string();
+        let error = parse_flags(flags).expect_err("an invalid address").to_string();
         assert!(error.lines().count() == 1 && error.contains(flags[1]), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! The logger: `simple_logger` words the lines, and stdout gets those that it takes at once.
+//! Process events: `simple_logger` formats the lines, and they are written to stdout without blocking.
 //!
-//! `simple_logger` prints with `println!`, which panics when a pipe's reader has gone or a disk is full, and
-//! waits when the reader does not read. A stranger who can provoke a line could then stop the server. So
-//! a line is printed on a sheet in memory, and offered to stdout from there. Lines that stdout does not
-//! take are dropped, and their number is told when it takes lines again.
+//! `simple_logger` prints with `println!`, which panics when the pipe is broken or the disk is full, and blocks when
+//! the pipe is full. A client that can cause a log line could then stop the server. So stdout is redirected to a
+//! file in memory while a line is printed, and the line is copied from there with one non-blocking write. Lines that
+//! cannot be written are dropped and counted; the count is logged before the next line that can be.
 
 pub mod access;
 pub mod throttle;
@@ -25,19 +25,19 @@ use rustix::{
 };
 use simple_logger::SimpleLogger;
 
-/// Longest line; the rest is cut off. It is the kernel's `PIPE_BUF`: a pipe that is ready for writing takes
-/// so much without waiting, and in one piece.
+/// Maximum length of a line; the rest is cut off. It equals `PIPE_BUF`: a writable pipe accepts that much at once
+/// and without interleaving.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Has stdout told what is logged from now on, at this level or graver.
+/// Installs the logger. It writes events of `level` and above to stdout.
 pub fn start(level: LevelFilter) -> Result<(), Box<dyn Error>> {
-    let sheet = StdoutCapture {
-        memory: blank()?,
+    let capture = StdoutCapture {
+        memory: memory_file()?,
         stdout: io::stdout().as_fd().try_clone_to_owned()?.into(),
     };
     log::set_boxed_logger(Box::new(Logger {
         printer: SimpleLogger::new().with_level(level).with_utc_timestamps(),
-        state: Mutex::new(State { sheet, process: process::id(), dropped: 0 }),
+        state: Mutex::new(State { capture, process: process::id(), dropped: 0 }),
     }))?;
     log::set_max_level(level);
     Ok(())
@@ -49,22 +49,22 @@ struct Logger {
 }
 
 struct State {
-    sheet: StdoutCapture,
-    /// Whose sheet that is: a forked process needs one of its own.
+    capture: StdoutCapture,
+    /// The process that made the memory file; a forked process needs its own.
     process: u32,
-    /// Lines that stdout has not taken, and has not been told of.
+    /// Number of lines dropped since the last line that was written.
     dropped: u64,
 }
 
 impl State {
     fn renew(&mut self) -> io::Result<()> {
-        self.sheet.memory = blank()?;
+        self.capture.memory = memory_file()?;
         self.process = process::id();
         Ok(())
     }
 }
 
-fn blank() -> io::Result<File> {
+fn memory_file() -> io::Result<File> {
     Ok(memfd_create("fibsrv log", MemfdFlags::CLOEXEC)?.into())
 }
 
@@ -79,36 +79,36 @@ impl Log for Logger {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.process != process::id() && state.renew().is_err() {
-            return; // and nobody is left to tell why
+            return; // there is no other place to report it
         }
-        let State { sheet, dropped, .. } = &mut *state;
+        let State { capture, dropped, .. } = &mut *state;
         if *dropped > 0 {
             let mut notice = Record::builder();
-            // The level of the line that follows, so that this one is not filtered out before it.
+            // The level of the next line, so that this one is not filtered out.
             notice.level(record.level()).target(module_path!());
-            let text = format_args!("{dropped} log lines were dropped");
-            if sheet.pass_on(&self.printer, &notice.args(text).build()).is_ok() {
+            let text = format_args!("dropped {dropped} log lines");
+            if capture.print(&self.printer, &notice.args(text).build()).is_ok() {
                 *dropped = 0;
             }
         }
-        if sheet.pass_on(&self.printer, record).is_err() {
-            *dropped += 1; // and nobody is left to tell why
+        if capture.print(&self.printer, record).is_err() {
+            *dropped += 1; // there is no other place to report it
         }
     }
 
     fn flush(&self) {}
 }
 
-/// What stands in for stdout while a line is printed.
+/// Redirects stdout to a file in memory while a line is printed.
 struct StdoutCapture {
     memory: File,
-    /// The real one, which has its place back before anybody else can print.
+    /// The real stdout, which is restored after each line.
     stdout: File,
 }
 
 impl StdoutCapture {
-    /// Prints a line and hands it on to the real stdout.
-    fn pass_on(&mut self, printer: &SimpleLogger, record: &Record<'_>) -> io::Result<()> {
+    /// Prints a line and copies it to the real stdout.
+    fn print(&mut self, printer: &SimpleLogger, record: &Record<'_>) -> io::Result<()> {
         self.memory.set_len(0)?;
         self.memory.rewind()?;
         dup2_stdout(&self.memory)?;
@@ -117,12 +117,12 @@ impl StdoutCapture {
         let mut line = [0; LINE_BYTES_MAX];
         let length = self.memory.read_at(&mut line, 0)?;
         let [.., last] = &mut line;
-        *last = b'\n'; // of a line that was cut
+        *last = b'\n'; // ends a line that was cut
         write_at_once(&self.stdout, line.get(..length).unwrap_or_default())
     }
 }
 
-/// Writes a line if that is possible without waiting.
+/// Writes a whole line, or returns an error if that would block.
 fn write_at_once(file: &File, line: &[u8]) -> io::Result<()> {
     if write_ready(file, line)? < line.len() {
         return Err(io::ErrorKind::WriteZero.into());
@@ -130,8 +130,8 @@ fn write_at_once(file: &File, line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what is taken at once, and says how many bytes that were. A pipe takes up to its `PIPE_BUF` whole or
-/// not at all.
+/// Writes as much as possible without blocking and returns the number of bytes written. A pipe accepts up to
+/// `PIPE_BUF` bytes completely or not at all.
 pub(crate) fn write_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     let mut files = [PollFd::new(file, PollFlags::OUT)];
     poll(&mut files, Some(&Timespec::default()))?;
@@ -153,20 +153,20 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_takes_whole_lines_until_it_is_full_and_again_when_it_is_read() {
+    fn a_pipe_accepts_whole_lines_until_it_is_full_and_again_once_it_is_read() {
         let (mut reader, writer) = pipe();
         let line = [b'x'; LINE_BYTES_MAX];
-        let taken = (0..10_000).take_while(|_| write_at_once(&writer, &line).is_ok()).count();
-        assert!((1..10_000).contains(&taken));
-        let refusal = write_at_once(&writer, &line).unwrap_err();
-        assert_eq!(refusal.kind(), io::ErrorKind::WouldBlock);
-        let mut all = vec![0; taken * line.len()];
+        let written = (0..10_000).take_while(|_| write_at_once(&writer, &line).is_ok()).count();
+        assert!((1..10_000).contains(&written));
+        let error = write_at_once(&writer, &line).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let mut all = vec![0; written * line.len()];
         reader.read_exact(&mut all).unwrap();
         write_at_once(&writer, b"one more\n").unwrap();
         drop(writer);
         all.clear();
         reader.read_to_end(&mut all).unwrap();
-        assert_eq!(all, b"one more\n", "nothing of the line that was refused");
+        assert_eq!(all, b"one more\n", "nothing of the line that did not fit");
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! Warnings about states that last.
+//! Rate limit for warnings about a condition that persists.
 
 use log::warn;
 
-/// The least time between two complaints.
-const PAUSE_NS: u64 = 10_000_000_000;
+/// Minimum time between two warnings.
+const INTERVAL_NS: u64 = 10_000_000_000;
 
-/// Complains about a state that lasts, a line now and then and not one for each time it is met.
+/// Logs a warning at most once per interval, however often the condition is met.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     silent_until_ns: u64,
 }
 
 impl LogThrottle {
-    /// Complains, unless that was done a short while ago. `message` is asked for only if it is told.
-    pub fn tell(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
+    /// Logs a warning unless one was logged within the interval. `message` is called only if it is logged.
+    pub fn warn(&mut self, now_ns: u64, message: impl FnOnce() -> String) {
         if now_ns >= self.silent_until_ns {
-            self.silent_until_ns = now_ns.saturating_add(PAUSE_NS);
+            self.silent_until_ns = now_ns.saturating_add(INTERVAL_NS);
             warn!("{}", message());
         }
     }

@@ -185,7 +185,7 @@ fn work(shared: &Shared, waker: &Waker) {
 fn lower_priority() {
     let this = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(this), NICENESS) {
-        warn!("the compute thread keeps its priority: {error}");
+        warn!("cannot lower the priority of the compute thread: {error}");
     }
 }
 

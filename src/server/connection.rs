@@ -346,7 +346,7 @@ impl Connection {
         let answered = self.conn.respond(response, clock.date());
         if let Some(log) = access_log {
             log.add(&Entry {
-                peer: self.address.as_deref(),
+                client: self.address.as_deref(),
                 unix_ms: clock.unix_ms(),
                 request: self.conn.answered(&answered),
                 status: response.status,

@@ -146,7 +146,7 @@ impl Listeners {
             match change {
                 Change::Accept(id, listener) => {
                     if let Err(error) = self.open(id, listener) {
-                        error!("cannot watch a listener: {error}");
+                        error!("cannot register a listener: {error}");
                     }
                 }
                 Change::Stop(id) => self.shut(id),
@@ -171,7 +171,7 @@ impl Listeners {
         let Some(entry) = place.and_then(|place| self.slab.try_remove(place)) else { return };
         // The descriptor stays open, so that it has to be taken out of the poll.
         if let Err(error) = self.registry.deregister(&mut SourceFd(&entry.listener.as_raw_fd())) {
-            error!("cannot leave a listener to others: {error}");
+            error!("cannot deregister a listener: {error}");
         }
     }
 }

@@ -224,7 +224,7 @@ impl Server {
     fn ask(&mut self, key: usize, n: u64) {
         let Some(id) = self.connections.id_of(key) else { return };
         if let Err(error) = self.compute.submit(n, id, self.context.clock.now_ns()) {
-            error!("cannot compute: {error}");
+            error!("cannot start the compute thread: {error}");
             self.context.app.counters().computations.rejected_thread.add(1);
             self.context.app.abandon(n);
             if self.settle(id) {
@@ -238,7 +238,10 @@ impl Server {
     fn deliver_completed(&mut self) {
         for completed in self.compute.take_completed() {
             if let Some(mismatch) = &completed.computed.fallback {
-                error!("F({}) was wrong at first, {mismatch:?}: computed again", completed.n);
+                error!(
+                    "F({}) failed verification ({mismatch:?}); recomputed with ibig",
+                    completed.n
+                );
             }
             self.context.app.finish(completed.n, &completed.computed, completed.duration_ns);
             // At once, while the number is held here: before the next turn it might be dropped again.
@@ -318,7 +321,9 @@ impl Server {
         if !has_room {
             if std::mem::replace(&mut entry.state, AcceptState::AtLimit) != AcceptState::AtLimit {
                 pauses.full.add(1);
-                self.throttle.tell(now_ns, || format!("{most} connections: others wait"));
+                self.throttle.warn(now_ns, || {
+                    format!("connection limit ({most}) reached; new connections wait in the kernel")
+                });
             }
             return false;
         }
@@ -333,7 +338,8 @@ impl Server {
                 entry.state = state_after_error(&error, now_ns);
                 if matches!(entry.state, AcceptState::Backoff { .. }) {
                     pauses.error.add(1);
-                    self.throttle.tell(now_ns, || format!("cannot accept: {error}"));
+                    self.throttle
+                        .warn(now_ns, || format!("cannot accept a connection: {error}; retrying"));
                 }
                 entry.state == AcceptState::Ready
             }
@@ -359,7 +365,7 @@ impl Server {
         let key = self.connections.insert(connection);
         self.apply_outcome(key, turn, wanted);
         if let Err(error) = self.register(key) {
-            error!("cannot watch a connection: {error}");
+            error!("cannot register a connection: {error}");
             self.remove_connection(key);
         }
     }

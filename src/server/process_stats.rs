@@ -52,7 +52,7 @@ impl ProcessStats {
 
     /// The figures of this moment, or a log line that says why there are none.
     pub fn read_or_log(&self) -> Option<Process> {
-        self.read().inspect_err(|error| log::warn!("no process metrics: {error}")).ok()
+        self.read().inspect_err(|error| log::warn!("cannot read process metrics: {error}")).ok()
     }
 
     /// The figures of this moment. It reads a file and takes about ten microseconds: now and then, never per

@@ -11,11 +11,11 @@ impl Server {
         match self.drain.tell(self.context.clock.now_ns()) {
             StopRequest::Graceful => {
                 let status = format!("finishing {} connections", self.connections.len());
-                info!("told to stop: {status}");
+                info!("stop signal received; {status}");
                 self.reporter.stopping(&status);
                 self.context.app.set_unready();
             }
-            StopRequest::Immediate => info!("told again: leaving at once"),
+            StopRequest::Immediate => info!("second stop signal received; exiting at once"),
         }
     }
 
@@ -27,7 +27,7 @@ impl Server {
                 Step::StopAccepting => self.stop_accepting(),
                 Step::CloseIdle => self.close_idle(),
                 Step::Leave => {
-                    warn!("out of time: {} connections are cut off", self.connections.len());
+                    warn!("drain timeout expired; closing {} connections", self.connections.len());
                 }
             }
         }

@@ -1,10 +1,10 @@
-//! Being a service of systemd, or of whoever else speaks its protocol: listening sockets that were opened
-//! before this process was started, and telling how it fares.
+//! Socket activation: listening sockets that systemd, or another implementation of its protocol, opened before it
+//! started this process.
 //!
-//! What the environment says about it is in [`crate::config`]. The service manager keeps a descriptor of each
-//! socket that it passes, so nobody who waits there is lost whatever becomes of this process: the next one gets
-//! the same socket. For that reason such a socket is not made known to other processes on the port, and a
-//! process that was passed sockets is a [`crate::group`] of one.
+//! [`crate::config`] reads the environment. The service manager keeps a descriptor of each socket that it passes, so
+//! connections in the accept queue survive the end of this process: the next one gets the same socket. For that
+//! reason such a socket is not shared with other processes on the port, and a process that was passed sockets is a
+//! [`crate::group`] of one.
 
 use std::{error::Error, fmt, io, os::fd::RawFd};
 
@@ -16,12 +16,12 @@ use crate::sys::{
     listener::{Options, adopt, renew},
 };
 
-/// A listening socket that the service manager passed to this process.
+/// A passed descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// The number of its descriptor.
+    /// Its number.
     pub descriptor: RawFd,
-    /// Its name; systemd uses the name of the unit unless `FileDescriptorName=` says otherwise.
+    /// Its name: `FileDescriptorName=` of the socket unit, by default the name of that unit.
     pub name: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Passed {
     }
 }
 
-/// Why a descriptor that was passed is of no use.
+/// Why a passed descriptor cannot be used.
 #[derive(Debug)]
 pub struct PassedError {
     passed: Passed,
@@ -40,7 +40,7 @@ pub struct PassedError {
 
 impl fmt::Display for PassedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was passed to listen on: {}", self.passed, self.source)
+        write!(f, "cannot listen on passed {}: {}", self.passed, self.source)
     }
 }
 
@@ -50,22 +50,22 @@ impl Error for PassedError {
     }
 }
 
-/// Takes over all sockets that were passed. To be called once.
+/// Adopts all passed sockets. Call it once.
 pub fn take(passed: &[Passed], options: Options) -> Result<Vec<TcpListener>, PassedError> {
     let listeners = passed.iter().map(|passed| {
         let listener = sys::adopt(passed.descriptor)
             .and_then(adopt)
             .map_err(|source| PassedError { passed: passed.clone(), source })?;
-        // Who has connected already is without: accepted sockets inherit what was set when they came.
+        // Connections in the accept queue keep the old options: they inherited them when they arrived.
         if let Err(error) = renew(&listener, options) {
-            warn!("{passed} keeps the options that it was opened with: {error}");
+            warn!("cannot set socket options of passed {passed}: {error}");
         }
         Ok(listener)
     });
     let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
     if !listeners.is_empty() {
         let count = listeners.len();
-        info!("sockets passed by the service manager: {count}; --listen counts for nothing");
+        info!("using {count} sockets passed by the service manager; --listen is ignored");
     }
     Ok(listeners)
 }

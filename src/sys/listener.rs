@@ -81,7 +81,7 @@ pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, List
 pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     let socket = Socket::from(socket);
     if !listens(&socket).unwrap_or(false) {
-        return Err(io::Error::other("the descriptor taken over is no listening TCP socket"));
+        return Err(io::Error::other("not a listening TCP socket"));
     }
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         let refuse = |descriptor: OwnedFd| {
             let error = adopt(descriptor).unwrap_err().to_string();
-            assert_eq!(error, "the descriptor taken over is no listening TCP socket");
+            assert_eq!(error, "not a listening TCP socket");
         };
         let address = adopted.local_addr().unwrap();
         refuse(std::net::TcpStream::connect(address).unwrap().into());

@@ -49,7 +49,7 @@ pub fn fork() -> io::Result<Fork> {
 /// once for each number. It does not stay open when this process executes another program.
 pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor <= 2 || !was_left_open(descriptor) {
-        return Err(io::Error::other(format!("{descriptor} is no descriptor to take over")));
+        return Err(io::Error::other(format!("descriptor {descriptor} was not inherited")));
     }
     // SAFETY: it is open and none of the standard streams, and it was opened before this program was
     // executed: all that is opened since is to be closed on execution, and this one would not be. So nothing

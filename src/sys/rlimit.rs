@@ -24,7 +24,7 @@ impl FdBudget {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            warn!("cannot raise the limit of open files: {error}");
+            warn!("cannot raise the open file limit: {error}");
         }
         Self { wanted, files: getrlimit(Resource::Nofile).current }
     }

@@ -1,4 +1,4 @@
-//! The access log: a line for each answer, which neither ends nor stalls the server when it cannot be written.
+//! The access log: one line per response, and failures to write it neither end nor stall the server.
 
 use std::{
     collections::BTreeMap,
@@ -19,17 +19,17 @@ use crate::{
 
 const DROPPED: &str = "fibsrv_access_log_dropped_total";
 
-/// A folder for logs, which goes with the test.
-struct Folder(PathBuf);
+/// A directory for logs, removed at the end of the test.
+struct Directory(PathBuf);
 
-impl Folder {
+impl Directory {
     fn new() -> Self {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
+        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
         let name = format!("fibsrv-access-log-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        Self(directory)
     }
 
     fn path(&self, name: &str) -> String {
@@ -37,22 +37,22 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
 }
 
-/// The lines of a log, when there are so many. A line is written when its answer has been.
+/// Returns the lines of a log once it has `count` lines. A line is written after its response.
 fn await_lines(path: &str, count: usize) -> Vec<String> {
     let text = || fs::read_to_string(path).unwrap();
-    eventually("the lines are there", || text().lines().count() >= count);
+    eventually("the log is complete", || text().lines().count() >= count);
     let lines: Vec<String> = text().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), count, "{lines:?}");
     lines
 }
 
-/// What a line in JSON has to say of a request: method, target, version and status, and - for what is not known.
+/// Returns method, target, version and status of a line in JSON, with - for null.
 fn words(line: &str) -> String {
     let line: Value = serde_json::from_str(line).unwrap();
     let word = |name: &str| match line[name].as_str() {
@@ -63,7 +63,7 @@ fn words(line: &str) -> String {
     ["method", "target", "version", "status"].map(word).join(" ")
 }
 
-/// The text that one in the combined format stands for.
+/// Reverses the escaping of the combined format.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split("\\x");
     let first = parts.next().unwrap().to_owned();
@@ -73,34 +73,34 @@ fn unescaped(text: &str) -> String {
     })
 }
 
-/// All requests that were answered.
-fn answered(counted: &BTreeMap<String, f64>) -> f64 {
+/// Returns the number of responses.
+fn responses(counted: &BTreeMap<String, f64>) -> f64 {
     let requests = counted.iter().filter(|(key, _)| key.starts_with("fibsrv_requests_total"));
     requests.map(|(_, count)| count).sum()
 }
 
-/// Waits until every line is dropped and counted, but for that of the last scrape; returns the number of requests.
+/// Waits until every line except that of the last scrape is dropped and counted; returns the number of requests.
 fn await_all_dropped(server: &Server) -> f64 {
     let mut requests = 0.0;
     eventually("all lines are dropped and counted", || {
         let counted = server.counted();
-        requests = answered(&counted);
+        requests = responses(&counted);
         counted[DROPPED] == requests - 1.0
     });
     requests
 }
 
-/// What all processes of a server have said at their ends.
-fn dropped_in_all(log: &str) -> f64 {
+/// Returns the sum of the dropped lines that the processes of a server logged at exit.
+fn dropped_in_total(log: &str) -> f64 {
     let numbers = log.lines().filter_map(|line| {
-        let (before, _) = line.split_once(" lines of the access log were dropped in all: ")?;
+        let (before, _) = line.split_once(" access log lines in total: ")?;
         before.rsplit(' ').next()?.parse::<f64>().ok()
     });
     numbers.sum()
 }
 
-/// Asks in every way that there is; returns what a log has to say of it.
-fn ask_in_every_way(server: &Server) -> Vec<String> {
+/// Sends requests of every kind; returns the expected words of their lines.
+fn send_requests_of_every_kind(server: &Server) -> Vec<String> {
     let mut expected = Vec::new();
     let mut client = server.connect();
     for (target, status) in [
@@ -112,7 +112,7 @@ fn ask_in_every_way(server: &Server) -> Vec<String> {
         ("/healthz", 200),
         ("/metrics", 200),
         ("http://host/api/fibonacci/20", 200),
-        ("/api/fibonacci/50000", 200), // which has to wait for the compute thread
+        ("/api/fibonacci/50000", 200), // computed by the compute thread
         ("/api/fibonacci/50000", 200),
     ] {
         assert_eq!(client.get(target).status, status);
@@ -121,7 +121,7 @@ fn ask_in_every_way(server: &Server) -> Vec<String> {
     client.send(request("HEAD", "/api/fibonacci/20").as_bytes());
     assert_eq!(client.reply_to_head().status, 200);
     expected.push("HEAD /api/fibonacci/20 HTTP/1.1 200".to_owned());
-    // The interim answer is none of its own.
+    // The interim response has no line.
     client.send(
         b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
     );
@@ -153,7 +153,7 @@ fn ask_in_every_way(server: &Server) -> Vec<String> {
         server.exchange(stream.as_bytes());
         expected.push(line.to_owned());
     }
-    let long = "x".repeat(20_000); // refused before it has all come
+    let long = "x".repeat(20_000); // rejected before all of it is received
     server.exchange(format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
     expected.push(format!("- GET /{}... - 414", long.get(..2048 - "GET /".len()).unwrap()));
     server.exchange(format!("GET /long HTTP/1.1\r\nA: {long}\r\n\r\n").as_bytes());
@@ -166,41 +166,41 @@ fn ask_in_every_way(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn each_answer_is_a_line_in_json() {
-    let folder = Folder::new();
-    let path = folder.path("access.log");
+fn each_response_is_a_line_in_json() {
+    let directory = Directory::new();
+    let path = directory.path("access.log");
     let flags = ["--head-timeout", "200ms", "--access-log", "json", "--access-log-file", &path];
     let server = Server::start(&flags);
-    let expected = ask_in_every_way(&server);
+    let expected = send_requests_of_every_kind(&server);
     let lines = await_lines(&path, expected.len());
     assert_eq!(lines.iter().map(|line| words(line)).collect::<Vec<_>>(), expected);
     let mode = fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o007, 0, "who has asked for what is not for everybody to read");
+    assert_eq!(mode & 0o007, 0, "the file is not world-readable");
 
-    // The metrics tell the same. A scrape has counted itself by then, but for what it takes.
+    // The metrics agree. The scrape has counted itself, except for its size and duration.
     let counted = server.counted();
     let count = f64::from(u32::try_from(lines.len()).unwrap());
-    assert_eq!((answered(&counted), counted[DROPPED]), (count + 1.0, 0.0));
+    assert_eq!((responses(&counted), counted[DROPPED]), (count + 1.0, 0.0));
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sum = |name| lines.iter().map(|line| line[name].as_f64().unwrap()).sum::<f64>();
     assert_eq!(sum("bytes"), counted["fibsrv_response_size_bytes_sum"]);
     let durations =
         counted.iter().filter(|(key, _)| key.starts_with("fibsrv_request_duration_seconds_sum"));
     let duration_us = durations.map(|(_, seconds)| seconds * 1e6).sum::<f64>();
-    let cut_off_us = duration_us - sum("duration_us");
-    assert!((-0.01..count).contains(&cut_off_us), "{duration_us} {cut_off_us}");
+    let truncated_us = duration_us - sum("duration_us");
+    assert!((-0.01..count).contains(&truncated_us), "{duration_us} {truncated_us}");
     assert!(
         lines.iter().all(|line| line["remote_addr"] == "127.0.0.1" && line["remote_port"].is_u64())
     );
 }
 
 #[test]
-fn each_answer_is_a_line_in_the_combined_format() {
-    let folder = Folder::new();
-    let path = folder.path("access.log");
+fn each_response_is_a_line_in_the_combined_format() {
+    let directory = Directory::new();
+    let path = directory.path("access.log");
     let flags = ["--head-timeout", "200ms", "--access-log", "combined", "--access-log-file", &path];
     let server = Server::start(&flags);
-    let expected = ask_in_every_way(&server);
+    let expected = send_requests_of_every_kind(&server);
     let lines = await_lines(&path, expected.len());
     for (line, expected) in lines.iter().zip(&expected) {
         let (request, status) = expected.rsplit_once(' ').unwrap();
@@ -218,18 +218,18 @@ fn each_answer_is_a_line_in_the_combined_format() {
 }
 
 #[test]
-fn a_line_is_there_while_the_server_is_idle() {
+fn lines_are_written_before_the_server_becomes_idle() {
     let mut server = Server::start(&["--access-log", "json"]);
     for n in 0..20 {
         let target = format!("/api/fibonacci/{n}");
         server.get(&target);
-        // If it were not, this would wait for ever.
+        // Without the line this would time out.
         server.await_log(&format!("\"target\":\"{target}\""));
     }
 }
 
 #[test]
-fn a_line_says_who_has_asked_and_for_whom() {
+fn a_line_has_the_client_address_and_forwarded_for() {
     let mut server = Server::start_on("[::]:0", &["--access-log", "json"]);
     let address = ([127, 0, 0, 1], server.address().port());
     let mut client = Client::connect(address.into());
@@ -241,7 +241,7 @@ fn a_line_says_who_has_asked_and_for_whom() {
     let mut line = String::new();
     server.take_log().read_line(&mut line).unwrap();
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["remote_addr"], "127.0.0.1", "not the IPv6 address that the socket has for it");
+    assert_eq!(line["remote_addr"], "127.0.0.1", "not the IPv4-mapped IPv6 address");
     assert_eq!(line["remote_port"], client.stream().local_addr().unwrap().port());
     assert_eq!(line["forwarded_for"], "192.0.2.1, 198.51.100.1");
     assert_eq!(
@@ -251,7 +251,7 @@ fn a_line_says_who_has_asked_and_for_whom() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_stalls_nobody_and_what_it_misses_is_counted() {
+fn a_full_pipe_stalls_nothing_and_dropped_lines_are_counted() {
     for workers in [&[][..], &["--workers", "2"]] {
         let mut server = Server::start(&[workers, &["--access-log", "combined"]].concat());
         let mut log = server.take_log();
@@ -260,8 +260,8 @@ fn a_reader_that_does_not_read_stalls_nobody_and_what_it_misses_is_counted() {
             assert_eq!(server.get("/api/fibonacci/20").body, "6765");
         }
         let requests = await_all_dropped(&server);
-        let mut rubbish = vec![0; filled];
-        log.read_exact(&mut rubbish).unwrap();
+        let mut discarded = vec![0; filled];
+        log.read_exact(&mut discarded).unwrap();
         server.get("/after");
         server.signal("TERM");
         let mut text = String::new();
@@ -269,10 +269,10 @@ fn a_reader_that_does_not_read_stalls_nobody_and_what_it_misses_is_counted() {
         assert_eq!(server.wait().0.code(), Some(0));
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("] \"GET ")).collect();
         assert!(lines.iter().any(|line| line.contains(" \"GET /after HTTP/1.1\" 404 ")), "{text}");
-        // That of the last scrape may have come in time.
+        // The line of the last scrape may have been written.
         assert!(lines.len() <= 2, "{text}");
         assert_eq!(
-            dropped_in_all(&text) + f64::from(u32::try_from(lines.len()).unwrap()),
+            dropped_in_total(&text) + f64::from(u32::try_from(lines.len()).unwrap()),
             requests + 1.0,
             "{text}"
         );
@@ -280,22 +280,22 @@ fn a_reader_that_does_not_read_stalls_nobody_and_what_it_misses_is_counted() {
 }
 
 #[test]
-fn a_full_disk_ends_nothing_and_what_it_misses_is_counted() {
+fn a_full_disk_ends_nothing_and_dropped_lines_are_counted() {
     let mut server = Server::start(&["--access-log", "json", "--access-log-file", "/dev/full"]);
     for _ in 0..5 {
         server.get("/healthz");
     }
     let requests = await_all_dropped(&server);
-    server.await_log(" lines of the access log were dropped so far: No space left on device");
+    server.await_log(" access log lines so far: No space left on device");
     server.signal("TERM");
     let (status, log) = server.wait();
-    assert_eq!((status.code(), dropped_in_all(&log)), (Some(0), requests));
+    assert_eq!((status.code(), dropped_in_total(&log)), (Some(0), requests));
 }
 
 #[test]
-fn a_file_that_may_not_grow_ends_nothing_and_what_it_misses_is_counted() {
-    let folder = Folder::new();
-    let path = folder.path("access.log");
+fn a_file_size_limit_ends_nothing_and_dropped_lines_are_counted() {
+    let directory = Directory::new();
+    let path = directory.path("access.log");
     let flags = ["--access-log", "json", "--access-log-file", &path];
     let server = Server::start_with_limit("-f 4", &flags);
     eventually("lines are dropped", || {
@@ -309,38 +309,38 @@ fn a_file_that_may_not_grow_ends_nothing_and_what_it_misses_is_counted() {
 }
 
 #[test]
-fn rotating_loses_no_line() {
+fn rotation_loses_no_line() {
     for (workers, count) in [(&[][..], 1), (&["--workers", "3"], 3)] {
-        let folder = Folder::new();
-        let (path, old) = (folder.path("access.log"), folder.path("access.log.1"));
+        let directory = Directory::new();
+        let (path, old) = (directory.path("access.log"), directory.path("access.log.1"));
         let flags = [workers, &["--access-log", "json", "--access-log-file", &path]].concat();
         let mut server = Server::start(&flags);
-        let mut asked = 0;
-        let mut ask = |server: &Server| {
+        let mut next = 0;
+        let mut send = |server: &Server| {
             for _ in 0..50 {
-                server.get(&format!("/{asked}"));
-                asked += 1;
+                server.get(&format!("/{next}"));
+                next += 1;
             }
         };
-        ask(&server);
+        send(&server);
         fs::rename(&path, &old).unwrap();
-        ask(&server); // which goes to the file that is open, whatever its name
+        send(&server); // logged to the open file, which has been renamed
         await_lines(&old, 100);
         server.signal("USR1");
-        ask(&server); // meanwhile
+        send(&server); // concurrently with the signal
         for _ in 0..count {
-            server.await_log("is opened anew");
+            server.await_log("reopened the access log");
         }
         let before = fs::read_to_string(&old).unwrap();
-        ask(&server);
+        send(&server);
         server.signal("TERM");
         assert_eq!(server.wait().0.code(), Some(0));
 
-        let [before_signal, behind] = [&old, &path].map(|path| fs::read_to_string(path).unwrap());
-        assert_eq!(before, before_signal, "nothing more comes there");
-        let mut all: Vec<String> = before.lines().chain(behind.lines()).map(words).collect();
+        let [before_signal, after] = [&old, &path].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(before, before_signal, "the old file does not grow");
+        let mut all: Vec<String> = before.lines().chain(after.lines()).map(words).collect();
         if count > 1 {
-            // Each worker has its own order.
+            // The order is per worker.
             let number =
                 |line: &String| line.split(['/', ' ']).nth(2).unwrap().parse::<u32>().unwrap();
             all.sort_by_key(number);
@@ -365,12 +365,12 @@ fn without_a_file_the_signal_changes_nothing() {
 
 #[test]
 fn several_processes_write_whole_lines() {
-    let folder = Folder::new();
-    let path = folder.path("access.log");
+    let directory = Directory::new();
+    let path = directory.path("access.log");
     for destination in [&["--access-log-file", &path][..], &[]] {
         let flags = [&["--workers", "3", "--access-log", "json"], destination].concat();
         let mut server = Server::start(&flags);
-        // No more than a pipe holds, which is read when all is over.
+        // Less than the capacity of a pipe, which is read at the end.
         let mut clients: Vec<Client> = (0..10).map(|_| server.connect()).collect();
         let batch = request("GET", &format!("/{}", "x".repeat(200))).repeat(8);
         for client in &mut clients {
@@ -394,8 +394,8 @@ fn several_processes_write_whole_lines() {
 
 #[test]
 fn a_log_that_cannot_be_opened_is_an_error_at_start() {
-    let folder = Folder::new();
-    let pipe = folder.path("pipe");
+    let directory = Directory::new();
+    let pipe = directory.path("pipe");
     mkfifo(&*pipe, Mode::S_IRWXU).unwrap();
     for (path, reason) in
         [("/dev/null/log", "Not a directory"), (&pipe, "No such device or address")]
@@ -411,9 +411,9 @@ fn a_log_that_cannot_be_opened_is_an_error_at_start() {
                 path,
             ]);
             let output = server.args(workers).output().unwrap();
-            let told = String::from_utf8(output.stderr).unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
             let expected = format!("fibsrv: cannot open the access log {path}: {reason}");
-            assert!(told.starts_with(&expected) && told.lines().count() == 1, "{told}");
+            assert!(stderr.starts_with(&expected) && stderr.lines().count() == 1, "{stderr}");
             assert_eq!(output.status.code(), Some(1));
         }
     }

@@ -1,4 +1,4 @@
-//! A log that cannot be written must neither end the server nor stall it.
+//! A process log that cannot be written neither ends the server nor stalls it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,12 +11,12 @@ use socket2::{Domain, Socket, Type};
 
 use crate::kit::{Client, Server, command, eventually, request};
 
-/// A request that stays under way, so that its connection cannot make room.
+/// A request that stays in progress, so that its connection cannot be evicted.
 const UNFINISHED: &[u8] =
     b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
 
-/// Takes the only place of a server and has others wait for it, which is logged.
-fn provoke_a_line(server: &Server) -> (Client, Client) {
+/// Uses up the connection limit of a server and opens one more connection, which is logged.
+fn cause_a_line(server: &Server) -> (Client, Client) {
     let mut busy = server.connect();
     busy.send(UNFINISHED);
     assert_eq!(busy.reply().status, 100);
@@ -32,35 +32,35 @@ fn check_both_are_served((mut busy, mut waiting): (Client, Client)) {
 }
 
 #[test]
-fn a_reader_that_is_gone_does_not_end_the_server() {
+fn a_broken_pipe_does_not_end_the_server() {
     let mut server = Server::start(&["--max-connections", "1"]);
     drop(server.take_log());
-    check_both_are_served(provoke_a_line(&server));
+    check_both_are_served(cause_a_line(&server));
     server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 
 #[test]
-fn a_reader_that_does_not_read_does_not_stall_the_server() {
+fn a_full_pipe_does_not_stall_the_server() {
     let mut server = Server::start(&["--max-connections", "1"]);
     let mut log = server.take_log();
     let filled = fill(&log.get_ref().as_raw_fd());
-    check_both_are_served(provoke_a_line(&server));
+    check_both_are_served(cause_a_line(&server));
 
-    let mut rubbish = vec![0; filled];
-    log.read_exact(&mut rubbish).unwrap();
+    let mut discarded = vec![0; filled];
+    log.read_exact(&mut discarded).unwrap();
     server.signal("TERM");
     let mut text = String::new();
     log.read_to_string(&mut text).unwrap();
     assert_eq!(server.wait().0.code(), Some(0));
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].ends_with("[fibsrv::logging] 1 log lines were dropped"), "{text}");
-    assert!(lines[1].contains("told to stop"), "{text}");
+    assert!(lines[0].ends_with("[fibsrv::logging] dropped 1 log lines"), "{text}");
+    assert!(lines[1].contains("stop signal received"), "{text}");
 }
 
-/// Fills the pipe whose reading end this is; returns the number of bytes that took.
+/// Fills the pipe with this reading end; returns the number of bytes written.
 pub(crate) fn fill(reader: &impl std::fmt::Display) -> usize {
-    // A way to the pipe of our own: setting the server's to non-blocking would change what is tested.
+    // A file description of its own: making the server's non-blocking would change what is tested.
     let mut writer = OpenOptions::new()
         .write(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
@@ -78,7 +78,7 @@ pub(crate) fn fill(reader: &impl std::fmt::Display) -> usize {
 
 #[test]
 fn a_full_disk_does_not_end_the_server() {
-    // The log does not tell the port this time. So it is taken first, and shared.
+    // The port cannot be read from the log here, so it is chosen first and shared.
     let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     holder.set_reuse_port(true).unwrap();
     holder.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -86,12 +86,12 @@ fn a_full_disk_does_not_end_the_server() {
     let disk = File::options().write(true).open("/dev/full").unwrap();
     let mut child =
         command().args(["--listen", &address.to_string()]).stdout(disk).spawn().unwrap();
-    eventually("the server listens or has ended", || {
+    eventually("the server listens or has exited", || {
         TcpStream::connect(address).is_ok() || child.try_wait().unwrap().is_some()
     });
-    let answer =
+    let reply =
         child.try_wait().unwrap().is_none().then(|| Client::connect(address).get("/readyz"));
     drop(child.kill());
     drop(child.wait());
-    assert_eq!(answer.map(|reply| reply.status), Some(200));
+    assert_eq!(reply.map(|reply| reply.status), Some(200));
 }

@@ -172,7 +172,7 @@ fn who_connects_before_the_service_starts_is_served() {
         }
         let server = activate(&[&socket], "LISTEN_FDNAMES=web", flags);
         assert_eq!(server.address(), address);
-        assert!(server.preface().contains("--listen counts for nothing"), "{}", server.preface());
+        assert!(server.preface().contains("--listen is ignored"), "{}", server.preface());
         for client in &mut early {
             assert_eq!(client.reply().body, "6765");
         }
@@ -256,9 +256,9 @@ fn what_is_meant_for_another_process_is_ignored() {
 fn what_is_no_listening_socket_is_one_line() {
     let (socket, address) = open();
     let others: [(OwnedFd, &str); 3] = [
-        (UdpSocket::bind("127.0.0.1:0").unwrap().into(), "no listening TCP socket"),
-        (fs::File::open("/dev/null").unwrap().into(), "no listening TCP socket"),
-        (std::net::TcpStream::connect(address).unwrap().into(), "no listening TCP socket"),
+        (UdpSocket::bind("127.0.0.1:0").unwrap().into(), "not a listening TCP socket"),
+        (fs::File::open("/dev/null").unwrap().into(), "not a listening TCP socket"),
+        (std::net::TcpStream::connect(address).unwrap().into(), "not a listening TCP socket"),
     ];
     let check = |output: Output, status: i32, text: &str| {
         let complaint = String::from_utf8(output.stderr).unwrap();
@@ -268,17 +268,15 @@ fn what_is_no_listening_socket_is_one_line() {
     };
     for (other, text) in &others {
         let output = run("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web", &[other]);
-        check(
-            output,
-            1,
-            &format!(
-                "descriptor 3 (web) was passed to listen on: the descriptor taken over is {text}"
-            ),
-        );
+        check(output, 1, &format!("cannot listen on passed descriptor 3 (web): {text}"));
     }
     let output = run("LISTEN_PID=$$ LISTEN_FDS=3", &[&socket]);
-    check(output, 1, "descriptor 4 (unknown) was passed to listen on: 4 is no descriptor");
-    check(run("LISTEN_PID=$$ LISTEN_FDS=many", &[&socket]), 2, "LISTEN_FDS is no number: many");
+    check(
+        output,
+        1,
+        "cannot listen on passed descriptor 4 (unknown): descriptor 4 was not inherited",
+    );
+    check(run("LISTEN_PID=$$ LISTEN_FDS=many", &[&socket]), 2, "LISTEN_FDS is not a number: many");
     check(run("LISTEN_PID=$$ LISTEN_FDS=1000", &[&socket]), 2, "LISTEN_FDS is 1000");
 }
 

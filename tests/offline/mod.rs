@@ -59,7 +59,7 @@ impl Offline {
         if let Some(log) = &mut self.log {
             let (peer, unix_ms) = (None, 784_111_777_000);
             let (request, bytes) = (conn.answered(answered), answered.bytes);
-            log.add(&Entry { peer, unix_ms, request, status, bytes });
+            log.add(&Entry { client: peer, unix_ms, request, status, bytes });
         }
     }
 

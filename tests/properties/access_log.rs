@@ -23,7 +23,7 @@ use crate::{config, defects, offline::Offline, pieces, requests, serve, take_ans
 /// The line of an answer to this.
 fn line(format: Format, request: &[u8]) -> String {
     let (mut lines, mut out) = (Lines::new(format), Vec::new());
-    lines.add(&Entry { peer: None, unix_ms: 1, request, status: Status::Ok, bytes: 2 });
+    lines.add(&Entry { client: None, unix_ms: 1, request, status: Status::Ok, bytes: 2 });
     lines.settle(3_000, &mut out);
     String::from_utf8(out).unwrap()
 }

@@ -1,8 +1,8 @@
-//! Who a peer is, as its lines name it.
+//! A client address as it appears in the access log.
 
 use core::net::SocketAddr;
 
-/// A peer's address, rendered once for all its lines.
+/// A client address, formatted once per connection.
 #[derive(Debug)]
 pub struct Address {
     pub(super) ip: String,
@@ -10,7 +10,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An IPv4 address that an IPv6 socket has accepted from is told as what it is.
+    /// Formats an address. IPv4-mapped IPv6 addresses are shown as IPv4.
     pub fn of(address: SocketAddr) -> Self {
         Self { ip: address.ip().to_canonical().to_string(), port: address.port() }
     }

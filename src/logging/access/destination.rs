@@ -1,4 +1,4 @@
-//! Where lines go: stdout or a file, and how each is written to without waiting.
+//! Destination of the access log: stdout or a file, each written without blocking.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,89 +15,88 @@ use rustix::{fs::OFlags, pipe::PIPE_BUF};
 use crate::logging;
 use crate::logging::access::lines::LINE_BYTES_MAX;
 
-// So every piece ends at a line end.
+// Every write to a pipe ends at a line end.
 const _: () = assert!(LINE_BYTES_MAX <= PIPE_BUF);
 
-/// A file that is only ever appended to, or stdout.
+/// A file that is opened for appending, or stdout.
 #[derive(Debug)]
 pub(super) struct Destination {
     file: File,
-    manner: WriteMode,
-    /// None if it is stdout.
+    mode: WriteMode,
+    /// None: stdout.
     path: Option<PathBuf>,
 }
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriteMode {
-    /// All at once. What several processes append to a file is not mixed up: the kernel locks it for a write.
+    /// All at once. The kernel locks a regular file during a write, so lines of several processes do not interleave.
     File,
-    /// In pieces that a pipe takes whole or not at all, and only when it takes one without waiting. So they are
-    /// not mixed up with those of other processes either.
+    /// In chunks of at most `PIPE_BUF` bytes, which a pipe accepts completely or not at all, and only while it is
+    /// writable. So lines of several processes do not interleave here either.
     PipeBuf,
 }
 
 impl Destination {
-    /// Opens a file, which is made if it is not there; without a path it is stdout.
+    /// Opens a file, which is created if it does not exist. Without a path it is stdout.
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
         let file = match path {
-            // Who asked for what is not for everybody to read.
+            // Client addresses and targets are not world-readable.
             Some(path) => options().create(true).append(true).mode(0o640).open(path)?,
             None => stdout()?,
         };
         let is_file = file.metadata()?.is_file();
-        let manner = if is_file { WriteMode::File } else { WriteMode::PipeBuf };
-        Ok(Self { file, manner, path: path.map(Path::to_path_buf) })
+        let mode = if is_file { WriteMode::File } else { WriteMode::PipeBuf };
+        Ok(Self { file, mode, path: path.map(Path::to_path_buf) })
     }
 
-    /// Where it is, unless it is stdout.
+    /// Returns the path of the file; none: stdout.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Writes lines until they are all taken, or no more of them can be without waiting. Says how many bytes
-    /// were taken.
+    /// Writes lines until all are written or the next write would block. Returns the number of bytes written.
     pub(super) fn write(&self, lines: &[u8]) -> (usize, io::Result<()>) {
-        let mut taken = 0;
-        while let Some(rest @ [_, ..]) = lines.get(taken..) {
-            let outcome = match self.manner {
+        let mut written = 0;
+        while let Some(rest @ [_, ..]) = lines.get(written..) {
+            let outcome = match self.mode {
                 WriteMode::File => (&self.file).write(rest),
                 WriteMode::PipeBuf => logging::write_ready(&self.file, first_lines(rest, PIPE_BUF)),
             };
             match outcome {
-                Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
-                // If it was not all, the next attempt tells why.
-                Ok(count) => taken += count,
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+                // After a partial write the next attempt returns the error.
+                Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (taken, Err(error)),
+                Err(error) => return (written, Err(error)),
             }
         }
-        (taken, Ok(()))
+        (written, Ok(()))
     }
 }
 
-/// For a pipe without a reader to open at all, and for one with a slow reader not to keep us waiting. Files pay
-/// no attention.
+/// Non-blocking: opening a FIFO without a reader fails instead of blocking, and a full pipe does not block a write.
+/// Regular files ignore it.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
     options
 }
 
-/// Stdout, by a descriptor of its own: that of the process is lent to the logger at times.
+/// Returns stdout under a descriptor of its own, as the logger redirects the usual one while it prints a line.
 fn stdout() -> io::Result<File> {
     let shared: File = io::stdout().as_fd().try_clone_to_owned()?.into();
     if shared.metadata()?.is_file() {
-        return Ok(shared); // by the position that it shares with the process log
+        return Ok(shared); // shares its file position with the process log
     }
-    // Others have the same pipe or terminal open, and have not asked for it not to block. It is opened once
-    // more for us. Where that cannot be done (a socket, another user's pipe, no /proc) it does without: then
-    // another process may fill it between our asking and our writing.
+    // Other processes share this open file description of a pipe or terminal and do not expect O_NONBLOCK, so it is
+    // opened again. Where that fails (a socket, another user's pipe, no /proc) the shared one is used: another
+    // process may then fill it between poll and write.
     let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
     Ok(options().write(true).open(path).unwrap_or(shared))
 }
 
-/// The lines at the front that together are no longer than `most` bytes.
+/// Returns the leading lines that together have at most `most` bytes.
 fn first_lines(lines: &[u8], most: usize) -> &[u8] {
     let piece = lines.get(..most).unwrap_or(lines);
     let length = memchr::memrchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_end_at_line_ends() {
+    fn chunks_end_at_line_ends() {
         for (lines, most, expected) in [
             ("a\nb\n", 10, "a\nb\n"),
             ("a\nb\n", 4, "a\nb\n"),
@@ -134,30 +133,30 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_takes_whole_lines_and_the_rest_is_left() {
+    fn a_pipe_accepts_whole_lines_and_the_rest_is_left() {
         let (mut reader, writer) = io::pipe().unwrap();
         let file = File::from(OwnedFd::from(writer));
-        let destination = Destination { file, manner: WriteMode::PipeBuf, path: None };
+        let destination = Destination { file, mode: WriteMode::PipeBuf, path: None };
         let all = lines(10_000);
-        let (taken, outcome) = destination.write(&all);
+        let (written, outcome) = destination.write(&all);
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert!(taken > PIPE_BUF && taken.is_multiple_of(LINE.len() + 1), "{taken}");
-        let mut read = vec![0; taken];
+        assert!(written > PIPE_BUF && written.is_multiple_of(LINE.len() + 1), "{written}");
+        let mut read = vec![0; written];
         reader.read_exact(&mut read).unwrap();
-        assert_eq!(read, all[..taken]);
-        let (taken, outcome) = destination.write(&lines(3));
+        assert_eq!(read, all[..written]);
+        let (written, outcome) = destination.write(&lines(3));
         outcome.unwrap();
-        assert_eq!(taken, lines(3).len());
+        assert_eq!(written, lines(3).len());
         drop(reader);
-        let (taken, outcome) = destination.write(LINE);
-        assert_eq!((taken, outcome.unwrap_err().kind()), (0, io::ErrorKind::BrokenPipe));
+        let (written, outcome) = destination.write(LINE);
+        assert_eq!((written, outcome.unwrap_err().kind()), (0, io::ErrorKind::BrokenPipe));
     }
 
     #[test]
-    fn a_device_that_is_full_takes_nothing_and_a_missing_folder_is_an_error() {
+    fn a_full_device_accepts_nothing_and_a_missing_directory_is_an_error() {
         let full = Destination::open(Some(Path::new("/dev/full"))).unwrap();
-        let (taken, outcome) = full.write(&lines(3));
-        assert_eq!((taken, outcome.unwrap_err().kind()), (0, io::ErrorKind::StorageFull));
+        let (written, outcome) = full.write(&lines(3));
+        assert_eq!((written, outcome.unwrap_err().kind()), (0, io::ErrorKind::StorageFull));
         let missing = Destination::open(Some(Path::new("/dev/null/log"))).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotADirectory);
     }

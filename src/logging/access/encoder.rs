@@ -1,16 +1,16 @@
-//! Texts that a client has chosen, as they may stand in a line: nothing in them can end the text or the line.
+//! Escaping of text that a client controls: it cannot end the quoted string or the line.
 
-/// What a text ends with that was longer.
+/// Ends a text that was truncated.
 pub(super) const ELLIPSIS: &[u8] = b"...";
 
-/// How a byte is written that may not stand for itself: this, then its two hexadecimal digits.
+/// An escape sequence: this prefix, then two hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Escape(pub(super) &'static str);
 
-/// Appends `text`, escaped. What would go beyond `most` bytes of output is left out, and [`ELLIPSIS`] stands for it.
+/// Appends `text`, escaped. Output beyond `most` bytes is replaced by [`ELLIPSIS`].
 #[inline]
 pub(super) fn push(out: &mut Vec<u8>, text: &[u8], most: usize, escape: Escape) {
-    // Hot: nearly every text. All of it is looked at whatever is found, which takes wide instructions.
+    // Hot path: nearly every text needs no escape. Without an early exit the loop is vectorized.
     let is_plain = text.iter().fold(true, |all, byte| all & is_plain(*byte));
     if is_plain && text.len() <= most {
         out.extend_from_slice(text);
@@ -36,7 +36,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8], most: usize, Escape(prefix): Esc
     }
 }
 
-/// Whether a byte stands for itself: printable ASCII, but for what ends a text and what begins an escape.
+/// Returns whether a byte needs no escape: printable ASCII except the quote and the backslash.
 const fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
@@ -56,13 +56,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_stands_for_itself() {
+    fn plain_text_is_unchanged() {
         check(b"", 0, "");
         check(b"/a b?c=%20~!", 12, "/a b?c=%20~!");
     }
 
     #[test]
-    fn all_else_is_escaped() {
+    fn other_bytes_are_escaped() {
         check(b"\"", 9, "\\x22");
         check(b"\\x22", 9, "\\x5cx22");
         check(b"\0\t\r\n\x1b\x7f", 99, "\\x00\\x09\\x0d\\x0a\\x1b\\x7f");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_bytes_and_at_the_bound() {
+    fn text_is_truncated_at_the_bound_and_between_escapes() {
         check(b"abcd", 4, "abcd");
         check(b"abcde", 4, "abcd...");
         check(b"ab\n", 6, "ab\\x0a");

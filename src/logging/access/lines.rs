@@ -1,7 +1,7 @@
-//! From what is known of a request and its answer to a line, in either format.
+//! Formats a request and its response as one line of the access log.
 //!
-//! Whatever bytes a client has sent, an entry is one line, of at most [`LINE_BYTES_MAX`] bytes, all of them
-//! ASCII. Hot path: copies into buffers that are already there, no formatting machinery.
+//! Whatever bytes a client sends, the result is one line of at most [`LINE_BYTES_MAX`] bytes of printable ASCII. This is
+//! the hot path: it copies into buffers that exist already and uses no `core::fmt`.
 
 use crate::http::{Status, date, decimal, request::lines};
 use crate::logging::access::{
@@ -9,34 +9,34 @@ use crate::logging::access::{
     encoder::{self, ELLIPSIS, Escape},
 };
 
-/// How lines are spelled. README.md has an example of each.
+/// Format of the lines. README.md has an example of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The combined format of other servers, and more behind it.
+    /// The combined log format of Apache and nginx, followed by more fields.
     Combined,
-    /// An object in JSON (RFC 8259).
+    /// A JSON object (RFC 8259).
     Json,
 }
 
-/// What is put down of an answer.
+/// What is logged of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// Who has asked.
-    pub peer: Option<&'a Address>,
-    /// When the answer was made, in milliseconds since 1970-01-01T00:00:00Z.
+    /// The client; none if it is unknown.
+    pub client: Option<&'a Address>,
+    /// Time of the response in milliseconds since 1970-01-01T00:00:00Z.
     pub unix_ms: u64,
-    /// The head of the request, or what has come of it. What stands behind its empty line is not looked at.
+    /// The request head, or the part of it that was received. Bytes after its empty line are ignored.
     pub request: &'a [u8],
-    /// The status of the answer.
+    /// Status of the response.
     pub status: Status,
-    /// Length of the answer in bytes, head and content.
+    /// Length of the response in bytes, head and content.
     pub bytes: usize,
 }
 
-/// Longest line, its end included.
+/// Maximum length of a line, including its end.
 pub const LINE_BYTES_MAX: usize = 4096;
 
-/// Most bytes of each text, escaped. A method that this server answers is far shorter, and so is a version.
+/// Maximum length of each text, escaped. Valid methods and versions are far shorter.
 const METHOD_BYTES_MAX: usize = 32;
 const TARGET_BYTES_MAX: usize = 2048;
 const VERSION_BYTES_MAX: usize = 16;
@@ -44,7 +44,7 @@ const REFERER_BYTES_MAX: usize = 512;
 const USER_AGENT_BYTES_MAX: usize = 512;
 const FORWARDED_FOR_BYTES_MAX: usize = 256;
 
-/// More than takes all else in a line: names, numbers, an address.
+/// Upper bound of everything else in a line: names, numbers and the address.
 const REST_BYTES_MAX: usize = 400;
 
 const _: () = assert!(
@@ -59,23 +59,23 @@ const _: () = assert!(
         <= LINE_BYTES_MAX
 );
 
-/// Lines of a batch of answers, which are complete when it is known how long that took.
+/// Lines of a batch of responses. They are complete once the duration of the batch is known.
 #[derive(Debug)]
 pub struct Lines {
     format: Format,
-    /// The second of the last line, since 1970, and what all lines of a second have in common: the date and
-    /// what stands around it, and the second as a number.
+    /// Time of the last line in seconds since 1970, and the text that all lines of that second share: the date with
+    /// its delimiters, and the seconds as a number.
     unix_s: u64,
     date: Vec<u8>,
     second: Vec<u8>,
-    /// Lines up to their last value.
+    /// Lines up to their last value, the duration.
     open: Vec<u8>,
-    /// Where each of them ends.
+    /// End of each of them.
     ends: Vec<usize>,
 }
 
 impl Lines {
-    /// No line yet.
+    /// Returns an empty batch.
     pub fn new(format: Format) -> Self {
         let (date, second, open, ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut lines = Self { format, unix_s: 0, date, second, open, ends };
@@ -83,7 +83,7 @@ impl Lines {
         lines
     }
 
-    /// Begins the line of an answer.
+    /// Begins the line of a response.
     pub fn add(&mut self, entry: &Entry<'_>) {
         let unix_s = entry.unix_ms / 1000;
         if unix_s != self.unix_s {
@@ -97,7 +97,7 @@ impl Lines {
         self.ends.push(self.open.len());
     }
 
-    /// Ends the lines of all answers since the last call, which took so long, and appends them to `out`.
+    /// Completes the lines added since the last call with this duration and appends them to `out`.
     pub fn settle(&mut self, duration_ns: u64, out: &mut Vec<u8>) {
         let end = match self.format {
             Format::Combined => &b"\n"[..],
@@ -135,48 +135,48 @@ impl Lines {
         }
     }
 
-    /// Address, two fields nobody has, time, request, status and bytes, referer and user agent: up to here it
-    /// is the format of other servers. Behind it for whom the request was forwarded, and the moment in seconds
-    /// with milliseconds; the duration follows.
+    /// Appends address, two unused fields, time, request line, status, length, referer and user agent, as Apache and
+    /// nginx do; then `X-Forwarded-For` and the time in seconds with milliseconds. The duration follows.
     fn add_combined(&mut self, entry: &Entry<'_>) {
         const ESCAPE: Escape = Escape("\\x");
         let out = &mut self.open;
-        let asked = Asked::of(entry.request);
+        let fields = RequestFields::of(entry.request);
         let text = |out: &mut Vec<u8>, text: Option<&[u8]>, most| match text {
             Some(text) => encoder::push(out, text, most, ESCAPE),
             None => out.push(b'-'),
         };
-        out.extend_from_slice(entry.peer.map_or(b"-", |peer| peer.ip.as_bytes()));
+        out.extend_from_slice(entry.client.map_or(b"-", |client| client.ip.as_bytes()));
         out.extend_from_slice(&self.date);
-        if asked.method.is_some() {
-            text(out, asked.method, METHOD_BYTES_MAX);
+        if fields.method.is_some() {
+            text(out, fields.method, METHOD_BYTES_MAX);
             out.push(b' ');
         }
-        text(out, asked.target, TARGET_BYTES_MAX);
-        if asked.version.is_some() {
+        text(out, fields.target, TARGET_BYTES_MAX);
+        if fields.version.is_some() {
             out.push(b' ');
-            text(out, asked.version, VERSION_BYTES_MAX);
+            text(out, fields.version, VERSION_BYTES_MAX);
         }
         out.extend_from_slice(b"\" ");
         out.extend_from_slice(entry.status.code().as_bytes());
         out.push(b' ');
         decimal::push(out, entry.bytes as u64);
         out.extend_from_slice(b" \"");
-        text(out, asked.referer, REFERER_BYTES_MAX);
+        text(out, fields.referer, REFERER_BYTES_MAX);
         out.extend_from_slice(b"\" \"");
-        text(out, asked.user_agent, USER_AGENT_BYTES_MAX);
+        text(out, fields.user_agent, USER_AGENT_BYTES_MAX);
         out.extend_from_slice(b"\" \"");
-        text(out, asked.forwarded_for, FORWARDED_FOR_BYTES_MAX);
+        text(out, fields.forwarded_for, FORWARDED_FOR_BYTES_MAX);
         out.extend_from_slice(&self.second);
         push_milliseconds(out, entry.unix_ms);
         out.push(b' ');
     }
 
-    /// What is not known is null. A byte beyond ASCII is the character with its number.
+    /// Appends the members of the object. An unknown value is null. A byte above 0x7f becomes the character with the
+    /// same code point.
     fn add_json(&mut self, entry: &Entry<'_>) {
         const ESCAPE: Escape = Escape("\\u00");
         let out = &mut self.open;
-        let asked = Asked::of(entry.request);
+        let fields = RequestFields::of(entry.request);
         let text = |out: &mut Vec<u8>, name: &[u8], text: Option<&[u8]>, most| {
             out.extend_from_slice(name);
             match text {
@@ -190,25 +190,25 @@ impl Lines {
         };
         out.extend_from_slice(&self.date);
         push_milliseconds(out, entry.unix_ms);
-        match entry.peer {
-            Some(peer) => {
+        match entry.client {
+            Some(client) => {
                 out.extend_from_slice(b"Z\",\"remote_addr\":\"");
-                out.extend_from_slice(peer.ip.as_bytes());
+                out.extend_from_slice(client.ip.as_bytes());
                 out.extend_from_slice(b"\",\"remote_port\":");
-                decimal::push(out, peer.port.into());
+                decimal::push(out, client.port.into());
             }
             None => out.extend_from_slice(b"Z\",\"remote_addr\":null,\"remote_port\":null"),
         }
-        text(out, b",\"method\":", asked.method, METHOD_BYTES_MAX);
-        text(out, b",\"target\":", asked.target, TARGET_BYTES_MAX);
-        text(out, b",\"version\":", asked.version, VERSION_BYTES_MAX);
+        text(out, b",\"method\":", fields.method, METHOD_BYTES_MAX);
+        text(out, b",\"target\":", fields.target, TARGET_BYTES_MAX);
+        text(out, b",\"version\":", fields.version, VERSION_BYTES_MAX);
         out.extend_from_slice(b",\"status\":");
         out.extend_from_slice(entry.status.code().as_bytes());
         out.extend_from_slice(b",\"bytes\":");
         decimal::push(out, entry.bytes as u64);
-        text(out, b",\"referer\":", asked.referer, REFERER_BYTES_MAX);
-        text(out, b",\"user_agent\":", asked.user_agent, USER_AGENT_BYTES_MAX);
-        text(out, b",\"forwarded_for\":", asked.forwarded_for, FORWARDED_FOR_BYTES_MAX);
+        text(out, b",\"referer\":", fields.referer, REFERER_BYTES_MAX);
+        text(out, b",\"user_agent\":", fields.user_agent, USER_AGENT_BYTES_MAX);
+        text(out, b",\"forwarded_for\":", fields.forwarded_for, FORWARDED_FOR_BYTES_MAX);
         out.extend_from_slice(b",\"duration_us\":");
     }
 }
@@ -219,9 +219,9 @@ fn push_milliseconds(out: &mut Vec<u8>, unix_ms: u64) {
     out.extend_from_slice(&digits);
 }
 
-/// What of a request is put down, as it came. Of what is no request it may be anything.
+/// The logged parts of a request, as received. A malformed request may have anything here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Asked<'a> {
+struct RequestFields<'a> {
     method: Option<&'a [u8]>,
     target: Option<&'a [u8]>,
     version: Option<&'a [u8]>,
@@ -230,30 +230,29 @@ struct Asked<'a> {
     forwarded_for: Option<&'a [u8]>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestFields<'a> {
     fn of(request: &'a [u8]) -> Self {
-        let (line, behind) = lines::request_line(request);
-        let mut asked = Self::of_line(line);
-        for line in lines::lines(behind) {
-            // Nearly all are others: no more than a look at them.
+        let (line, after) = lines::request_line(request);
+        let mut fields = Self::of_line(line);
+        for line in lines::lines(after) {
+            // Most header lines are skipped by their first byte.
             if !matches!(line, [b'R' | b'r' | b'U' | b'u' | b'X' | b'x', ..]) {
                 continue;
             }
             let Some((name, value)) = lines::parts(line) else { continue };
             let place = match name.len() {
-                7 if name.eq_ignore_ascii_case(b"referer") => &mut asked.referer,
-                10 if name.eq_ignore_ascii_case(b"user-agent") => &mut asked.user_agent,
-                // Of several the last counts: that is the one that the nearest proxy has put there.
-                15 if name.eq_ignore_ascii_case(b"x-forwarded-for") => &mut asked.forwarded_for,
+                7 if name.eq_ignore_ascii_case(b"referer") => &mut fields.referer,
+                10 if name.eq_ignore_ascii_case(b"user-agent") => &mut fields.user_agent,
+                // Of several lines the last counts: the nearest proxy added it.
+                15 if name.eq_ignore_ascii_case(b"x-forwarded-for") => &mut fields.forwarded_for,
                 _ => continue,
             };
             *place = Some(value);
         }
-        asked
+        fields
     }
 
-    /// Method and version are what stands before the first space and behind the last; a line that has not got
-    /// both is told as a target.
+    /// Splits a request line at its first and last space. A line with fewer than two spaces is logged as a target.
     fn of_line(line: &'a [u8]) -> Self {
         match (memchr::memchr(b' ', line), memchr::memrchr(b' ', line)) {
             (Some(first), Some(last)) if first < last => Self {
@@ -273,9 +272,9 @@ mod tests {
 
     fn line(format: Format, request: &str) -> String {
         let mut lines = Lines::new(format);
-        let peer = Address::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
+        let client = Address::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
         let entry = Entry {
-            peer: Some(&peer),
+            client: Some(&client),
             unix_ms: 784_111_777_042,
             request: request.as_bytes(),
             status: Status::Ok,
@@ -312,12 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_told_so() {
+    fn unknown_values_are_a_dash_or_null() {
         let mut out = Vec::new();
         for format in [Format::Combined, Format::Json] {
             let mut lines = Lines::new(format);
             let status = Status::RequestTimeout;
-            lines.add(&Entry { peer: None, unix_ms: 0, request: b"\r\n", status, bytes: 0 });
+            lines.add(&Entry { client: None, unix_ms: 0, request: b"\r\n", status, bytes: 0 });
             lines.settle(0, &mut out);
         }
         assert_eq!(
@@ -330,16 +329,16 @@ mod tests {
     }
 
     #[test]
-    fn request_lines_in_three_parts_and_others() {
+    fn a_request_line_has_three_parts_or_is_a_target() {
         let check =
             |request: &str, method: Option<&str>, target: Option<&str>, version: Option<&str>| {
-                let expected = Asked {
+                let expected = RequestFields {
                     method: method.map(str::as_bytes),
                     target: target.map(str::as_bytes),
                     version: version.map(str::as_bytes),
-                    ..Asked::default()
+                    ..RequestFields::default()
                 };
-                assert_eq!(Asked::of(request.as_bytes()), expected, "{request:?}");
+                assert_eq!(RequestFields::of(request.as_bytes()), expected, "{request:?}");
             };
         check("GET / HTTP/1.1\r\n", Some("GET"), Some("/"), Some("HTTP/1.1"));
         check("\r\n\r\nGET / HTTP/1.1\r\n", Some("GET"), Some("/"), Some("HTTP/1.1"));
@@ -353,11 +352,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_batch_end_alike_and_keep_their_seconds() {
+    fn lines_of_a_batch_share_the_duration_and_keep_their_times() {
         let mut lines = Lines::new(Format::Combined);
         for unix_ms in [1_000, 1_999, 2_000] {
             let status = Status::Ok;
-            lines.add(&Entry { peer: None, unix_ms, request: b"", status, bytes: 7 });
+            lines.add(&Entry { client: None, unix_ms, request: b"", status, bytes: 7 });
         }
         let mut out = b"before\n".to_vec();
         lines.settle(5_000, &mut out);
@@ -369,16 +368,17 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_line_is_within_the_bound() {
+    fn the_longest_line_is_within_the_limit() {
         let long = "\u{0}".repeat(5000);
         let request = format!(
             "{long} {long} {long}\r\nReferer: {long}\r\nUser-Agent: {long}\r\nX-Forwarded-For: {long}\r\n"
         );
-        let peer = Address::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
+        let client =
+            Address::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
         for format in [Format::Combined, Format::Json] {
             let (mut lines, mut out) = (Lines::new(format), Vec::new());
             lines.add(&Entry {
-                peer: Some(&peer),
+                client: Some(&client),
                 unix_ms: u64::MAX,
                 request: request.as_bytes(),
                 status: Status::Ok,

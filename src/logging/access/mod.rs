@@ -1,8 +1,8 @@
-//! The access log: a line for each answer, gathered during a turn of the loop and written at its end.
+//! The access log: one line per response, collected during an iteration of the event loop and written at its end.
 //!
-//! [`Lines`] makes text of what is known of a request and its answer. This module has it written to stdout or
-//! to a file. Nothing here waits: a line that is not taken at once is dropped and counted, and the process log
-//! is told now and then how many there were. Not here: what is counted, and when a turn ends.
+//! [`Lines`] formats the lines; this module writes them to stdout or to a file. Nothing here blocks: lines that cannot
+//! be written at once are dropped and counted, and a throttled warning reports the count. Not here: the metrics, and
+//! when an iteration ends.
 
 mod address;
 mod backlog;
@@ -21,15 +21,15 @@ use backlog::Backlog;
 use destination::Destination;
 use lines::Lines;
 
-/// With so many bytes gathered the turn's end is not awaited.
-const GATHERED_BYTES_HIGH: usize = 64 * 1024;
+/// With this many bytes collected, lines are written before the iteration ends.
+const COLLECTED_BYTES_HIGH: usize = 64 * 1024;
 
-/// What is to be logged, and where.
+/// Format and destination of an access log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How lines are spelled.
+    /// Format of the lines.
     pub format: Format,
-    /// The file to append to; none for stdout.
+    /// File to append to; none: stdout.
     pub file: Option<PathBuf>,
 }
 
@@ -40,22 +40,22 @@ pub struct AccessLog {
     backlog: Backlog,
     destination: Destination,
     losses: Losses,
-    complaints: LogThrottle,
+    throttle: LogThrottle,
 }
 
-/// Lines that were dropped.
+/// Counts of dropped lines.
 #[derive(Debug, Default)]
 struct Losses {
-    /// All of them.
+    /// Since the log was opened.
     total: u64,
-    /// Those that [`AccessLog::flush`] has not told of.
-    uncounted: u64,
-    /// Why the last of them was.
+    /// Since the last [`AccessLog::flush`].
+    recent: u64,
+    /// Why the most recent line was dropped.
     reason: Option<io::Error>,
 }
 
 impl AccessLog {
-    /// Opens the file, or stdout. An error tells the file's name.
+    /// Opens the file, or stdout. The error names the file.
     pub fn open(options: &Options) -> io::Result<Self> {
         let destination = Destination::open(options.file.as_deref()).map_err(|error| {
             let name = match &options.file {
@@ -69,57 +69,62 @@ impl AccessLog {
             backlog: Backlog::default(),
             destination,
             losses: Losses::default(),
-            complaints: LogThrottle::default(),
+            throttle: LogThrottle::default(),
         })
     }
 
-    /// Puts an answer down.
-    #[inline(never)] // to leave the way of an answer short where nothing is logged
+    /// Begins the line of a response.
+    #[inline(never)] // keeps the path without an access log short
     pub fn add(&mut self, entry: &Entry<'_>) {
         self.lines.add(entry);
     }
 
-    /// Takes in that the answers put down since the last call have taken so long.
+    /// Completes the lines added since the last call with the duration of their requests.
     pub fn settle(&mut self, duration_ns: u64) {
         self.lines.settle(duration_ns, &mut self.backlog.bytes);
-        if self.backlog.bytes.len() >= GATHERED_BYTES_HIGH {
+        if self.backlog.bytes.len() >= COLLECTED_BYTES_HIGH {
             self.write();
         }
     }
 
-    /// Writes what has been gathered. Returns how many lines were dropped since the last call; the process log
-    /// is told as well, but not every time.
+    /// Writes the collected lines. Returns the number of lines dropped since the last call, and logs a throttled
+    /// warning if there were any.
     pub fn flush(&mut self, now_ns: u64) -> u64 {
         self.write();
-        let dropped = std::mem::take(&mut self.losses.uncounted);
+        let dropped = std::mem::take(&mut self.losses.recent);
         if dropped > 0 {
-            self.complaints.tell(now_ns, || self.losses.text("so far"));
+            self.throttle.warn(now_ns, || self.losses.report("so far"));
         }
         dropped
     }
 
-    /// Opens the file anew, under its name: the one that is open may have been given another. What has been
-    /// gathered goes to the old one. If there is no new one to be had the old one stays.
+    /// Reopens the file by its path, after log rotation has renamed it. Lines collected so far go to the old file. If
+    /// the new file cannot be opened, the old one stays in use.
     pub fn reopen(&mut self) {
         let Some(path) = self.destination.path() else { return };
         match Destination::open(Some(path)) {
             Ok(new) => {
-                info!("the access log {} is opened anew", path.display());
+                info!("reopened the access log {}", path.display());
                 self.write();
-                let begun = self.backlog.give_up_begun();
-                self.losses.note(begun, None);
+                let begun = self.backlog.discard_partial();
+                self.losses.add(begun, None);
                 self.destination = new;
             }
-            Err(error) => error!("cannot open the access log {} anew: {error}", path.display()),
+            Err(error) => {
+                let path = path.display();
+                error!(
+                    "cannot reopen the access log {path}: {error}; still writing to the old file"
+                );
+            }
         }
     }
 
-    /// Writes what is left, at the end of the process, and tells how many lines were dropped in all: what was
-    /// told of them before may not have been taken either.
+    /// Writes the remaining lines at the end of the process and logs the total number of dropped lines. Earlier
+    /// warnings may have been dropped too.
     pub fn close(&mut self) {
         self.write();
         if self.losses.total > 0 {
-            warn!("{}", self.losses.text("in all"));
+            warn!("{}", self.losses.report("in total"));
         }
     }
 
@@ -127,24 +132,24 @@ impl AccessLog {
         if self.backlog.bytes.is_empty() {
             return;
         }
-        let (taken, outcome) = self.destination.write(&self.backlog.bytes);
-        let dropped = self.backlog.taken(taken);
-        self.losses.note(dropped, outcome.err());
+        let (written, outcome) = self.destination.write(&self.backlog.bytes);
+        let dropped = self.backlog.advance(written);
+        self.losses.add(dropped, outcome.err());
     }
 }
 
 impl Losses {
-    fn note(&mut self, lines: u64, reason: Option<io::Error>) {
+    fn add(&mut self, lines: u64, reason: Option<io::Error>) {
         self.total += lines;
-        self.uncounted += lines;
+        self.recent += lines;
         if reason.is_some() {
             self.reason = reason;
         }
     }
 
-    fn text(&self, when: &str) -> String {
+    fn report(&self, period: &str) -> String {
         let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-        format!("{} lines of the access log were dropped {when}{reason}", self.total)
+        format!("dropped {} access log lines {period}{reason}", self.total)
     }
 }
 
@@ -156,7 +161,7 @@ mod tests {
     fn add(log: &mut AccessLog, target: &str) {
         let request = format!("GET {target} HTTP/1.1\r\n\r\n");
         let (status, bytes) = (Status::Ok, 1);
-        log.add(&Entry { peer: None, unix_ms: 0, request: request.as_bytes(), status, bytes });
+        log.add(&Entry { client: None, unix_ms: 0, request: request.as_bytes(), status, bytes });
         log.settle(1_000);
     }
 
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_is_counted_once() {
+    fn dropped_lines_are_counted_once() {
         let mut log = open("/dev/full");
         for _ in 0..3 {
             add(&mut log, "/");
@@ -174,27 +179,24 @@ mod tests {
         assert_eq!((log.flush(0), log.flush(0)), (3, 0));
         add(&mut log, "/");
         assert_eq!(log.flush(1), 1);
-        let text = log.losses.text("in all");
-        assert!(
-            text.starts_with("4 lines of the access log were dropped in all: No space"),
-            "{text}"
-        );
+        let text = log.losses.report("in total");
+        assert!(text.starts_with("dropped 4 access log lines in total: No space"), "{text}");
     }
 
     #[test]
-    fn what_is_gathered_is_bounded() {
+    fn collected_lines_are_bounded() {
         let mut log = open("/dev/null");
         let target = format!("/{}", "x".repeat(1_000));
         for _ in 0..1_000 {
             add(&mut log, &target);
-            assert!(log.backlog.bytes.len() < GATHERED_BYTES_HIGH);
+            assert!(log.backlog.bytes.len() < COLLECTED_BYTES_HIGH);
         }
         assert!(!log.backlog.bytes.is_empty());
         assert_eq!((log.flush(0), log.backlog.bytes.len()), (0, 0));
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
+    fn the_error_names_a_file_that_cannot_be_opened() {
         let options = Options { format: Format::Json, file: Some("/dev/null/log".into()) };
         let error = AccessLog::open(&options).unwrap_err().to_string();
         assert!(error.starts_with("cannot open the access log /dev/null/log: "), "{error}");

@@ -1,0 +1,173 @@
+//! From parsed flags to a [`Config`]: bounds, and combinations of flags that clap cannot check.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytesize::ByteSize;
+
+use crate::{
+    app,
+    config::{
+        Config, Inherited, Invocation, ServiceManager, UsageError,
+        flags::{AccessLogFormat, Flags},
+    },
+    fibonacci::Cache,
+    http::request::limits,
+    logging::access,
+    server::{
+        drain,
+        timers::{CLASSES, Class},
+    },
+    sys::listener,
+};
+
+/// Lingering after the last response. It has no flag, as no other value is needed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Lower bound of `--max-head`: less would reject requests of every browser.
+const HEAD_BYTES_MIN: u64 = 512;
+/// Upper bound of `--max-head`.
+const HEAD_BYTES_MAX: u64 = 1024 * 1024;
+/// Upper bound of `--cache-size`, more than any machine has; it keeps sums of sizes from overflowing.
+const CACHE_BYTES_MAX: u64 = 1 << 40;
+/// Bounds of a timeout: the resolution of the loop, and a day.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+/// Upper bound of `--defer-accept`.
+const DEFER_SECONDS_MAX: u8 = 60;
+
+impl Flags {
+    /// Returns the addresses for `fibsrv health`: those named, or else those of `--listen`. Port 0 cannot be
+    /// checked, because only the listening process knows the port that the kernel chose.
+    pub(super) fn addresses_to_check(
+        &self,
+        named: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, UsageError> {
+        let addresses = if named.is_empty() { &self.listen } else { named };
+        match addresses.iter().find(|address| address.port() == 0) {
+            Some(address) => Err(usage(format!("cannot connect to port 0 of {address}"))),
+            None => Ok(addresses.to_vec()),
+        }
+    }
+
+    /// Checks bounds and combinations, and returns the configuration.
+    pub(super) fn validate(
+        &self,
+        invocation: Invocation,
+        inherited: Option<Inherited>,
+        service_manager: ServiceManager,
+    ) -> Result<Config, UsageError> {
+        if self.max_connections == 0 {
+            return Err(usage("--max-connections must be at least 1"));
+        }
+        Ok(Config {
+            listen: self.listen.clone(),
+            // Numbers above --max-n are never served.
+            table_max_n: u32::try_from(self.max_n)
+                .map_or(self.table_max_n, |max_n| max_n.min(self.table_max_n)),
+            numbers: self.number_limits()?,
+            limits: self.request_limits()?,
+            max_connections: self.max_connections,
+            time_limits_ns: self.time_limits_ns()?,
+            listeners: listener::Options {
+                unacknowledged: self.write_timeout.into(),
+                defer_seconds: defer_seconds(self.defer_accept.into())?,
+            },
+            workers: self.workers.map(|workers| workers.0.get()),
+            runtime_dir: self.runtime_dir.clone(),
+            invocation,
+            inherited,
+            service_manager,
+            drain: drain::Times {
+                delay_ns: nanoseconds_or_zero("--drain-delay", self.drain_delay.into())?,
+                grace_ns: nanoseconds_or_zero("--drain-grace", self.drain_grace.into())?,
+                timeout_ns: nanoseconds_or_zero("--drain-timeout", self.drain_timeout.into())?,
+            },
+            log_level: self.log_level,
+            access_log: self.access_log()?,
+        })
+    }
+
+    fn number_limits(&self) -> Result<app::Bounds, UsageError> {
+        // The cache must have room for the largest number served.
+        let least = Cache::cost(self.max_n) as u64;
+        Ok(app::Bounds {
+            max_n: self.max_n,
+            under_way: self.max_computations as usize,
+            bytes: within("--cache-size", self.cache_size, least, CACHE_BYTES_MAX)?,
+        })
+    }
+
+    fn request_limits(&self) -> Result<limits::Limits, UsageError> {
+        let most = limits::FIELDS_MAX;
+        if !(1..=most).contains(&self.max_fields) {
+            return Err(usage(format!("--max-fields must be 1 to {most}")));
+        }
+        Ok(limits::Limits {
+            head_bytes: within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?,
+            target_bytes: within("--max-target", self.max_target, 1, self.max_head.as_u64())?,
+            fields: self.max_fields,
+            body_bytes: self.max_body.as_u64(),
+            pipelined: self.max_pipelined,
+        })
+    }
+
+    fn time_limits_ns(&self) -> Result<[u64; CLASSES], UsageError> {
+        let mut limits_ns = [0; CLASSES];
+        for (limit_ns, class) in limits_ns.iter_mut().zip(Class::ALL) {
+            let (flag, time) = match class {
+                Class::Head => ("--head-timeout", self.head_timeout.into()),
+                Class::Body => ("--body-timeout", self.body_timeout.into()),
+                Class::Idle => ("--idle-timeout", self.idle_timeout.into()),
+                Class::Write => ("--write-timeout", self.write_timeout.into()),
+                Class::Linger => ("linger", LINGER),
+            };
+            *limit_ns = nanoseconds(flag, time)?;
+        }
+        Ok(limits_ns)
+    }
+
+    fn access_log(&self) -> Result<Option<access::Options>, UsageError> {
+        let format = match self.access_log {
+            AccessLogFormat::Combined => access::Format::Combined,
+            AccessLogFormat::Json => access::Format::Json,
+            AccessLogFormat::Off if self.access_log_file.is_none() => return Ok(None),
+            AccessLogFormat::Off => {
+                return Err(usage("--access-log-file requires --access-log combined or json"));
+            }
+        };
+        Ok(Some(access::Options { format, file: self.access_log_file.clone() }))
+    }
+}
+
+fn usage(text: impl std::fmt::Display) -> UsageError {
+    UsageError(format!("{text} (see --help)"))
+}
+
+fn within(flag: &str, size: ByteSize, least: u64, most: u64) -> Result<usize, UsageError> {
+    if !(least..=most).contains(&size.as_u64()) {
+        let (least, most) = (ByteSize::b(least).display().iec(), ByteSize::b(most).display().iec());
+        return Err(usage(format!("{flag} must be {least} to {most}")));
+    }
+    usize::try_from(size.as_u64()).map_err(|error| usage(format!("{flag}: {error}")))
+}
+
+fn nanoseconds(flag: &str, time: Duration) -> Result<u64, UsageError> {
+    if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&time) {
+        return Err(usage(format!("{flag} must be 1ms to 1day")));
+    }
+    u64::try_from(time.as_nanos()).map_err(|error| usage(format!("{flag}: {error}")))
+}
+
+fn nanoseconds_or_zero(flag: &str, time: Duration) -> Result<u64, UsageError> {
+    if time.is_zero() { Ok(0) } else { nanoseconds(flag, time) }
+}
+
+/// Returns whole seconds. The kernel rounds them up to retransmissions of its SYN-ACK, after 1, 3, 7, 15 s.
+fn defer_seconds(time: Duration) -> Result<u8, UsageError> {
+    let seconds = u8::try_from(time.as_secs()).unwrap_or(u8::MAX);
+    if time.subsec_nanos() != 0 || seconds > DEFER_SECONDS_MAX {
+        let text = format!("--defer-accept must be 0s to {DEFER_SECONDS_MAX}s, in whole seconds");
+        return Err(usage(text));
+    }
+    Ok(seconds)
+}
