@@ -27,7 +27,8 @@ use crate::fibonacci;
     disable_help_subcommand = true,
 )]
 pub(super) struct Flags {
-    /// Address and port to listen on; may be repeated. [::] accepts IPv4 too. Ignored under socket activation
+    /// Address and port to listen on; may be repeated. The IPv6 wildcard accepts IPv4 too. Ignored under
+    /// socket activation
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
     pub(super) listen: Vec<SocketAddr>,
