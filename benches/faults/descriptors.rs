@@ -1,15 +1,15 @@
-//! More clients than the server may have open files: what it does while it cannot accept, and how
-//! soon it goes on.
+//! More clients than the server may have open files: its CPU use while it cannot accept, and how soon it
+//! accepts again.
 
 use crate::{
-    honest::Honest,
-    lab::{
-        reply::{ASK, take_f20},
+    client_pool::{ClientId, ClientKind, ClientPool, PoolEvent},
+    harness::{
+        f20::{GET_F20, take_f20},
         report,
         server::Server,
     },
     options::Options,
-    swarm::{Happening, Id, Manner, Swarm},
+    probe::Probe,
 };
 use std::{
     collections::HashSet,
@@ -20,122 +20,133 @@ use std::{
 const OPEN_FILES: usize = 64;
 const CLIENTS: usize = 300;
 const HOLDERS: usize = 100;
-/// How long the server is left exhausted while it is watched. The holders have not used up a
-/// deadline of 10 s by then.
-const SPAN: Duration = Duration::from_secs(4);
-const SETTLES: Duration = Duration::from_secs(1);
-const GIVE_UP: Duration = Duration::from_secs(15);
+/// How long the server is measured while it has no descriptors left. It is less than the head timeout of
+/// 10 s of the clients that hold them.
+const MEASURE_TIME: Duration = Duration::from_secs(4);
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     report::head(&[
         "clients",
-        "answered",
+        "responses",
         "CPU % while exhausted",
-        "wake-ups/s",
-        "old connection %",
+        "wakeups/s",
+        "existing connection, success %",
         "p99 ms",
-        "reopened",
+        "reconnects",
         "log lines, bytes",
         "waiting",
-        "served after room appeared, ms: first / all",
+        "served after descriptors were freed, ms: first / all",
     ]);
     let count = options.clients.unwrap_or(CLIENTS);
-    let logged = measure(options, &format!("{count} ask and stay"), 0, count)?;
+    let logged = measure(options, &format!("{count} send a request and stay"), 0, count)?;
     let rest = count.saturating_sub(HOLDERS);
-    measure(options, &format!("{HOLDERS} in mid-request, then {rest} ask"), HOLDERS, rest)?;
-    println!("\nThe first line logged: {}", logged.lines().next().unwrap_or("none"));
+    measure(
+        options,
+        &format!("{HOLDERS} with half a request, then {rest} with a whole one"),
+        HOLDERS,
+        rest,
+    )?;
+    println!("\nFirst log line: {}", logged.lines().next().unwrap_or("none"));
     Ok(())
 }
 
-/// `holders` take the descriptors with half a request, which no server can close to make room;
-/// `askers` ask, and stay. Returns what was logged meanwhile.
-fn measure(options: &Options, name: &str, holders: usize, askers: usize) -> io::Result<String> {
+/// `holders` occupy the descriptors with half a request, so that the server cannot evict them; then
+/// `waiting_clients` send a request and stay connected. Returns what was logged meanwhile.
+fn measure(
+    options: &Options,
+    name: &str,
+    holders: usize,
+    waiting_clients: usize,
+) -> io::Result<String> {
     let server = Server::start(&options.server, Some(OPEN_FILES))?;
-    let old = Honest::start_with(server.address, 10, 1)?;
+    let existing = Probe::start_with(server.address, 10, 1)?;
     let logged = server.log_text();
-    let mut crowd = Crowd::new(&server)?;
-    let holders = crowd.open(holders, b"GET /api/fibonacci/20 HTTP/1.1\r\nHost: local")?;
-    crowd.listen(SETTLES / 2)?;
-    crowd.open(askers, ASK)?;
-    crowd.listen(SETTLES)?;
+    let mut clients = Clients::new(&server)?;
+    let holders = clients.open(holders, b"GET /api/fibonacci/20 HTTP/1.1\r\nHost: local")?;
+    clients.receive(SETTLE_TIME / 2)?;
+    clients.open(waiting_clients, GET_F20)?;
+    clients.receive(SETTLE_TIME)?;
 
-    let (cpu, wakeups) = server.observe(SPAN);
-    crowd.listen(Duration::ZERO)?;
-    let served_before = crowd.answered.len();
+    let (cpu, wakeups) = server.measure(MEASURE_TIME);
+    clients.receive(Duration::ZERO)?;
+    let served_before = clients.served.len();
     let log = server.log_text();
-    let news = log.get(logged.len()..).unwrap_or_default();
+    let new_lines = log.get(logged.len()..).unwrap_or_default();
 
-    for id in holders.into_iter().chain(crowd.answered.drain()) {
-        drop(crowd.swarm.leave(id));
+    for id in holders.into_iter().chain(clients.served.drain()) {
+        drop(clients.pool.close(id));
     }
-    crowd.leaves = true;
-    let waiting = crowd.swarm.len();
-    let times = crowd.listen(GIVE_UP)?;
-    let left = crowd.swarm.len();
-    let old = old.finish()?;
+    clients.closes = true;
+    let waiting = clients.pool.len();
+    let times = clients.receive(TIMEOUT)?;
+    let left = clients.pool.len();
+    let existing = existing.finish()?;
     report::row(&[
         name.to_owned(),
         served_before.to_string(),
         format!("{cpu:.2}"),
         format!("{wakeups:.1}"),
-        old.success(),
-        old.quantile(0.99),
-        old.reopened.to_string(),
-        format!("{}, {}", news.lines().count(), news.len()),
+        existing.success(),
+        existing.quantile(0.99),
+        existing.reconnects.to_string(),
+        format!("{}, {}", new_lines.lines().count(), new_lines.len()),
         if left == 0 { waiting.to_string() } else { format!("{waiting} ({left} never served)") },
         times.map_or_else(
             || "-".to_owned(),
             |(first, last)| format!("{} / {}", report::millis(first), report::millis(last)),
         ),
     ]);
-    Ok(news.to_owned())
+    Ok(new_lines.to_owned())
 }
 
-struct Crowd {
-    swarm: Swarm,
-    answered: HashSet<Id>,
-    /// Whether who is answered leaves at once, which makes room for the next.
-    leaves: bool,
+struct Clients {
+    pool: ClientPool,
+    served: HashSet<ClientId>,
+    /// Whether a client is closed after its response, which frees a descriptor for the next.
+    closes: bool,
 }
 
-impl Crowd {
+impl Clients {
     fn new(server: &Server) -> io::Result<Self> {
-        let swarm = Swarm::new(server.address, Manner::Reading)?;
-        Ok(Self { swarm, answered: HashSet::new(), leaves: false })
+        let pool = ClientPool::new(server.address, ClientKind::Reading)?;
+        Ok(Self { pool, served: HashSet::new(), closes: false })
     }
 
-    fn open(&mut self, count: usize, says: &[u8]) -> io::Result<Vec<Id>> {
-        let ids = (0..count).map(|_| self.swarm.open()).collect::<io::Result<Vec<_>>>()?;
+    fn open(&mut self, count: usize, bytes: &[u8]) -> io::Result<Vec<ClientId>> {
+        let ids = (0..count).map(|_| self.pool.open()).collect::<io::Result<Vec<_>>>()?;
         for id in &ids {
-            self.swarm.say(*id, says);
+            self.pool.send(*id, bytes);
         }
         Ok(ids)
     }
 
-    /// Takes answers for a while, or until all have left; says when the first and the last came.
-    fn listen(&mut self, span: Duration) -> io::Result<Option<(Duration, Duration)>> {
+    /// Receives responses for a while, or until all clients are closed; returns when the first and the last
+    /// arrived.
+    fn receive(&mut self, span: Duration) -> io::Result<Option<(Duration, Duration)>> {
         let start = Instant::now();
         let mut served: Option<(Duration, Duration)> = None;
         loop {
             let rest = span.saturating_sub(start.elapsed());
-            for (id, happening) in self.swarm.turn(rest)? {
-                match happening {
-                    Happening::Connected | Happening::Flushed => {}
-                    Happening::Arrived => {
-                        let inbox = self.swarm.link(id).map(|link| &mut link.inbox);
-                        if inbox.and_then(take_f20) == Some(true) {
+            for (id, event) in self.pool.poll(rest)? {
+                match event {
+                    PoolEvent::Connected | PoolEvent::Sent => {}
+                    PoolEvent::Received => {
+                        let received = self.pool.client(id).map(|client| &mut client.received);
+                        if received.and_then(take_f20) == Some(true) {
                             let now = start.elapsed();
                             served = Some((served.map_or(now, |first| first.0), now));
-                            self.answered.insert(id);
-                            if self.leaves {
-                                drop(self.swarm.leave(id));
+                            self.served.insert(id);
+                            if self.closes {
+                                drop(self.pool.close(id));
                             }
                         }
                     }
-                    Happening::Ended(_) => drop(self.swarm.leave(id)),
+                    PoolEvent::Closed(_) => drop(self.pool.close(id)),
                 }
             }
-            if start.elapsed() >= span || (self.leaves && self.swarm.len() == 0) {
+            if start.elapsed() >= span || (self.closes && self.pool.len() == 0) {
                 return Ok(served);
             }
         }

@@ -1,12 +1,12 @@
-//! Fault programs: what the server costs, and what its honest clients notice, while others are idle,
-//! slow, greedy, too many or malformed.
+//! Fault programs: the resources of the server and the latency of probe clients while other clients are
+//! idle, slow, not reading, too many, or send malformed requests.
 //!
 //!     cargo bench --bench faults -- [--OPTION VALUE]... SCENARIO...
 //!
 //! Every scenario starts its own server on a loopback port, is bounded in time, and prints a Markdown
-//! table. `watch` looks at the process from outside, `swarm` is the client engine, `honest` the
-//! well-behaved clients measured beside every attack; then there is one file for each scenario. `lab` is
-//! what other programs need as well.
+//! table. `monitor` measures the process, `client_pool` has the clients, `probe` the well-behaved clients
+//! measured during every attack; the other files have the scenarios. `harness` is shared with other
+//! programs.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -17,20 +17,21 @@
 )]
 
 mod burst;
+mod cases;
+mod client_pool;
 mod descriptors;
-mod honest;
+#[expect(dead_code, reason = "other programs use more of it")]
+#[path = "../harness/mod.rs"]
+mod harness;
 mod idle;
-#[path = "../lab/mod.rs"]
-mod lab;
+mod monitor;
 mod options;
-mod oracle;
+mod probe;
 mod random;
 mod slow;
-mod swarm;
 mod unread;
-mod watch;
 
-use lab::program::Program;
+use harness::program::Program;
 use options::Options;
 use std::{env, process::ExitCode};
 

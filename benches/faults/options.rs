@@ -1,22 +1,22 @@
-//! What the command line can change.
+//! Options of the command line.
 
-use crate::lab::words::{self, EXECUTABLE, number};
+use crate::harness::args::{self, EXECUTABLE, number};
 use std::time::{Duration, SystemTime};
 
-/// The options, for the help text.
+/// The options in the help text.
 pub(crate) const HELP: &str = "
     --server COMMAND   run by a shell; {port} becomes a free port, else the address is read from
                        the line 'listening on ADDRESS' (default: this build's fibsrv on port 0)
-    --clients N        how many attackers (each scenario has its default; idle: the only step)
-    --seconds N        how long flood and burst go on
-    --wait N           how many seconds slow, unread and flood wait to be cut off (default: 30)
-    --path PATH        what unread asks for (default: /api/fibonacci/10000)
-    --count N          how many times each of its clients asks (default: 2000)
-    --requests N       how many requests random sends (default: 1000000)
-    --largest N        the largest n that random asks for (default: 10000)
+    --clients N        number of attacking clients (each scenario has its default; idle: the only step)
+    --seconds N        duration of flood and burst
+    --wait N           seconds that slow, unread and flood wait to be closed (default: 30)
+    --path PATH        target of the requests of unread (default: /api/fibonacci/10000)
+    --count N          requests of each client of unread (default: 2000)
+    --requests N       requests of random (default: 1000000)
+    --largest N        largest n of random (default: 10000)
     --seed N           the seed of random (default: from the clock)";
 
-/// The command line, checked.
+/// Parsed options.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) server: String,
@@ -31,10 +31,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The options and the names of scenarios.
-    pub(crate) fn parse(
-        words: impl Iterator<Item = String>,
-    ) -> Result<(Self, Vec<String>), String> {
+    /// Parses options and names of scenarios.
+    pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<(Self, Vec<String>), String> {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut options = Self {
             server: format!("{EXECUTABLE} --listen 127.0.0.1:0"),
@@ -47,12 +45,12 @@ impl Options {
             largest: 10_000,
             seed: since_epoch.map_or(1, |age| u64::from(age.subsec_nanos())),
         };
-        let names = words::sort(words, |word, value| options.set(word, value))?;
+        let names = args::parse(args, |option, value| options.set(option, value))?;
         Ok((options, names))
     }
 
-    fn set(&mut self, word: &str, value: String) -> Result<(), String> {
-        match word {
+    fn set(&mut self, option: &str, value: String) -> Result<(), String> {
+        match option {
             "--server" => self.server = value,
             "--path" => self.path = value,
             "--clients" => self.clients = Some(number(&value)?),
@@ -62,7 +60,7 @@ impl Options {
             "--requests" => self.requests = number(&value)?,
             "--largest" => self.largest = number(&value)?,
             "--seed" => self.seed = number(&value)?,
-            _ => return words::unknown(word),
+            _ => return args::unknown(option),
         }
         Ok(())
     }

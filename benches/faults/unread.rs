@@ -1,14 +1,13 @@
-//! Clients that ask for much and do not read it: what piles up in the server and, out of its sight,
-//! in the kernel.
+//! Clients that request much and read nothing: memory in the server and in the kernel.
 //!
-//! The clients' own send buffers are small, so that the requests they hold back count for little.
+//! The clients' send buffers are small, so that requests waiting in them hardly count.
 
 use crate::{
-    honest::Honest,
-    lab::{report, server::Server},
+    client_pool::{ClientKind, ClientPool, CloseKind, PoolEvent},
+    harness::{report, server::Server},
+    monitor::Monitor,
     options::Options,
-    swarm::{End, Happening, Manner, Swarm},
-    watch::Watch,
+    probe::Probe,
 };
 use std::{
     io,
@@ -18,50 +17,50 @@ use std::{
 };
 
 const CLIENTS: usize = 300;
-const FLOODERS: usize = 100;
+const FLOOD_CLIENTS: usize = 100;
 const FLOOD_SECONDS: u64 = 12;
-const SIP: usize = 200;
+const SLOW_BYTES: usize = 200;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a crowd does.
+/// What the clients do.
 struct Attack {
     name: String,
     clients: usize,
-    /// What each says.
-    asks: Vec<u8>,
-    /// For how long it says that again and again.
+    /// What each client sends.
+    requests: Vec<u8>,
+    /// For how long it sends that repeatedly.
     repeats: Duration,
-    /// How much it reads a second.
-    sips: usize,
-    /// How long it waits to be cut off.
+    /// Bytes that it reads per second.
+    reads: usize,
+    /// How long to wait until the server closes the connections.
     wait: Duration,
 }
 
-/// What came of it.
+/// What happened.
 #[derive(Default)]
 struct Outcome {
-    /// When the server had closed the first and the last, by its own descriptors.
+    /// When the server had closed the first and the last connection, by its descriptors.
     first_closed: Option<Duration>,
     all_closed: Option<Duration>,
     resets: usize,
     closes: usize,
-    /// The most that the server's own ends of the attackers' connections held.
+    /// Peak memory of the server's ends of the connections.
     own_peak: u64,
 }
 
-/// Many requests for a large answer, never read, then hardly read.
+/// Sends many requests for a large number; reads nothing, then 200 bytes per second.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    head();
+    print_header();
     let clients = options.clients.unwrap_or(CLIENTS);
-    for (how, sips) in [("nothing", 0), ("200 bytes a second", SIP)] {
+    for (how, reads) in [("nothing", 0), ("200 bytes per second", SLOW_BYTES)] {
         measure(
             options,
             &Attack {
-                name: format!("{clients} ask {} × {}, read {how}", options.count, options.path),
+                name: format!("{clients} request {} × {}, read {how}", options.count, options.path),
                 clients,
-                asks: request(&options.path).repeat(options.count),
+                requests: request(&options.path).repeat(options.count),
                 repeats: Duration::ZERO,
-                sips,
+                reads,
                 wait: options.wait,
             },
         )?;
@@ -69,18 +68,18 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Small requests without end, never read.
+/// Sends small requests without end and reads nothing.
 pub(crate) fn flood(options: &Options) -> io::Result<()> {
-    head();
-    let clients = options.clients.unwrap_or(FLOODERS);
+    print_header();
+    let clients = options.clients.unwrap_or(FLOOD_CLIENTS);
     measure(
         options,
         &Attack {
             name: format!("{clients} pipeline without end, read nothing"),
             clients,
-            asks: request("/api/fibonacci/20").repeat(1000),
+            requests: request("/api/fibonacci/20").repeat(1000),
             repeats: Duration::from_secs(options.seconds.unwrap_or(FLOOD_SECONDS)),
-            sips: 0,
+            reads: 0,
             wait: options.wait,
         },
     )
@@ -90,111 +89,111 @@ fn request(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
-fn head() {
+fn print_header() {
     report::head(&[
         "clients",
-        "kernel TCP memory at most, MB",
-        "of it the server's ends",
-        "1 s after the end",
-        "RSS at most, MB",
+        "peak kernel TCP memory, MB",
+        "of which the server's ends",
+        "1 s later",
+        "peak RSS, MB",
         "server CPU s",
-        "honest %",
+        "probe success %",
         "p99 ms",
         "max ms",
         "closed after s: first / all",
-        "attackers saw",
+        "seen by the clients",
     ]);
 }
 
 fn measure(options: &Options, attack: &Attack) -> io::Result<()> {
     let server = Server::start(&options.server, None)?;
-    let honest = Honest::start(server.address)?;
-    let mut watch = Watch::start(&server)?;
+    let probe = Probe::start(server.address)?;
+    let mut monitor = Monitor::start(&server)?;
     let cpu = server.cpu();
-    let mut swarm = Swarm::new(server.address, Manner::Deaf)?;
-    let outcome = go_on(attack, &server, &mut watch, &mut swarm)?;
+    let mut pool = ClientPool::new(server.address, ClientKind::NotReading)?;
+    let outcome = run_attack(attack, &server, &mut monitor, &mut pool)?;
     let cpu = server.cpu().saturating_sub(cpu);
     thread::sleep(SECOND);
-    let later = server.reading()?.tcp; // Those that were not closed are still there.
-    let [success, p99, max] = honest.finish()?.cells();
+    let later = server.usage()?.tcp; // of connections that were not closed
+    let [success, p99, max] = probe.finish()?.cells();
     let seconds = |moment: Option<Duration>| {
         moment.map_or_else(|| "-".to_owned(), |time| format!("{:.1}", time.as_secs_f64()))
     };
-    let grown = |bytes| report::megabytes(report::growth(watch.before.tcp, bytes));
+    let growth = |bytes| report::megabytes(report::growth(monitor.before.tcp, bytes));
     report::row(&[
         attack.name.clone(),
-        grown(watch.peak.tcp),
+        growth(monitor.peak.tcp),
         format!("{:.1}", outcome.own_peak as f64 / 1e6),
-        grown(later),
-        report::megabytes(report::growth(watch.before.rss, watch.peak.rss)),
+        growth(later),
+        report::megabytes(report::growth(monitor.before.rss, monitor.peak.rss)),
         format!("{:.2}", cpu.as_secs_f64()),
         success,
         p99,
         max,
         format!("{} / {}", seconds(outcome.first_closed), seconds(outcome.all_closed)),
-        format!("{} resets, {} closes, {} open", outcome.resets, outcome.closes, swarm.len()),
+        format!("{} resets, {} closes, {} open", outcome.resets, outcome.closes, pool.len()),
     ]);
     Ok(())
 }
 
-/// Attacks until the server has closed all of them, or the wait is over.
-fn go_on(
+/// Runs the clients until the server has closed all connections or the wait is over.
+fn run_attack(
     attack: &Attack,
     server: &Server,
-    watch: &mut Watch,
-    swarm: &mut Swarm,
+    monitor: &mut Monitor,
+    pool: &mut ClientPool,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
     let start = Instant::now();
     let mut second = start + SECOND;
-    let mut most = 0;
+    let mut peak = 0;
     for _ in 0..attack.clients {
-        let id = swarm.open()?;
-        swarm.say(id, &attack.asks);
+        let id = pool.open()?;
+        pool.send(id, &attack.requests);
     }
     while start.elapsed() < attack.wait {
-        for (id, happening) in swarm.turn(Duration::from_millis(20))? {
-            match happening {
-                Happening::Flushed if start.elapsed() < attack.repeats => {
-                    swarm.say(id, &attack.asks);
+        for (id, event) in pool.poll(Duration::from_millis(20))? {
+            match event {
+                PoolEvent::Sent if start.elapsed() < attack.repeats => {
+                    pool.send(id, &attack.requests);
                 }
 
-                Happening::Connected | Happening::Flushed | Happening::Arrived => {}
-                Happening::Ended(end) => {
-                    if end == End::Reset {
+                PoolEvent::Connected | PoolEvent::Sent | PoolEvent::Received => {}
+                PoolEvent::Closed(kind) => {
+                    if kind == CloseKind::Reset {
                         outcome.resets += 1;
                     } else {
                         outcome.closes += 1;
                     }
-                    swarm.reset(id);
+                    pool.reset(id);
                 }
             }
         }
-        if watch.look(server)? {
-            let held = watch.held();
-            most = most.max(held);
-            if held < most && outcome.first_closed.is_none() {
+        if monitor.sample(server)? {
+            let held = monitor.held();
+            peak = peak.max(held);
+            if held < peak && outcome.first_closed.is_none() {
                 outcome.first_closed = Some(start.elapsed());
             }
-            if held == 0 && most > 0 {
+            if held == 0 && peak > 0 {
                 outcome.all_closed = Some(start.elapsed());
                 break;
             }
         }
         if Instant::now() >= second {
             second += SECOND;
-            outcome.own_peak = outcome.own_peak.max(memory_of_own_ends(server));
-            for id in swarm.ids() {
-                swarm.sip(id, attack.sips);
+            outcome.own_peak = outcome.own_peak.max(server_socket_memory(server));
+            for id in pool.ids() {
+                pool.read_some(id, attack.reads);
             }
         }
     }
     Ok(outcome)
 }
 
-/// What the server's ends of the attackers' connections hold in the kernel, closed ones included: the
-/// receive, send and forward-allocated memory of `skmem:(r1,rb2,t3,tb4,f5,w6,...)`.
-fn memory_of_own_ends(server: &Server) -> u64 {
+/// Kernel memory of the server's ends of the clients' connections, closed ones included: the receive, send
+/// and forward-allocated memory of `skmem:(r1,rb2,t3,tb4,f5,w6,...)`.
+fn server_socket_memory(server: &Server) -> u64 {
     let filter = format!("src {} dst 127.0.1.0/24", server.address);
     let output = Command::new("ss").args(["-tnmOH", "state", "all", &filter]).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();

@@ -1,13 +1,13 @@
-//! What it costs to count in memory that others share, against counting in memory of one's own.
+//! The cost of counting in shared memory, compared with private memory.
 //!
-//! There is no flag for that: a process that may write no file as large as the region counts for itself.
-//! Two processes of the same kind differ by more than what is looked for, so there are several of each, and
-//! a second one that counts for itself shows how far two that do the same are apart.
+//! There is no flag for private memory: a process uses it if the limit of file sizes is below the size of the
+//! shared memory. Processes differ by more than the expected effect, so there are several of each, and a
+//! second private one shows how much two equal processes differ.
 
 use crate::{
-    caller::{Caller, Loss, Pace},
-    lab::{report, server::Server},
-    load::{F20, HOME, request},
+    client::{Client, Pace, RequestError},
+    harness::{f20::F20, report, server::Server},
+    load::{LOCAL_ADDRESS, request},
     options::Options,
     scrapes::{scrape, value},
 };
@@ -16,12 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// In units of 512 or 1024 bytes, as shells differ: either is less than the region, and enough for the log.
-const NO_REGION: &str = "ulimit -f 200 && exec";
+/// In units of 512 or 1024 bytes, depending on the shell: both are less than the size of the shared memory.
+const NO_SHARED_MEMORY: &str = "ulimit -f 200 && exec";
 const TRIPLES: usize = 5;
 const ROUNDS: usize = 6;
 const ROUND: Duration = Duration::from_millis(80);
-/// So many connections keep the server from falling asleep, which would cost more than all the rest.
+/// Enough connections to keep the server from sleeping, which would cost more than counting.
 const CONNECTIONS: usize = 8;
 const DEPTHS: [usize; 2] = [1, 16];
 
@@ -31,11 +31,11 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         let servers = [start(options, 1)?, start(options, 0)?, start(options, 0)?];
         for (depth, costs) in DEPTHS.iter().zip(&mut triples) {
             for round in 0..ROUNDS {
-                // Each comes first, second and last as often as the others.
+                // Each is first, second and last equally often.
                 let mut round_costs = [0.0; 3];
-                for place in 0..round_costs.len() {
-                    let place = (place + round) % round_costs.len();
-                    let pair = servers.get(place).zip(round_costs.get_mut(place));
+                for position in 0..round_costs.len() {
+                    let index = (position + round) % round_costs.len();
+                    let pair = servers.get(index).zip(round_costs.get_mut(index));
                     let Some((server, its_cost)) = pair else { continue };
                     *its_cost = cost(server, *depth)?;
                 }
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         }
     }
     report::head(&[
-        "processor time per request, µs",
+        "CPU time per request, µs",
         "shared",
         "private",
         "shared ÷ private, quartiles",
@@ -66,11 +66,11 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// A server that shares its metrics, or does not.
+/// Starts a server with shared (1) or private (0) metrics.
 fn start(options: &Options, shared: u64) -> io::Result<Server> {
     let command = options.command("127.0.0.1:0", "");
     let server = match shared {
-        0 => Server::start(&format!("sh -c '{NO_REGION} {command}'"), None)?,
+        0 => Server::start(&format!("sh -c '{NO_SHARED_MEMORY} {command}'"), None)?,
         _ => Server::start(&command, None)?,
     };
     let found = value(&scrape(server.address)?, "fibsrv_metrics_shared ")?;
@@ -80,32 +80,32 @@ fn start(options: &Options, shared: u64) -> io::Result<Server> {
     Err(Error::other(format!("fibsrv_metrics_shared is {found}")))
 }
 
-/// Processor time of a server per request on kept connections, in microseconds.
+/// CPU time of a server per request on keep-alive connections, in microseconds.
 fn cost(server: &Server, depth: usize) -> io::Result<f64> {
     let requests = request("", 0).repeat(depth);
-    let mut callers = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        callers.push(Caller::new(server.address, HOME, None)?);
+        clients.push(Client::new(server.address, LOCAL_ADDRESS, None)?);
     }
-    let mut ask = || -> Result<u32, Loss> {
-        for caller in &mut callers {
-            caller.connect()?;
-            caller.say(&requests)?;
+    let mut run = || -> Result<u32, RequestError> {
+        for client in &mut clients {
+            client.connect()?;
+            client.send(&requests)?;
         }
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed() < ROUND {
-            for caller in &mut callers {
+            for client in &mut clients {
                 for _ in 0..depth {
-                    caller.hear(F20, Pace::AT_ONCE)?;
+                    client.receive(F20, Pace::AT_ONCE)?;
                     count += 1;
                 }
-                caller.say(&requests)?;
+                client.send(&requests)?;
             }
         }
         Ok(count)
     };
     let before = server.cpu();
-    let count = ask()?;
+    let count = run()?;
     let used = server.cpu().saturating_sub(before);
     Ok(used.as_secs_f64() * 1e6 / f64::from(count))
 }

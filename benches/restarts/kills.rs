@@ -1,17 +1,18 @@
-//! Processes killed in the midst of their work: who loses what, and how soon somebody answers again.
+//! Processes killed under load: which requests fail, and how soon the next response arrives.
 
 use crate::{
-    caller::{Caller, Failure, Loss, Pace},
-    campaign::Task,
-    lab::{
+    client::{Client, Failure, Pace, RequestError},
+    experiment::Task,
+    harness::{
+        f20::F20,
         report::{self, millis, quantile},
         server::Server,
     },
-    load::{F20, HOME, request},
+    load::{LOCAL_ADDRESS, request},
     options::Options,
-    process::{halt, until},
+    process::{await_condition, halt},
     rolling::{PROCESSES, Processes},
-    score::{Kind, Lost},
+    stats::{FailedRequest, Kind},
 };
 use rustix::process::Signal;
 use std::{
@@ -22,21 +23,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clients that wait in the queue of a worker when it is killed.
-const WAITING: usize = 20;
-/// A worker must have lived for a second, or it counts as one that keeps dying.
-const LIFE: Duration = Duration::from_millis(1100);
+/// Clients in the accept queue of a worker when it is killed.
+const WAITING_CLIENTS: usize = 20;
+/// The supervisor delays the restart of a worker that ran for less than a second.
+const RUN_TIME: Duration = Duration::from_millis(1100);
 
-/// One of several independent processes is killed, and another started in its place. What it had accepted
-/// is lost with it, and nothing else should be.
+/// Kills one of several independent processes and starts another. Only requests on connections that it had
+/// accepted may fail.
 ///
-/// To know what it had accepted, it is halted for a moment first, wherever it is in its work.
+/// It is stopped for a moment first, to find out which connections it has accepted.
 pub(crate) fn one_of_several(options: &Options) -> io::Result<()> {
     let mut processes = Processes::start_all(options, options.processes.unwrap_or(PROCESSES))?;
     let task = Task::new(processes.address()?, options, options.kills);
     let (accepted, longest_halt) = (RefCell::new(HashSet::new()), Cell::new(Duration::ZERO));
-    let campaign = task.run(|| {
-        processes.check()?;
+    let experiment = task.run(|| {
+        processes.check_running()?;
         let start = Instant::now();
         let mut victim = processes.oldest()?;
         accepted.borrow_mut().extend(victim.halt()?);
@@ -44,35 +45,36 @@ pub(crate) fn one_of_several(options: &Options) -> io::Result<()> {
         victim.kill()?;
         processes.start()
     })?;
-    processes.check()?;
-    let score = campaign.score();
-    let was_accepted =
-        |lost: &Lost| lost.local.is_some_and(|local| accepted.borrow().contains(&local));
-    // One new connection a kill is the bound; none is what should be.
-    let spared = Cell::new(options.kills);
-    let outcome = campaign.finish(|lost| match lost.failure {
-        Failure::Refused | Failure::Wrong | Failure::Stuck => false,
-        Failure::Reset | Failure::Unanswered | Failure::Cut => {
-            let left = spared.get();
-            was_accepted(lost)
-                || (lost.kind == Kind::New && spared.replace(left.saturating_sub(1)) > 0)
+    processes.check_running()?;
+    let stats = experiment.stats();
+    let was_accepted = |failed: &FailedRequest| {
+        failed.local.is_some_and(|local| accepted.borrow().contains(&local))
+    };
+    // At most one new connection per kill; none is expected.
+    let tolerated = Cell::new(options.kills);
+    let outcome = experiment.finish(|failed| match failed.failure {
+        Failure::Refused | Failure::Wrong | Failure::TimedOut => false,
+        Failure::Reset | Failure::NoResponse | Failure::Truncated => {
+            let left = tolerated.get();
+            was_accepted(failed)
+                || (failed.kind == Kind::New && tolerated.replace(left.saturating_sub(1)) > 0)
         }
     });
     report::head(&[
         "kills",
-        "accepted by the dead",
-        "lost of these",
-        "others lost",
-        "halted before, at most, ms",
+        "connections accepted by the killed process",
+        "of which failed",
+        "other failures",
+        "longest stop before a kill, ms",
     ]);
-    let (of_these, others) = score.losses(|losses| {
-        let of_these = losses.iter().filter(|lost| was_accepted(lost)).count();
-        (of_these, losses.len() - of_these)
+    let (of_accepted, others) = stats.failures(|failures| {
+        let of_accepted = failures.iter().filter(|failed| was_accepted(failed)).count();
+        (of_accepted, failures.len() - of_accepted)
     });
     report::row(&[
         options.kills.to_string(),
         accepted.borrow().len().to_string(),
-        of_these.to_string(),
+        of_accepted.to_string(),
         others.to_string(),
         millis(longest_halt.get()),
     ]);
@@ -80,66 +82,66 @@ pub(crate) fn one_of_several(options: &Options) -> io::Result<()> {
     outcome
 }
 
-/// The only worker of a supervisor is killed, while clients wait in its queue.
+/// Kills the only worker of a supervisor while clients wait in its accept queue.
 pub(crate) fn the_only_worker(options: &Options) -> io::Result<()> {
     let mut server = Server::start(&options.command("127.0.0.1:0", "--workers 1"), None)?;
-    let (mut first, mut last, mut unanswered) = (Vec::new(), Vec::new(), 0);
+    let (mut first, mut last, mut unserved) = (Vec::new(), Vec::new(), 0);
     for _ in 0..options.kills {
-        thread::sleep(LIFE);
-        server.check()?;
+        thread::sleep(RUN_TIME);
+        server.check_running()?;
         let &[_, worker] = server.family().as_slice() else {
-            return Err(Error::other("there is not one worker"));
+            return Err(Error::other("not exactly one worker"));
         };
         halt(worker)?;
         let mut waiting = Vec::new();
-        for _ in 0..WAITING {
-            let caller = Caller::new(server.address, HOME, None)?;
-            waiting.push(ask(caller));
+        for _ in 0..WAITING_CLIENTS {
+            let client = Client::new(server.address, LOCAL_ADDRESS, None)?;
+            waiting.push(start_request(client));
         }
         let killed = Instant::now();
         Server::signal(worker, Signal::KILL);
-        waiting.push(ask(Caller::new(server.address, HOME, None)?));
+        waiting.push(start_request(Client::new(server.address, LOCAL_ADDRESS, None)?));
         let mut times = Vec::new();
-        for caller in waiting {
-            match caller.and_then(hear) {
+        for client in waiting {
+            match client.and_then(finish_request) {
                 Ok(()) => times.push(killed.elapsed()),
-                Err(loss) => {
-                    unanswered += 1;
-                    println!("- {:?}: {}", loss.failure, loss.note);
+                Err(error) => {
+                    unserved += 1;
+                    println!("- {:?}: {}", error.failure, error.note);
                 }
             }
         }
         first.extend(times.first());
         last.extend(times.last());
-        until("it is replaced", || Ok(server.family().len() == 2))?;
+        await_condition("replacement of the worker", || Ok(server.family().len() == 2))?;
     }
     report::head(&[
         "kills",
-        "not answered, of those who waited or came",
-        "first answer after ms, median / most",
-        "all answered after ms, median / most",
+        "clients without a response, of all",
+        "first response after ms, median / max",
+        "last response after ms, median / max",
     ]);
     let figures =
         |times: &mut Vec<Duration>| format!("{} / {}", quantile(times, 0.5), quantile(times, 1.0));
     report::row(&[
         options.kills.to_string(),
-        format!("{unanswered} of {}", options.kills * (WAITING + 1)),
+        format!("{unserved} of {}", options.kills * (WAITING_CLIENTS + 1)),
         figures(&mut first),
         figures(&mut last),
     ]);
-    if unanswered > 0 {
-        return Err(Error::other(format!("{unanswered} were not answered")));
+    if unserved > 0 {
+        return Err(Error::other(format!("{unserved} got no response")));
     }
     server.stop()
 }
 
-fn ask(mut caller: Caller) -> Result<Caller, Loss> {
-    caller.connect()?;
-    caller.say(&request("Connection: close\r\n", 0))?;
-    Ok(caller)
+fn start_request(mut client: Client) -> Result<Client, RequestError> {
+    client.connect()?;
+    client.send(&request("Connection: close\r\n", 0))?;
+    Ok(client)
 }
 
-fn hear(mut caller: Caller) -> Result<(), Loss> {
-    caller.hear(F20, Pace::AT_ONCE)?;
-    caller.hear_end()
+fn finish_request(mut client: Client) -> Result<(), RequestError> {
+    client.receive(F20, Pace::AT_ONCE)?;
+    client.receive_eof()
 }

@@ -1,20 +1,20 @@
-//! The load: clients of each kind, each with a thread of its own, which ask until they are told to stop.
+//! The load: clients of several kinds, each in a thread of its own, which send requests until they are stopped.
 //!
-//! What they do, and why none of it may fail while servers leave in order:
+//! None of their requests may fail while servers are drained:
 //!
-//! - *newcomers* connect, ask once, and read to the end.
-//! - *regulars* ask again and again on one connection, with pauses much shorter than the grace of a server
-//!   that leaves: so it always has an answer to say `Connection: close` in, and closes no connection on
-//!   which a request may be under way.
-//! - *sleepers* do the same with pauses longer than the grace. A server that leaves closes their
-//!   connections, in order, while nothing is under way; should a request cross that, it is asked again.
-//! - *readers* ask for a large number and read it slowly; *askers* send their request in pieces. Either
-//!   takes about as long as a restart.
+//! - *single-request clients* connect, send one request, and read to the end of the stream.
+//! - *keep-alive clients* send many requests on one connection, with pauses much shorter than the drain grace. So
+//!   a draining server always has a response in which to send `Connection: close`, and closes no connection
+//!   with a request in flight.
+//! - *idle clients* do the same with pauses longer than the drain grace. A draining server closes their
+//!   connections while they are idle. A request in flight at that moment is retried.
+//! - *slow readers* request a large number and read it slowly; *slow senders* send their request in pieces. Both
+//!   take about as long as a restart.
 
 use crate::{
-    caller::{Caller, Failure, Loss, Pace, Rest, Then},
-    lab::dice::Dice,
-    score::{Kind, Score},
+    client::{Client, Failure, KeepAlive, Pace, Pause, RequestError},
+    harness::{f20::F20, rng::Rng},
+    stats::{Kind, Stats},
 };
 use fibsrv::fibonacci::doubling;
 use std::{
@@ -28,100 +28,100 @@ use std::{
     time::Duration,
 };
 
-/// What newcomers and regulars ask for.
-pub(crate) const F20: &[u8] = b"6765";
-/// For slow readers: 209 kB, most of which the server has still to send while they pause.
+/// The number that slow readers request: 209 kB, most of which the server has not sent while they pause.
 const LARGE_N: u64 = 1_000_000;
-const NARROW: usize = 4096;
-const SLOWLY: Pace = Pace { sip: 8 * 1024, pause: Duration::from_millis(30) };
+const RECEIVE_BUFFER: usize = 4096;
+const SLOW: Pace = Pace { read_bytes: 8 * 1024, pause: Duration::from_millis(30) };
 
-/// Longest pause of regulars, and of askers within a request.
-const SHORT_MS: usize = 300;
-/// Pauses of sleepers.
-const NAP_MS: usize = 1500;
-const NAPS_MS: usize = 1500;
+/// Longest pause of keep-alive clients, and of slow senders within a request.
+const PAUSE_MAX_MS: usize = 300;
+/// Shortest pause of idle clients, and how much longer it may be.
+const IDLE_MIN_MS: usize = 1500;
+const IDLE_RANGE_MS: usize = 1500;
 
-/// Newcomers come from so many loopback addresses, as the ports of one would not do.
+/// The number of loopback addresses of single-request clients: one does not have enough ports.
 const SOURCES: usize = 64;
-/// Others stay on theirs.
-pub(crate) const HOME: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
-/// After a failure, so that one who finds nobody does not count a million failures.
-const SHOCK: Duration = Duration::from_millis(5);
+/// The address of all other clients.
+pub(crate) const LOCAL_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
+/// Pause after a failure, which limits the number of failures if nothing listens.
+const FAILURE_PAUSE: Duration = Duration::from_millis(5);
 
-/// How many clients of each kind, and what they ask.
+/// The number of clients of each kind, and the size of their requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mix {
-    pub(crate) newcomers: usize,
-    pub(crate) regulars: usize,
-    pub(crate) sleepers: usize,
-    pub(crate) readers: usize,
-    pub(crate) askers: usize,
-    /// Chunks in the body of each request of newcomers and regulars.
+    pub(crate) single_request: usize,
+    pub(crate) keep_alive_clients: usize,
+    pub(crate) idle_clients: usize,
+    pub(crate) slow_readers: usize,
+    pub(crate) slow_senders: usize,
+    /// Chunks in the body of each request of single-request and keep-alive clients.
     pub(crate) chunks: usize,
 }
 
-/// Clients at work. Dropping it ends them.
+/// Running clients. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) score: Arc<Score>,
+    pub(crate) stats: Arc<Stats>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Load {
     pub(crate) fn start(target: SocketAddr, mix: &Mix) -> Self {
-        let mut load = Self { score: Arc::new(Score::new()), threads: Vec::new() };
+        let mut load = Self { stats: Arc::new(Stats::new()), threads: Vec::new() };
         let once = request("Connection: close\r\n", mix.chunks);
         let again = request("", mix.chunks);
         let large: Arc<[u8]> = doubling::digits(LARGE_N).into();
-        for number in 0..mix.newcomers {
+        for number in 0..mix.single_request {
             let once = once.clone();
-            load.begin(move |score| visit_on(score, target, &once, number));
+            load.spawn(move |stats| run_single_requests(stats, target, &once, number));
         }
-        for number in 0..mix.regulars + mix.sleepers {
+        for number in 0..mix.keep_alive_clients + mix.idle_clients {
             let again = again.clone();
-            let [least, more] =
-                if number < mix.regulars { [0, SHORT_MS] } else { [NAP_MS, NAPS_MS] };
-            let mut dice = Dice(number as u64);
-            let pause = move || millis(least + dice.below(more));
-            load.begin(move |score| stay_on(score, target, &again, pause));
+            let [least, more] = if number < mix.keep_alive_clients {
+                [0, PAUSE_MAX_MS]
+            } else {
+                [IDLE_MIN_MS, IDLE_RANGE_MS]
+            };
+            let mut rng = Rng(number as u64);
+            let pause = move || millis(least + rng.below(more));
+            load.spawn(move |stats| run_keep_alive(stats, target, &again, pause));
         }
-        for _ in 0..mix.readers {
+        for _ in 0..mix.slow_readers {
             let digits = Arc::clone(&large);
-            load.begin(move |score| long_on(score, || read_slowly(target, &digits)));
+            load.spawn(move |stats| run_long_requests(stats, || read_slowly(target, &digits)));
         }
-        for number in 0..mix.askers {
-            let mut dice = Dice(number as u64);
-            load.begin(move |score| long_on(score, || ask_slowly(target, &mut dice)));
+        for number in 0..mix.slow_senders {
+            let mut rng = Rng(number as u64);
+            load.spawn(move |stats| run_long_requests(stats, || send_slowly(target, &mut rng)));
         }
         load
     }
 
-    fn begin(&mut self, client: impl FnOnce(&Score) -> io::Result<()> + Send + 'static) {
-        let score = Arc::clone(&self.score);
-        self.threads.push(thread::spawn(move || client(&score)));
+    fn spawn(&mut self, client: impl FnOnce(&Stats) -> io::Result<()> + Send + 'static) {
+        let stats = Arc::clone(&self.stats);
+        self.threads.push(thread::spawn(move || client(&stats)));
     }
 
-    /// Lets all finish what they are at, and waits for it.
-    pub(crate) fn finish(mut self) -> io::Result<Arc<Score>> {
-        self.score.end();
+    /// Stops the clients after their current requests.
+    pub(crate) fn finish(mut self) -> io::Result<Arc<Stats>> {
+        self.stats.stop();
         for client in self.threads.drain(..) {
             client.join().map_err(|_| Error::other("a client has panicked"))??;
         }
-        Ok(Arc::clone(&self.score))
+        Ok(Arc::clone(&self.stats))
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.score.end();
+        self.stats.stop();
         for client in self.threads.drain(..) {
             drop(client.join());
         }
     }
 }
 
-/// A request for F(20). Its body costs the server work, a parser's turn for each chunk of a byte, and as
-/// little else as can be: the answer is in the table, and one request is one answer.
+/// A request for F(20). Its body of one-byte chunks costs the server CPU time in the parser and little else.
 pub(crate) fn request(field: &str, chunks: usize) -> Vec<u8> {
     let head = format!("GET /api/fibonacci/20 HTTP/1.1\r\nHost: localhost\r\n{field}");
     let mut bytes = head.into_bytes();
@@ -134,79 +134,84 @@ pub(crate) fn request(field: &str, chunks: usize) -> Vec<u8> {
     bytes
 }
 
-/// A connection, one request, its answer, and the end of the stream.
-pub(crate) fn visit(caller: &mut Caller, request: &[u8]) -> Result<(), Loss> {
-    caller.connect()?;
-    caller.say(request)?;
-    caller.hear(F20, Pace::AT_ONCE)?;
-    caller.hear_end()
+/// Sends one request on a new connection; reads the response and the end of the stream.
+pub(crate) fn request_once(client: &mut Client, request: &[u8]) -> Result<(), RequestError> {
+    client.connect()?;
+    client.send(request)?;
+    client.receive(F20, Pace::AT_ONCE)?;
+    client.receive_eof()
 }
 
-fn visit_on(score: &Score, target: SocketAddr, request: &[u8], number: usize) -> io::Result<()> {
+fn run_single_requests(
+    stats: &Stats,
+    target: SocketAddr,
+    request: &[u8],
+    number: usize,
+) -> io::Result<()> {
     for round in number.. {
-        if score.is_over() {
+        if stats.is_stopped() {
             break;
         }
         let host = u8::try_from(round % SOURCES).unwrap_or_default() + 1;
-        let mut caller = Caller::new(target, Ipv4Addr::new(127, 0, 2, host), None)?;
-        score.ask();
-        match visit(&mut caller, request) {
-            Ok(()) => score.answer(Kind::New),
-            Err(loss) => lose(score, Kind::New, loss, &caller),
+        let mut client = Client::new(target, Ipv4Addr::new(127, 0, 2, host), None)?;
+        stats.record_request();
+        match request_once(&mut client, request) {
+            Ok(()) => stats.record_response(Kind::New),
+            Err(error) => record_failure(stats, Kind::New, error, &client),
         }
     }
     Ok(())
 }
 
-fn lose(score: &Score, kind: Kind, loss: Loss, caller: &Caller) {
-    score.lose(kind, loss, caller.local());
-    thread::sleep(SHOCK);
+fn record_failure(stats: &Stats, kind: Kind, error: RequestError, client: &Client) {
+    stats.record_failure(kind, error, client.local());
+    thread::sleep(FAILURE_PAUSE);
 }
 
-/// One connection after the other, each for as many requests as the server allows.
-fn stay_on(
-    score: &Score,
+/// Uses one connection after the other, each for as many requests as the server allows.
+fn run_keep_alive(
+    stats: &Stats,
     target: SocketAddr,
     request: &[u8],
     mut pause: impl FnMut() -> Duration,
 ) -> io::Result<()> {
-    while !score.is_over() {
-        let mut caller = Caller::new(target, HOME, None)?;
-        if let Err(loss) = stay(score, &mut caller, request, &mut pause) {
-            lose(score, Kind::Kept, loss, &caller);
+    while !stats.is_stopped() {
+        let mut client = Client::new(target, LOCAL_ADDRESS, None)?;
+        if let Err(error) = keep_alive_session(stats, &mut client, request, &mut pause) {
+            record_failure(stats, Kind::KeepAlive, error, &client);
         }
     }
     Ok(())
 }
 
-fn stay(
-    score: &Score,
-    caller: &mut Caller,
+fn keep_alive_session(
+    stats: &Stats,
+    client: &mut Client,
     request: &[u8],
     pause: &mut impl FnMut() -> Duration,
-) -> Result<(), Loss> {
-    score.ask();
-    caller.connect()?;
-    caller.say(request)?;
-    let mut then = caller.hear(F20, Pace::AT_ONCE)?;
+) -> Result<(), RequestError> {
+    stats.record_request();
+    client.connect()?;
+    client.send(request)?;
+    let mut keep_alive = client.receive(F20, Pace::AT_ONCE)?;
     loop {
-        score.answer(Kind::Kept);
-        if then == Then::Closes {
-            return caller.hear_end();
+        stats.record_response(Kind::KeepAlive);
+        if keep_alive == KeepAlive::No {
+            return client.receive_eof();
         }
-        if caller.rest(pause())? == Rest::Closed {
-            count(&score.closed);
+        if client.pause(pause())? == Pause::Closed {
+            count(&stats.closed);
             return Ok(());
         }
-        if score.is_over() {
+        if stats.is_stopped() {
             return Ok(());
         }
-        score.ask();
-        caller.say(request)?;
-        then = match caller.hear(F20, Pace::AT_ONCE) {
-            // In order, and on a connection that has had answers.
-            Err(loss) if loss.failure == Failure::Unanswered => {
-                count(&score.crossed);
+        stats.record_request();
+        client.send(request)?;
+        keep_alive = match client.receive(F20, Pace::AT_ONCE) {
+            // A close without a reset, on a connection that has had responses.
+            Err(error) if error.failure == Failure::NoResponse => {
+                count(&stats.crossed);
                 return Ok(());
             }
             heard => heard?,
@@ -218,57 +223,63 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// One long request after the other, each on a connection of its own.
-fn long_on(
-    score: &Score,
-    mut begin: impl FnMut() -> io::Result<(Caller, Result<(), Loss>)>,
+/// Sends one long request after the other, each on a connection of its own.
+fn run_long_requests(
+    stats: &Stats,
+    mut start: impl FnMut() -> io::Result<(Client, Result<(), RequestError>)>,
 ) -> io::Result<()> {
-    while !score.is_over() {
-        let restarts = score.restarts();
-        score.ask();
-        let (caller, outcome) = begin()?;
+    while !stats.is_stopped() {
+        let restarts = stats.restarts();
+        stats.record_request();
+        let (client, outcome) = start()?;
         match outcome {
-            Ok(()) => score.answer(Kind::Long),
-            Err(loss) => lose(score, Kind::Long, loss, &caller),
+            Ok(()) => stats.record_response(Kind::Long),
+            Err(error) => record_failure(stats, Kind::Long, error, &client),
         }
-        if score.restarts() > restarts {
-            count(&score.spanning);
+        if stats.restarts() > restarts {
+            count(&stats.spanning);
         }
     }
     Ok(())
 }
 
-/// Takes a large answer in small sips.
-fn read_slowly(target: SocketAddr, digits: &[u8]) -> io::Result<(Caller, Result<(), Loss>)> {
-    let mut caller = Caller::new(target, HOME, Some(NARROW))?;
+/// Reads a large response in small pieces.
+fn read_slowly(
+    target: SocketAddr,
+    digits: &[u8],
+) -> io::Result<(Client, Result<(), RequestError>)> {
+    let mut client = Client::new(target, LOCAL_ADDRESS, Some(RECEIVE_BUFFER))?;
     let request = format!(
         "GET /api/fibonacci/{LARGE_N} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     );
-    let mut talk = || {
-        caller.connect()?;
-        caller.say(request.as_bytes())?;
-        caller.hear(digits, SLOWLY)?;
-        caller.hear_end()
+    let mut run = || {
+        client.connect()?;
+        client.send(request.as_bytes())?;
+        client.receive(digits, SLOW)?;
+        client.receive_eof()
     };
-    let outcome = talk();
-    Ok((caller, outcome))
+    let outcome = run();
+    Ok((client, outcome))
 }
 
-/// Sends a request in pieces, the first a while after it has connected.
-fn ask_slowly(target: SocketAddr, dice: &mut Dice) -> io::Result<(Caller, Result<(), Loss>)> {
-    let mut caller = Caller::new(target, HOME, None)?;
+/// Sends a request in pieces, the first a while after connecting.
+fn send_slowly(
+    target: SocketAddr,
+    rng: &mut Rng,
+) -> io::Result<(Client, Result<(), RequestError>)> {
+    let mut client = Client::new(target, LOCAL_ADDRESS, None)?;
     let request = request("Connection: close\r\n", 0);
-    let mut talk = || {
-        caller.connect()?;
+    let mut run = || {
+        client.connect()?;
         for piece in request.chunks(request.len().div_ceil(3)) {
-            thread::sleep(millis(dice.below(SHORT_MS)));
-            caller.say(piece)?;
+            thread::sleep(millis(rng.below(PAUSE_MAX_MS)));
+            client.send(piece)?;
         }
-        caller.hear(F20, Pace::AT_ONCE)?;
-        caller.hear_end()
+        client.receive(F20, Pace::AT_ONCE)?;
+        client.receive_eof()
     };
-    let outcome = talk();
-    Ok((caller, outcome))
+    let outcome = run();
+    Ok((client, outcome))
 }
 
 fn millis(count: usize) -> Duration {

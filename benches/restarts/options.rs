@@ -1,30 +1,29 @@
-//! What the command line can change.
+//! Options of the command line.
 
 use crate::{
-    lab::words::{self, EXECUTABLE, number},
+    harness::args::{self, EXECUTABLE, number},
     load::Mix,
 };
 
-/// The options, for the help text.
+/// The options in the help text.
 pub(crate) const HELP: &str = "
     --restarts N    upgrades or rolling restarts (default: 6; slots: 50)
-    --requests N    until at least so many were answered while restarting (default: 40000)
-    --kills N       how many processes are killed (default: 5)
+    --requests N    minimum number of responses while restarting (default: 40000)
+    --kills N       number of kills (default: 5)
     --processes N   independent processes on the port (default: 2; scrapes: 3)
     --scrapes N     scrapes at rest (default: 50)
-    --work US       microseconds of work that a request costs the server, about (default: 0)
-    --newcomers N   clients with a connection for each request (default: 8; with work 64)
+    --work US       approximate CPU time of the server per request in microseconds (default: 0)
+    --clients N     clients with a connection for each request (default: 8; with work 64)
     --flags FLAGS   further flags for the servers
     --server PATH   the executable (default: this build's fibsrv)";
 
-/// Servers that leave have kept connections ask once more for so long. A fifth of the default, so that a
-/// restart does not take longer than clients need to see one.
+/// A fifth of the default grace, so that a restart does not take longer than its effect on the clients.
 const GRACE: &str = "--drain-grace 1s";
 
-/// Chunks of a body that take the server a microsecond to parse.
+/// Chunks that the server parses in about a microsecond.
 const CHUNKS_PER_US: usize = 40;
 
-/// The command line, checked.
+/// Parsed options.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) restarts: Option<usize>,
@@ -33,16 +32,14 @@ pub(crate) struct Options {
     pub(crate) processes: Option<usize>,
     pub(crate) scrapes: usize,
     work: usize,
-    newcomers: Option<usize>,
+    clients: Option<usize>,
     flags: String,
     server: String,
 }
 
 impl Options {
-    /// The options and the names of scenarios.
-    pub(crate) fn parse(
-        words: impl Iterator<Item = String>,
-    ) -> Result<(Self, Vec<String>), String> {
+    /// Parses options and names of scenarios.
+    pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<(Self, Vec<String>), String> {
         let mut options = Self {
             restarts: None,
             requests: 40_000,
@@ -50,44 +47,44 @@ impl Options {
             processes: None,
             scrapes: 50,
             work: 0,
-            newcomers: None,
+            clients: None,
             flags: String::new(),
             server: EXECUTABLE.to_owned(),
         };
-        let names = words::sort(words, |word, value| options.set(word, value))?;
+        let names = args::parse(args, |option, value| options.set(option, value))?;
         Ok((options, names))
     }
 
-    fn set(&mut self, word: &str, value: String) -> Result<(), String> {
-        match word {
+    fn set(&mut self, option: &str, value: String) -> Result<(), String> {
+        match option {
             "--restarts" => self.restarts = Some(number(&value)?),
             "--requests" => self.requests = number(&value)?,
             "--kills" => self.kills = number(&value)?,
             "--processes" => self.processes = Some(number(&value)?),
             "--scrapes" => self.scrapes = number(&value)?,
             "--work" => self.work = number(&value)?,
-            "--newcomers" => self.newcomers = Some(number(&value)?),
+            "--clients" => self.clients = Some(number(&value)?),
             "--flags" => self.flags = value,
             "--server" => self.server = value,
-            _ => return words::unknown(word),
+            _ => return args::unknown(option),
         }
         Ok(())
     }
 
-    /// The command that starts a server on this address.
+    /// Returns the command that starts a server on this address.
     pub(crate) fn command(&self, address: &str, flags: &str) -> String {
         format!("{} --listen {address} {GRACE} {flags} {}", self.server, self.flags)
     }
 
-    /// Clients of all kinds.
+    /// Returns the number of clients of each kind.
     pub(crate) fn mix(&self) -> Mix {
-        let usual = if self.work > 0 { 64 } else { 8 };
+        let default = if self.work > 0 { 64 } else { 8 };
         Mix {
-            newcomers: self.newcomers.unwrap_or(usual),
-            regulars: 24,
-            sleepers: 8,
-            readers: 6,
-            askers: 6,
+            single_request: self.clients.unwrap_or(default),
+            keep_alive_clients: 24,
+            idle_clients: 8,
+            slow_readers: 6,
+            slow_senders: 6,
             chunks: self.work * CHUNKS_PER_US,
         }
     }

@@ -1,6 +1,6 @@
-//! What restarts need of a server beyond its start: to be told, awaited, halted, killed.
+//! Operations on a server: stop, upgrade, kill, and what `/proc` says about it.
 
-use crate::lab::server::Server;
+use crate::harness::{process::state, server::Server};
 use rustix::{
     fd::OwnedFd,
     process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open},
@@ -15,62 +15,63 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a server is given to end in order, or to become another version.
-const WITHIN: Duration = Duration::from_secs(30);
-const LOOKS_EVERY: Duration = Duration::from_millis(1);
+/// Maximum time for a stop or an upgrade.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Server {
-    /// An error if it has ended, which nobody has told it to.
-    pub(crate) fn check(&mut self) -> io::Result<()> {
+    /// Returns an error if the server has exited.
+    pub(crate) fn check_running(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(self.ended(status)),
+            Some(status) => Err(self.exit_error(status)),
         }
     }
 
-    /// Tells it to stop, and waits until it has, in order.
+    /// Sends SIGTERM and waits until the server exits with success.
     pub(crate) fn stop(&mut self) -> io::Result<()> {
-        self.check()?;
+        self.check_running()?;
         Self::signal(self.child.id(), Signal::TERM);
         let mut status = None;
-        until("it ends", || {
+        await_condition("exit of the server", || {
             status = self.child.try_wait()?;
             Ok(status.is_some())
         })?;
         match status {
-            Some(status) if !status.success() => Err(self.ended(status)),
+            Some(status) if !status.success() => Err(self.exit_error(status)),
             _ => Ok(()),
         }
     }
 
-    /// Has it become the version on disk, and waits until that serves.
+    /// Sends SIGHUP and waits until the binary on disk serves.
     pub(crate) fn upgrade(&mut self) -> io::Result<()> {
         const SERVES: &str = " workers, listening on ";
         let before = self.log_text().matches(SERVES).count();
         Self::signal(self.child.id(), Signal::HUP);
-        until("the new version serves", || {
-            self.check()?;
+        await_condition("start of the new version", || {
+            self.check_running()?;
             Ok(self.log_text().matches(SERVES).count() > before)
         })
     }
 
-    /// Ends it as nobody likes to be ended.
+    /// Kills the server.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
-        self.check()?;
+        self.check_running()?;
         self.child.kill()?;
         self.child.wait().map(drop)
     }
 
-    /// What it has written to the log and would not have if all were well.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    /// Returns the warnings and errors in the log.
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let log = self.log_text();
-        let is_grave = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
-        log.lines().filter(is_grave).map(str::to_owned).collect()
+        let is_warning = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+        log.lines().filter(is_warning).map(str::to_owned).collect()
     }
 
-    /// Halts it, so that it accepts nobody any more, and tells whom it has accepted. It stays halted.
+    /// Stops the process by a signal, so that it accepts no more connections, and returns the addresses of the
+    /// clients whose connections it has accepted.
     pub(crate) fn halt(&mut self) -> io::Result<Vec<SocketAddr>> {
-        self.check()?;
+        self.check_running()?;
         let id = halt(self.child.id())?;
         let process = pidfd_open(id, PidfdFlags::empty())?;
         let mut found = Vec::new();
@@ -78,7 +79,7 @@ impl Server {
             let name = entry?.file_name();
             let number = name.to_str().and_then(|name| name.parse().ok());
             let Some(number) = number else { continue };
-            // Which is ours as well from here to the end of this round.
+            // A duplicate, which is closed at the end of this iteration.
             let file: OwnedFd = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
             let peer = SockRef::from(&file).peer_addr().ok();
             found.extend(peer.and_then(|peer| peer.as_socket()));
@@ -86,13 +87,13 @@ impl Server {
         Ok(found)
     }
 
-    fn ended(&self, status: ExitStatus) -> Error {
+    fn exit_error(&self, status: ExitStatus) -> Error {
         let (id, log) = (self.child.id(), self.log_text());
-        Error::other(format!("the server, process {id}, has ended with {status}:\n{log}"))
+        Error::other(format!("the server, process {id}, has exited with {status}:\n{log}"))
     }
 }
 
-/// The memory in which a process counts, opened anew.
+/// Opens the shared memory with the metrics of a process.
 pub(crate) fn memory_of(pid: u32) -> io::Result<OwnedFd> {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let path = entry?.path();
@@ -104,31 +105,31 @@ pub(crate) fn memory_of(pid: u32) -> io::Result<OwnedFd> {
     Err(Error::other(format!("process {pid} shares no memory")))
 }
 
-/// Stops a process of ours, or of a child of ours, and waits until it is.
+/// Stops a process by a signal and waits until it is stopped.
 pub(crate) fn halt(pid: u32) -> io::Result<Pid> {
     let id = Pid::from_raw(pid.cast_signed()).ok_or_else(|| Error::other("no process"))?;
     Server::signal(pid, Signal::STOP);
-    until("the process is halted", || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        Ok(stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
-    })?;
+    await_condition("stop of the process", || Ok(state(pid) == Some('T')))?;
     Ok(id)
 }
 
-/// Waits for what cannot be awaited as an event.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+/// Polls a condition that has no event to wait for.
+pub(crate) fn await_condition(
+    what: &str,
+    mut holds: impl FnMut() -> io::Result<bool>,
+) -> io::Result<()> {
     let start = Instant::now();
     while !holds()? {
-        if start.elapsed() > WITHIN {
-            return Err(Error::other(format!("still not so after {WITHIN:?}: {what}")));
+        if start.elapsed() > STEP_TIMEOUT {
+            return Err(Error::other(format!("no {what} after {STEP_TIMEOUT:?}")));
         }
-        thread::sleep(LOOKS_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
-/// How many connections wait to be accepted in the queues of this port.
-pub(crate) fn waiting(address: SocketAddr) -> io::Result<usize> {
+/// The number of connections in the accept queues of this port.
+pub(crate) fn accept_queue_length(address: SocketAddr) -> io::Result<usize> {
     let port = format!(":{:04X}", address.port());
     let table = BufReader::new(fs::File::open("/proc/net/tcp")?);
     let mut count = 0;
@@ -137,7 +138,7 @@ pub(crate) fn waiting(address: SocketAddr) -> io::Result<usize> {
         let columns = line.split_whitespace().collect::<Vec<_>>();
         let &[_, local, _, state, queues, ..] = columns.as_slice() else { continue };
         if state != "0A" {
-            break; // The listening ones come first, and the others are many.
+            break; // listening sockets come first, and the others are many
         }
         if local.ends_with(&port) {
             let queue = queues.split_once(':').map(|pair| usize::from_str_radix(pair.1, 16));

@@ -1,7 +1,6 @@
-//! Restarts of all kinds in which nobody may lose anything: upgrades in place, and independent processes
-//! restarted one by one.
+//! Restarts in which no request may fail: upgrades in place, and rolling restarts of independent processes.
 
-use crate::{campaign::Task, lab::server::Server, options::Options};
+use crate::{experiment::Task, harness::server::Server, options::Options};
 use std::{
     collections::VecDeque,
     io::{self, Error},
@@ -11,19 +10,19 @@ const RESTARTS: usize = 6;
 pub(crate) const PROCESSES: usize = 2;
 const WORKERS: &str = "--workers 2";
 
-/// A supervisor told to become the version on disk.
+/// Upgrades a supervisor to the binary on disk.
 pub(crate) fn upgrades(options: &Options) -> io::Result<()> {
     let mut server = Server::start(&options.command("127.0.0.1:0", WORKERS), None)?;
     let task = Task::new(server.address, options, options.restarts.unwrap_or(RESTARTS));
-    let campaign = task.run(|| server.upgrade())?;
-    server.check()?;
-    campaign.finish(|_| false)?;
+    let experiment = task.run(|| server.upgrade())?;
+    server.check_running()?;
+    experiment.finish(|_| false)?;
     server.stop()?;
-    complain(&server.complaints());
+    print_warnings(&server.warnings());
     Ok(())
 }
 
-/// A process is started, and when it serves the oldest is told to stop.
+/// Starts a process and stops the oldest when the new one serves.
 pub(crate) fn start_first(options: &Options) -> io::Result<()> {
     rolling(options, |processes| {
         processes.start()?;
@@ -31,7 +30,7 @@ pub(crate) fn start_first(options: &Options) -> io::Result<()> {
     })
 }
 
-/// The oldest process is told to stop, and when it has, another is started.
+/// Stops the oldest process and starts another when it has exited.
 pub(crate) fn stop_first(options: &Options) -> io::Result<()> {
     rolling(options, |processes| {
         processes.stop()?;
@@ -45,12 +44,12 @@ fn rolling(
 ) -> io::Result<()> {
     let mut processes = Processes::start_all(options, options.processes.unwrap_or(PROCESSES))?;
     let task = Task::new(processes.address()?, options, options.restarts.unwrap_or(RESTARTS));
-    let campaign = task.run(|| {
-        processes.check()?;
+    let experiment = task.run(|| {
+        processes.check_running()?;
         restart(&mut processes)
     })?;
-    processes.check()?;
-    campaign.finish(|_| false)?;
+    processes.check_running()?;
+    experiment.finish(|_| false)?;
     processes.finish()
 }
 
@@ -59,14 +58,14 @@ fn rolling(
 pub(crate) struct Processes<'options> {
     options: &'options Options,
     pub(crate) alive: VecDeque<Server>,
-    complaints: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl<'options> Processes<'options> {
     pub(crate) fn start_all(options: &'options Options, count: usize) -> io::Result<Self> {
         let first = Server::start(&options.command("127.0.0.1:0", ""), None)?;
         let alive = VecDeque::from([first]);
-        let mut processes = Self { options, alive, complaints: Vec::new() };
+        let mut processes = Self { options, alive, warnings: Vec::new() };
         for _ in 1..count {
             processes.start()?;
         }
@@ -78,44 +77,43 @@ impl<'options> Processes<'options> {
         Ok(first.address)
     }
 
-    /// One more, which serves when this returns.
+    /// Starts a process and waits until it serves.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let address = self.address()?.to_string();
         self.alive.push_back(Server::start(&self.options.command(&address, ""), None)?);
         Ok(())
     }
 
-    /// Stops the oldest, in order.
+    /// Stops the oldest process by SIGTERM.
     pub(crate) fn stop(&mut self) -> io::Result<()> {
         let mut oldest = self.oldest()?;
         oldest.stop()?;
-        self.complaints.extend(oldest.complaints());
+        self.warnings.extend(oldest.warnings());
         Ok(())
     }
 
-    /// Stops all, and shows what they have complained of: it is no failure of a request, and is not to be
-    /// overlooked.
+    /// Stops all processes and prints the warnings in their logs, which are no failures of requests.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         while !self.alive.is_empty() {
             self.stop()?;
         }
-        complain(&self.complaints);
+        print_warnings(&self.warnings);
         Ok(())
     }
 
-    /// Takes the oldest out.
+    /// Removes the oldest process.
     pub(crate) fn oldest(&mut self) -> io::Result<Server> {
         self.alive.pop_front().ok_or_else(|| Error::other("no process is left"))
     }
 
-    /// An error if one has ended by itself.
-    pub(crate) fn check(&mut self) -> io::Result<()> {
-        self.alive.iter_mut().try_for_each(Server::check)
+    /// Returns an error if a process has exited.
+    pub(crate) fn check_running(&mut self) -> io::Result<()> {
+        self.alive.iter_mut().try_for_each(Server::check_running)
     }
 }
 
-fn complain(complaints: &[String]) {
-    for complaint in complaints {
-        println!("- log: {complaint}");
+fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        println!("- log: {warning}");
     }
 }

@@ -1,14 +1,14 @@
-//! What a scrape tells against what clients know, whichever process answers it: exact at rest, never less
-//! than the answers received, never more than the requests sent, never less than before.
+//! Scraped totals compared with the counts of the clients, whichever process is scraped: exact at rest, never
+//! less than the responses received, never more than the requests sent, never decreasing.
 
 use crate::{
-    caller::{Caller, Loss, Pace},
-    campaign::await_answers,
-    lab::report::{self, quantile},
-    load::{HOME, Load, request, visit},
+    client::{Client, Pace, RequestError},
+    experiment::await_responses,
+    harness::report::{self, quantile},
+    load::{LOCAL_ADDRESS, Load, request, request_once},
     options::Options,
     rolling::Processes,
-    score::Score,
+    stats::Stats,
 };
 use std::{
     io::{self, Error},
@@ -21,28 +21,29 @@ use std::{
 
 const PROCESSES: usize = 3;
 /// Requests before each scrape at rest.
-const BETWEEN: usize = 7;
-/// Answers from one restart to the next.
-const APART: u64 = 2000;
-/// Between scrapes under load, which are to be beside it and not to be it.
+const REQUESTS: usize = 7;
+/// Responses between two restarts.
+const RESPONSES: u64 = 2000;
+/// Pause between scrapes under load, so that scrapes are a small part of the load.
 const PAUSE: Duration = Duration::from_millis(2);
-const ASK: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-const COUNTED: &str = r#"fibsrv_requests_total{handler="fibonacci",method="GET",code="200"} "#;
+const GET_METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const RESPONSES_TOTAL: &str =
+    r#"fibsrv_requests_total{handler="fibonacci",method="GET",code="200"} "#;
 
-/// At rest, then under load with restarts, then under load with kills.
+/// Scrapes at rest, then under load with restarts, then under load with kills.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     let mut processes = Processes::start_all(options, options.processes.unwrap_or(PROCESSES))?;
     let address = processes.address()?;
     report::head(&[
         "scrapes",
-        "number",
-        "requests lost",
-        "less than answered",
-        "more than asked",
-        "less than before",
-        "time ms, median / most",
-        "total in the end",
-        "of which may have died uncounted",
+        "count",
+        "failed requests",
+        "less than received",
+        "more than sent",
+        "decreasing",
+        "time ms, median / max",
+        "final total",
+        "requests that may be uncounted",
     ]);
     let mut wrong = at_rest(address, options.scrapes)?;
     let total = total(&scrape(address)?)?;
@@ -60,22 +61,23 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     if wrong > 0 { Err(Error::other(format!("{wrong} scrapes are wrong"))) } else { Ok(()) }
 }
 
-fn at_rest(address: SocketAddr, scrapes: usize) -> io::Result<usize> {
-    let mut seen = Seen::default();
+fn at_rest(address: SocketAddr, count: usize) -> io::Result<usize> {
+    let mut scrapes = Scrapes::default();
     let mut known = 0;
-    for _ in 0..scrapes {
-        for _ in 0..BETWEEN {
-            let mut caller = Caller::new(address, HOME, None)?;
-            visit(&mut caller, &request("Connection: close\r\n", 0))?;
+    for _ in 0..count {
+        for _ in 0..REQUESTS {
+            let mut client = Client::new(address, LOCAL_ADDRESS, None)?;
+            request_once(&mut client, &request("Connection: close\r\n", 0))?;
             known += 1;
         }
-        seen.scrape(address, || known, || known)?;
+        scrapes.scrape(address, || known, || known)?;
     }
-    seen.report("at rest", 0, &(known..=known));
-    Ok(seen.wrong())
+    scrapes.report("at rest", 0, &(known..=known));
+    Ok(scrapes.wrong())
 }
 
-/// Scrapes while clients ask and processes come and go. Returns the total afterwards, and how many were wrong.
+/// Scrapes while clients send requests and processes are replaced. Returns the total afterwards and the number
+/// of wrong scrapes.
 fn under_load<'options>(
     processes: &mut Processes<'options>,
     options: &Options,
@@ -85,53 +87,53 @@ fn under_load<'options>(
 ) -> io::Result<(u64, usize)> {
     let address = processes.address()?;
     let load = Load::start(address, &options.mix());
-    let score = Arc::clone(&load.score);
-    let watch = thread::spawn({
-        let score = Arc::clone(&score);
-        move || watch(address, &score, base)
+    let stats = Arc::clone(&load.stats);
+    let reader = thread::spawn({
+        let stats = Arc::clone(&stats);
+        move || scrape_until_stopped(address, &stats, base)
     });
     for _ in 0..options.kills {
-        await_answers(&score, score.answered() + APART)?;
-        processes.check()?;
+        await_responses(&stats, stats.responses() + RESPONSES)?;
+        processes.check_running()?;
         change(processes)?;
     }
-    await_answers(&score, score.answered() + APART)?;
-    let score = load.finish()?;
-    let mut seen = watch.join().map_err(|_| Error::other("the scraper has panicked"))??;
-    // Requests that have failed may have been counted or not; those that came too late have not.
-    let lost = score.losses(<[_]>::len) as u64;
-    let bounds = base + score.answered()..=base + score.answered() + lost;
-    for _ in 0..BETWEEN {
-        seen.scrape(address, || *bounds.start(), || *bounds.end())?;
+    await_responses(&stats, stats.responses() + RESPONSES)?;
+    let stats = load.finish()?;
+    let mut scrapes = reader.join().map_err(|_| Error::other("the scraper has panicked"))??;
+    // Failed requests may or may not have been counted.
+    let failed = stats.failures(<[_]>::len) as u64;
+    let bounds = base + stats.responses()..=base + stats.responses() + failed;
+    for _ in 0..REQUESTS {
+        scrapes.scrape(address, || *bounds.start(), || *bounds.end())?;
     }
     let name = format!("under load, {} {what}", options.kills);
-    seen.report(&name, lost, &bounds);
-    Ok((seen.last, seen.wrong()))
+    scrapes.report(&name, failed, &bounds);
+    Ok((scrapes.last, scrapes.wrong()))
 }
 
-fn watch(address: SocketAddr, score: &Score, base: u64) -> io::Result<Seen> {
-    let mut seen = Seen::default();
-    while !score.is_over() {
-        seen.scrape(address, || base + score.answered(), || base + score.asked())?;
+fn scrape_until_stopped(address: SocketAddr, stats: &Stats, base: u64) -> io::Result<Scrapes> {
+    let mut scrapes = Scrapes::default();
+    while !stats.is_stopped() {
+        scrapes.scrape(address, || base + stats.responses(), || base + stats.sent())?;
         thread::sleep(PAUSE);
     }
-    Ok(seen)
+    Ok(scrapes)
 }
 
-/// What scrapes have told.
+/// Results of the scrapes.
 #[derive(Debug, Default)]
-struct Seen {
-    /// The total of the last one.
+struct Scrapes {
+    /// The total of the last scrape.
     last: u64,
     below: usize,
     above: usize,
-    receding: usize,
+    decreasing: usize,
     times: Vec<Duration>,
 }
 
-impl Seen {
-    /// Scrapes, with what is the least beforehand and the most afterwards. A scrape that is lost with the
-    /// process that would have answered it tells nothing.
+impl Scrapes {
+    /// Scrapes; the total must be at least `least` before and at most `most` afterwards. A scrape that fails
+    /// because its process was killed is ignored.
     fn scrape(
         &mut self,
         address: SocketAddr,
@@ -140,29 +142,31 @@ impl Seen {
     ) -> io::Result<()> {
         let least = least();
         let start = Instant::now();
-        let Ok(text) = ask(Caller::new(address, HOME, None)?) else { return Ok(()) };
+        let Ok(text) = request_metrics(Client::new(address, LOCAL_ADDRESS, None)?) else {
+            return Ok(());
+        };
         self.times.push(start.elapsed());
         let total = total(&text)?;
         self.below += usize::from(total < least);
         self.above += usize::from(total > most());
-        self.receding += usize::from(total < self.last);
+        self.decreasing += usize::from(total < self.last);
         self.last = total;
         Ok(())
     }
 
     const fn wrong(&self) -> usize {
-        self.below + self.above + self.receding
+        self.below + self.above + self.decreasing
     }
 
-    fn report(&mut self, name: &str, lost: u64, bounds: &RangeInclusive<u64>) {
+    fn report(&mut self, name: &str, failed: u64, bounds: &RangeInclusive<u64>) {
         let median = quantile(&mut self.times, 0.5);
         report::row(&[
             name.to_owned(),
             self.times.len().to_string(),
-            lost.to_string(),
+            failed.to_string(),
             self.below.to_string(),
             self.above.to_string(),
-            self.receding.to_string(),
+            self.decreasing.to_string(),
             format!("{median} / {}", quantile(&mut self.times, 1.0)),
             self.last.to_string(),
             (bounds.end() - bounds.start()).to_string(),
@@ -170,27 +174,28 @@ impl Seen {
     }
 }
 
-/// The text of a scrape, on a connection of its own.
+/// Scrapes on a new connection; returns the text.
 pub(crate) fn scrape(address: SocketAddr) -> io::Result<String> {
-    Ok(ask(Caller::new(address, HOME, None)?)?)
+    Ok(request_metrics(Client::new(address, LOCAL_ADDRESS, None)?)?)
 }
 
-fn ask(mut caller: Caller) -> Result<String, Loss> {
-    caller.connect()?;
-    caller.say(ASK)?;
-    let text =
-        |reply: &crate::lab::reply::Reply<'_>| String::from_utf8_lossy(reply.body).into_owned();
-    let (_, text) = caller.hear_any(Pace::AT_ONCE, text)?;
-    caller.hear_end()?;
+fn request_metrics(mut client: Client) -> Result<String, RequestError> {
+    client.connect()?;
+    client.send(GET_METRICS)?;
+    let text = |reply: &crate::harness::parser::ReplyRef<'_>| {
+        String::from_utf8_lossy(reply.body).into_owned()
+    };
+    let (_, text) = client.receive_any(Pace::AT_ONCE, text)?;
+    client.receive_eof()?;
     Ok(text)
 }
 
-/// Numbers that were answered, as a scrape tells.
+/// The total number of responses with a number.
 fn total(text: &str) -> io::Result<u64> {
-    value(text, COUNTED)
+    value(text, RESPONSES_TOTAL)
 }
 
-/// The value behind the name of a series.
+/// The value of a series.
 pub(crate) fn value(text: &str, name: &str) -> io::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|value| value.parse().ok());

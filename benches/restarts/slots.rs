@@ -1,7 +1,7 @@
-//! Many lives, one after the other, beside one process that stays: what they leave behind.
+//! Slots, sockets and files that many processes leave behind, one after the other, beside one that keeps running.
 
 use crate::{
-    lab::report::{self, quantile},
+    harness::report::{self, quantile},
     options::Options,
     process::memory_of,
     rolling::Processes,
@@ -15,19 +15,19 @@ use std::{
     time::Instant,
 };
 
-const LIVES: usize = 50;
+const PROCESSES: usize = 50;
 const SCRAPES: usize = 200;
-/// The one that stays, and the one that comes.
-const AT_ONCE: usize = 2;
+/// The process that keeps running, and one other.
+const SIMULTANEOUS: usize = 2;
 
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    let lives = options.restarts.unwrap_or(LIVES);
+    let count = options.restarts.unwrap_or(PROCESSES);
     let mut processes = Processes::start_all(options, 1)?;
     let address = processes.address()?;
     let start = Instant::now();
-    for _ in 0..lives {
+    for _ in 0..count {
         processes.start()?;
-        // The one that stays is the oldest.
+        // The process that keeps running is the oldest.
         processes.alive.swap(0, 1);
         processes.stop()?;
     }
@@ -45,48 +45,49 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         scrape(address)?;
         times.push(start.elapsed());
     }
-    let before = traces(address.port())?;
+    let before = names_of(address.port())?;
     processes.finish()?;
-    let left = traces(address.port())?;
+    let left = names_of(address.port())?;
     report::head(&[
-        "lives",
+        "processes",
         "seconds",
         "slots used",
-        "scrape ms, median / most",
-        "names while one lives",
+        "scrape ms, median / max",
+        "names while one count",
         "names left",
     ]);
     let median = quantile(&mut times, 0.5);
     report::row(&[
-        lives.to_string(),
+        count.to_string(),
         format!("{:.0}", took.as_secs_f64()),
         slots.to_string(),
         format!("{median} / {}", quantile(&mut times, 1.0)),
         before.len().to_string(),
         left.len().to_string(),
     ]);
-    if slots > AT_ONCE + 1 {
-        return Err(Error::other(format!("{slots} slots for {AT_ONCE} processes at once")));
+    if slots > SIMULTANEOUS + 1 {
+        return Err(Error::other(format!(
+            "{slots} slots for {SIMULTANEOUS} simultaneous processes"
+        )));
     }
     if !left.is_empty() {
-        return Err(Error::other(format!("left behind: {}", left.join(", "))));
+        return Err(Error::other(format!("remaining names: {}", left.join(", "))));
     }
     Ok(())
 }
 
-/// Whatever bears the name of the program and the port: names of Unix sockets, and files where programs
-/// keep what others are to find.
-fn traces(port: u16) -> io::Result<Vec<String>> {
-    let is_ours = |name: &str| name.contains("fibsrv") && name.contains(&port.to_string());
+/// Returns everything named after program and port: Unix sockets, and files in runtime directories.
+fn names_of(port: u16) -> io::Result<Vec<String>> {
+    let matches = |name: &str| name.contains("fibsrv") && name.contains(&port.to_string());
     let names = fs::read_to_string("/proc/net/unix")?;
     let names = names.lines().filter_map(|line| line.split_whitespace().nth(7));
-    let mut found: Vec<_> = names.filter(|name| is_ours(name)).map(str::to_owned).collect();
+    let mut found: Vec<_> = names.filter(|name| matches(name)).map(str::to_owned).collect();
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let folders = ["/dev/shm", "/run", "/var/run"].map(PathBuf::from);
     for folder in folders.into_iter().chain([env::temp_dir()]).chain(runtime) {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.path().to_string_lossy().into_owned());
-        found.extend(names.filter(|name| is_ours(name)));
+        found.extend(names.filter(|name| matches(name)));
     }
     Ok(found)
 }

@@ -2,17 +2,17 @@
 
 use std::{fmt::Display, time::Duration};
 
-/// Prints the head of a Markdown table.
+/// Prints the header of a Markdown table.
 pub(crate) fn head(columns: &[&str]) {
     println!("| {} |\n|---|{}", columns.join(" | "), "---:|".repeat(columns.len() - 1));
 }
 
-/// Prints a line of a Markdown table.
+/// Prints a row of a Markdown table.
 pub(crate) fn row(cells: &[String]) {
     println!("| {} |", cells.join(" | "));
 }
 
-/// The `share` quantile of times, in milliseconds; a dash if there are none.
+/// The `share` quantile of durations in milliseconds; a dash if there are none.
 pub(crate) fn quantile(times: &mut [Duration], share: f64) -> String {
     times.sort_unstable();
     #[expect(
@@ -24,7 +24,7 @@ pub(crate) fn quantile(times: &mut [Duration], share: f64) -> String {
     times.get(rank.saturating_sub(1)).map_or_else(|| "-".to_owned(), |time| millis(*time))
 }
 
-/// Milliseconds, as precise as they are interesting.
+/// Milliseconds: two decimals below 100, none above.
 pub(crate) fn millis(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1e3;
     if millis < 100.0 { format!("{millis:.2}") } else { format!("{millis:.0}") }

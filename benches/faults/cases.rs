@@ -1,44 +1,44 @@
-//! Random requests, each with what must come of it: the status, the digits, the fields, the fate of the
-//! connection. The numbers come from decimal addition, so nothing is shared with the server.
+//! Random requests, each with the expected status, digits, fields and state of the connection. The numbers
+//! come from decimal addition, so no code is shared with the server.
 
-use crate::lab::{
-    dice::Dice,
-    reply::{Asked, Reply},
+use crate::harness::{
+    parser::{ReplyRef, ReplyTo},
+    rng::Rng,
 };
 use std::collections::HashMap;
 
-/// A request and what must come of it.
+/// A request and its expected response.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// Its kind, for the list of failures.
+    /// The kind of request, for the list of failures.
     pub(crate) name: &'static str,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) asked: Asked,
-    /// The statuses that are right.
+    pub(crate) to: ReplyTo,
+    /// The correct statuses.
     statuses: &'static [u16],
-    /// Whose digits the body has, or for HEAD would have.
+    /// The n of the digits in the body, or for HEAD in the body of the same GET.
     digits: Option<usize>,
-    pub(crate) then: Then,
+    pub(crate) after: After,
 }
 
-/// What may become of the connection after the answer.
+/// The state of the connection after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// It stays.
-    Stays,
+pub(crate) enum After {
+    /// It is kept alive.
+    KeepAlive,
     /// It is closed.
-    Closes,
-    /// The server may close it if it says so.
+    Closed,
+    /// The server may close it with `Connection: close`.
     Either,
 }
 
-/// Makes requests and judges answers.
+/// Generates requests and checks responses.
 #[derive(Debug)]
-pub(crate) struct Oracle {
-    pub(crate) random: Dice,
+pub(crate) struct CaseGenerator {
+    pub(crate) random: Rng,
     /// The digits of F(0), F(1), ...
     numbers: Vec<Vec<u8>>,
-    /// The entity tags seen, which may never change.
+    /// The entity tags seen so far, which must not change.
     tags: HashMap<usize, String>,
 }
 
@@ -66,8 +66,8 @@ const FIELDS: [&str; 8] = [
     "CONNECTION: Keep-Alive\r\n",
     "X-High: \u{e9}\r\n",
 ];
-/// Heads whose framing or syntax is in doubt: everything after the target of a request for F(1).
-const DOUBTFUL: [&str; 22] = [
+/// Heads with ambiguous framing or invalid syntax: everything after the target of a request for F(1).
+const INVALID_HEADS: [&str; 22] = [
     " HTTP/1.1\r\n\r\n",
     " HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
     " HTTP/1.1\r\nHost: a b\r\n\r\n",
@@ -93,8 +93,8 @@ const DOUBTFUL: [&str; 22] = [
 ];
 const SMUGGLED: &str = "GET /api/fibonacci/99 HTTP/1.1\r\nHost: smuggled\r\n\r\n";
 
-impl Oracle {
-    /// Knows the numbers up to F(`largest`).
+impl CaseGenerator {
+    /// A generator for numbers up to F(`largest`).
     pub(crate) fn new(seed: u64, largest: usize) -> Self {
         let mut numbers = vec![b"0".to_vec(), b"1".to_vec()];
         while let [.., smaller, larger] = numbers.as_slice()
@@ -102,18 +102,18 @@ impl Oracle {
         {
             numbers.push(sum(smaller, larger));
         }
-        Self { random: Dice(seed), numbers, tags: HashMap::new() }
+        Self { random: Rng(seed), numbers, tags: HashMap::new() }
     }
 
-    /// The next random request.
+    /// Generates the next request.
     pub(crate) fn next(&mut self) -> Case {
         match self.random.below(100) {
             0..34 => self.number("number", "GET", "", ""),
             34..41 => self.number("HEAD", "HEAD", "", ""),
-            41..49 => self.refused_number(),
+            41..49 => self.bad_number(),
             49..54 => {
                 let path = self.random.pick(&UNKNOWN_PATHS);
-                self.plain("unknown path", &format!("GET {path}"), &[404], Then::Either)
+                self.plain("unknown path", &format!("GET {path}"), &[404], After::Either)
             }
             54..58 => {
                 let method = self.random.pick(&["POST", "PUT", "DELETE", "PATCH"]);
@@ -121,7 +121,7 @@ impl Oracle {
                     "method",
                     &format!("{method} /api/fibonacci/7"),
                     &[405],
-                    Then::Either,
+                    After::Either,
                 );
                 self.add_body(&mut case);
                 case
@@ -132,12 +132,12 @@ impl Oracle {
                     "unknown method",
                     &format!("{method} /api/fibonacci/7"),
                     &[501],
-                    Then::Either,
+                    After::Either,
                 )
             }
             61..64 => {
                 let target = self.random.pick(&["*", "/api/fibonacci/7"]);
-                self.plain("OPTIONS", &format!("OPTIONS {target}"), &[204], Then::Stays)
+                self.plain("OPTIONS", &format!("OPTIONS {target}"), &[204], After::KeepAlive)
             }
             64..72 => self.conditional(),
             72..82 => {
@@ -150,12 +150,12 @@ impl Oracle {
             88..91 => self.old_version(),
             91..94 => self.beyond_a_limit(),
             94..96 => self.garbage(),
-            _ => self.doubtful(),
+            _ => self.invalid_head(),
         }
     }
 
-    /// What is wrong with an answer, if anything is.
-    pub(crate) fn judge(&mut self, case: &Case, reply: &Reply<'_>) -> Option<String> {
+    /// Returns what is wrong with a response, if anything.
+    pub(crate) fn check(&mut self, case: &Case, reply: &ReplyRef<'_>) -> Option<String> {
         if !case.statuses.contains(&reply.status) {
             return Some(format!("{} instead of {:?}", reply.status, case.statuses));
         }
@@ -165,9 +165,9 @@ impl Oracle {
         if matches!(case.name, "method" | "OPTIONS") && reply.field("allow").is_none() {
             return Some("no Allow".to_owned());
         }
-        let closes_without_cause = case.then == Then::Stays && reply.closes();
-        if closes_without_cause {
-            return Some("Connection: close without a cause".to_owned());
+        let closes_unexpectedly = case.after == After::KeepAlive && reply.closes();
+        if closes_unexpectedly {
+            return Some("unexpected Connection: close".to_owned());
         }
         let n = case.digits?;
         let Some(tag) = reply.field("etag") else { return Some("no ETag".to_owned()) };
@@ -180,11 +180,11 @@ impl Oracle {
         if reply.status == 200 && length != Some(digits.len()) {
             return Some(format!("Content-Length {length:?} instead of {}", digits.len()));
         }
-        let is_wrong = reply.status == 200 && case.asked == Asked::Get && reply.body != digits;
+        let is_wrong = reply.status == 200 && case.to == ReplyTo::Other && reply.body != digits;
         is_wrong.then(|| format!("wrong digits for {n}: {}", reply.body.escape_ascii()))
     }
 
-    /// A request for a number that exists, spelled in one of the ways that mean the same.
+    /// A request for a number, whose target is written in one of several equivalent ways.
     fn number(&mut self, name: &'static str, method: &str, fields: &str, body: &str) -> Case {
         let n = match self.random.below(4) {
             0 => self.random.pick(&[0, 1, 2, 20, 92, 93, 94, 186, 187]),
@@ -201,31 +201,31 @@ impl Oracle {
             4 => path.insert_str(0, "http://example.org:8080"),
             _ => {}
         }
-        let mut case = self.plain(name, &format!("{method} {path}"), &[200], Then::Stays);
+        let mut case = self.plain(name, &format!("{method} {path}"), &[200], After::KeepAlive);
         case.bytes.truncate(case.bytes.len() - 2);
         case.bytes.extend_from_slice(format!("{fields}\r\n{body}").as_bytes());
         if method == "HEAD" {
-            case.asked = Asked::Head;
+            case.to = ReplyTo::Head;
         }
         case.digits = Some(n);
         if fields.contains("close") {
-            case.then = Then::Closes;
+            case.after = After::Closed;
         }
         case
     }
 
-    /// A complete head around `start`, with some fields that change nothing.
+    /// A complete head with this method and target, and some fields without effect.
     fn plain(
         &mut self,
         name: &'static str,
         start: &str,
         statuses: &'static [u16],
-        then: Then,
+        after: After,
     ) -> Case {
         let mut head = format!("{start} HTTP/1.1\r\n");
-        let place = self.random.below(4);
-        for turn in 0..4 {
-            if turn == place {
+        let host_index = self.random.below(4);
+        for index in 0..4 {
+            if index == host_index {
                 head.push_str(self.random.pick(&[
                     "Host: localhost\r\n",
                     "hOST:[::1]:80\r\n",
@@ -236,10 +236,10 @@ impl Oracle {
             }
         }
         head.push_str("\r\n");
-        Case { name, bytes: head.into_bytes(), asked: Asked::Get, statuses, digits: None, then }
+        Case { name, bytes: head.into_bytes(), to: ReplyTo::Other, statuses, digits: None, after }
     }
 
-    /// Adds a body in either framing, which may look like a request.
+    /// Adds a body with either framing, which may look like a request.
     fn add_body(&mut self, case: &mut Case) {
         let body = match self.random.below(3) {
             0 => SMUGGLED.to_owned(),
@@ -261,21 +261,21 @@ impl Oracle {
         case.bytes.extend_from_slice(framed.as_bytes());
     }
 
-    fn refused_number(&mut self) -> Case {
+    fn bad_number(&mut self) -> Case {
         if self.random.percent(20) {
             let nines = "9".repeat(20 + self.random.below(40));
             return self.plain(
                 "huge n",
                 &format!("GET /api/fibonacci/{nines}"),
                 &[422],
-                Then::Either,
+                After::Either,
             );
         }
         let text = self.random.pick(&BAD_NUMBERS);
-        self.plain("bad n", &format!("GET /api/fibonacci/{text}"), &[400], Then::Either)
+        self.plain("bad n", &format!("GET /api/fibonacci/{text}"), &[400], After::Either)
     }
 
-    /// A condition whose outcome is known: any tag, the right tag among others, or a wrong one.
+    /// A condition with a known result: any tag, the correct tag among others, or a wrong one.
     fn conditional(&mut self) -> Case {
         let mut case = self.number("condition", "GET", "", "");
         let tag = case.digits.and_then(|n| self.tags.get(&n));
@@ -283,7 +283,7 @@ impl Oracle {
             (0, _) => ("*".to_owned(), &[304]),
             (1, Some(tag)) => (tag.clone(), &[304]),
             (2, Some(tag)) => (format!("\"a,b\", W/{tag}, \"c\""), &[304]),
-            _ => ("\"nobody's\", W/\"other\"".to_owned(), &[200]),
+            _ => ("\"other\", W/\"other\"".to_owned(), &[200]),
         };
         case.statuses = statuses;
         case.bytes.truncate(case.bytes.len() - 2);
@@ -300,21 +300,28 @@ impl Oracle {
                 "hello",
             );
         }
-        let mut case = self.number("expectation", "GET", "Expect: miracles\r\n", "");
-        (case.statuses, case.digits, case.then) = (&[417], None, Then::Either);
+        let mut case = self.number("expectation", "GET", "Expect: unknown\r\n", "");
+        (case.statuses, case.digits, case.after) = (&[417], None, After::Either);
         case
     }
 
-    /// HTTP/1.0: no Host needed, closed unless asked otherwise.
+    /// HTTP/1.0: without Host, and closed by default.
     fn old_version(&mut self) -> Case {
         let n = self.random.below(self.numbers.len());
-        let (fields, then) = match self.random.below(3) {
-            0 => ("Connection: keep-alive\r\n", Then::Stays),
-            1 => ("Host: a\r\n", Then::Closes),
-            _ => ("", Then::Closes),
+        let (fields, after) = match self.random.below(3) {
+            0 => ("Connection: keep-alive\r\n", After::KeepAlive),
+            1 => ("Host: a\r\n", After::Closed),
+            _ => ("", After::Closed),
         };
         let bytes = format!("GET /api/fibonacci/{n} HTTP/1.0\r\n{fields}\r\n").into_bytes();
-        Case { name: "HTTP/1.0", bytes, asked: Asked::Get, statuses: &[200], digits: Some(n), then }
+        Case {
+            name: "HTTP/1.0",
+            bytes,
+            to: ReplyTo::Other,
+            statuses: &[200],
+            digits: Some(n),
+            after,
+        }
     }
 
     fn beyond_a_limit(&mut self) -> Case {
@@ -342,28 +349,28 @@ impl Oracle {
             ),
             _ => ("version", "GET /api/fibonacci/1 HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), &[505]),
         };
-        ending(name, head.into_bytes(), statuses)
+        closing(name, head.into_bytes(), statuses)
     }
 
-    /// Bytes that are no request.
+    /// Bytes that are not a request.
     fn garbage(&mut self) -> Case {
         let length = 1 + self.random.below(200);
         let mut bytes: Vec<u8> =
             (0..length).map(|_| u8::try_from(self.random.below(256)).unwrap_or_default()).collect();
         bytes.insert(0, self.random.pick(b"\0\x16(<{\x80"));
         bytes.extend_from_slice(b"\r\n\r\n");
-        ending("garbage", bytes, &[400])
+        closing("garbage", bytes, &[400])
     }
 
-    fn doubtful(&mut self) -> Case {
-        let rest = self.random.pick(&DOUBTFUL);
-        ending("doubtful", format!("GET /api/fibonacci/1{rest}").into_bytes(), &[400])
+    fn invalid_head(&mut self) -> Case {
+        let rest = self.random.pick(&INVALID_HEADS);
+        closing("invalid head", format!("GET /api/fibonacci/1{rest}").into_bytes(), &[400])
     }
 }
 
-/// A request that ends the connection.
-fn ending(name: &'static str, bytes: Vec<u8>, statuses: &'static [u16]) -> Case {
-    Case { name, bytes, asked: Asked::Get, statuses, digits: None, then: Then::Closes }
+/// A request after which the server closes the connection.
+fn closing(name: &'static str, bytes: Vec<u8>, statuses: &'static [u16]) -> Case {
+    Case { name, bytes, to: ReplyTo::Other, statuses, digits: None, after: After::Closed }
 }
 
 /// The sum of two decimal numbers, the second at least as long as the first.

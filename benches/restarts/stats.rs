@@ -1,6 +1,6 @@
-//! What the clients of a load have seen, all together, while it goes on.
+//! Statistics of all clients of a load.
 
-use crate::caller::{Failure, Loss};
+use crate::client::{Failure, RequestError};
 use std::{
     net::SocketAddr,
     sync::{
@@ -10,19 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What kind of client.
+/// A kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A connection for each request.
+    /// One connection for each request.
     New,
     /// Many requests on a connection, with pauses.
-    Kept,
-    /// A request that takes long to send, or an answer that takes long to read.
+    KeepAlive,
+    /// A request that takes long to send, or a response that takes long to read.
     Long,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::New, Self::Kept, Self::Long];
+    pub(crate) const ALL: [Self; 3] = [Self::New, Self::KeepAlive, Self::Long];
 }
 
 /// Whether servers are being restarted.
@@ -34,57 +34,57 @@ pub(crate) enum Phase {
 
 /// A request that has failed.
 #[derive(Debug)]
-pub(crate) struct Lost {
+pub(crate) struct FailedRequest {
     pub(crate) kind: Kind,
     pub(crate) failure: Failure,
     /// The client's address.
     pub(crate) local: Option<SocketAddr>,
-    /// When, since the load began.
+    /// The time since the start of the load.
     pub(crate) at: Duration,
     note: String,
 }
 
 /// Counters that all clients share.
 #[derive(Debug)]
-pub(crate) struct Score {
+pub(crate) struct Stats {
     start: Instant,
-    is_over: AtomicBool,
+    is_stopped: AtomicBool,
     is_restarting: AtomicBool,
     restarts: AtomicUsize,
-    asked: AtomicU64,
-    answered: [AtomicU64; 3],
-    losses: Mutex<Vec<Lost>>,
-    /// Kept connections that were closed in order while nothing was under way.
+    sent: AtomicU64,
+    responses: [AtomicU64; 3],
+    failures: Mutex<Vec<FailedRequest>>,
+    /// Keep-alive connections that were closed while idle.
     pub(crate) closed: AtomicU64,
-    /// Requests on kept connections that were on their way when the server closed in order: RFC 9112
-    /// section 9.6 has the client ask again, and nothing is lost.
+    /// Requests on keep-alive connections that were in flight when the server closed: the client retries them
+    /// (RFC 9112 section 9.6), so they have not failed.
     pub(crate) crossed: AtomicU64,
     /// Long requests during which servers were restarted.
     pub(crate) spanning: AtomicU64,
-    /// When a new connection was answered last.
+    /// When a new connection received a response for the last time.
     last_ns: AtomicU64,
     quiet: Span,
     restarting: Span,
 }
 
-/// What new connections have seen in one of the phases.
+/// Results of new connections in one phase.
 #[derive(Debug, Default)]
 struct Span {
     answers: AtomicU64,
-    /// The longest time from one answer to the next.
+    /// The longest time between two responses.
     gap_ns: AtomicU64,
 }
 
-impl Score {
+impl Stats {
     pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
-            is_over: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
             is_restarting: AtomicBool::new(false),
             restarts: AtomicUsize::new(0),
-            asked: AtomicU64::new(0),
-            answered: Default::default(),
-            losses: Mutex::default(),
+            sent: AtomicU64::new(0),
+            responses: Default::default(),
+            failures: Mutex::default(),
             closed: AtomicU64::new(0),
             crossed: AtomicU64::new(0),
             spanning: AtomicU64::new(0),
@@ -94,16 +94,16 @@ impl Score {
         }
     }
 
-    /// Has all clients finish what they are at.
-    pub(crate) fn end(&self) {
-        self.is_over.store(true, Relaxed);
+    /// Stops all clients after their current requests.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Relaxed);
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Relaxed)
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Relaxed)
     }
 
-    pub(crate) fn enter(&self, phase: Phase) {
+    pub(crate) fn set_phase(&self, phase: Phase) {
         self.is_restarting.store(phase == Phase::Restarting, Relaxed);
     }
 
@@ -111,23 +111,23 @@ impl Score {
         self.restarts.fetch_add(1, Relaxed);
     }
 
-    /// How many restarts there were until now.
+    /// The number of restarts so far.
     pub(crate) fn restarts(&self) -> usize {
         self.restarts.load(Relaxed)
     }
 
-    /// To be called before anything of a request is sent.
-    pub(crate) fn ask(&self) {
-        self.asked.fetch_add(1, Relaxed);
+    /// Counts a request. Call it before sending it.
+    pub(crate) fn record_request(&self) {
+        self.sent.fetch_add(1, Relaxed);
     }
 
-    /// Requests that were begun to be sent: no server can have answered more.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Relaxed)
+    /// The number of requests of which a part may have been sent: the server cannot have counted more.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 
-    /// To be called when all of the answer is there, and is right.
-    pub(crate) fn answer(&self, kind: Kind) {
+    /// Counts a complete and correct response.
+    pub(crate) fn record_response(&self, kind: Kind) {
         if kind == Kind::New {
             let now_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let before_ns = self.last_ns.fetch_max(now_ns, Relaxed);
@@ -140,34 +140,39 @@ impl Score {
         self.of(kind).fetch_add(1, Relaxed);
     }
 
-    /// Answers received: no fewer can have been counted.
-    pub(crate) fn answered(&self) -> u64 {
-        Kind::ALL.iter().map(|kind| self.answered_of(*kind)).sum()
+    /// The number of responses received: the server cannot have counted fewer.
+    pub(crate) fn responses(&self) -> u64 {
+        Kind::ALL.iter().map(|kind| self.responses_of(*kind)).sum()
     }
 
-    pub(crate) fn answered_of(&self, kind: Kind) -> u64 {
+    pub(crate) fn responses_of(&self, kind: Kind) -> u64 {
         self.of(kind).load(Relaxed)
     }
 
-    /// New connections answered in a phase.
-    pub(crate) fn visits(&self, phase: Phase) -> u64 {
+    /// The number of new connections with a response in a phase.
+    pub(crate) fn new_connections(&self, phase: Phase) -> u64 {
         self.span(phase).answers.load(Relaxed)
     }
 
-    /// The longest time in a phase in which no new connection was answered.
+    /// The longest time in a phase without a response on a new connection.
     pub(crate) fn gap(&self, phase: Phase) -> Duration {
         Duration::from_nanos(self.span(phase).gap_ns.load(Relaxed))
     }
 
-    pub(crate) fn lose(&self, kind: Kind, loss: Loss, local: Option<SocketAddr>) {
-        let Loss { failure, note } = loss;
-        let failed = Lost { kind, failure, local, at: self.start.elapsed(), note };
-        self.losses.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+    pub(crate) fn record_failure(
+        &self,
+        kind: Kind,
+        error: RequestError,
+        local: Option<SocketAddr>,
+    ) {
+        let RequestError { failure, note } = error;
+        let failed = FailedRequest { kind, failure, local, at: self.start.elapsed(), note };
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
     }
 
-    /// Looks at all failures.
-    pub(crate) fn losses<T>(&self, look: impl FnOnce(&[Lost]) -> T) -> T {
-        look(&self.losses.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Passes all failures to `f`.
+    pub(crate) fn failures<T>(&self, f: impl FnOnce(&[FailedRequest]) -> T) -> T {
+        f(&self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn phase(&self) -> Phase {
@@ -182,16 +187,16 @@ impl Score {
     }
 
     const fn of(&self, kind: Kind) -> &AtomicU64 {
-        let [new, kept, long] = &self.answered;
+        let [new, kept, long] = &self.responses;
         match kind {
             Kind::New => new,
-            Kind::Kept => kept,
+            Kind::KeepAlive => kept,
             Kind::Long => long,
         }
     }
 }
 
-impl std::fmt::Display for Lost {
+impl std::fmt::Display for FailedRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kind, failure, at, note, .. } = self;
         write!(f, "{:.3} s: {kind:?} {failure:?}: {note}", at.as_secs_f64())?;

@@ -2,7 +2,7 @@
 
 use std::{fs, io, process::ExitCode, thread};
 
-/// Its name, what its scenarios are, and what its options are.
+/// Its name, its scenarios, and a help text for its options.
 #[derive(Debug)]
 pub(crate) struct Program<Options: 'static> {
     pub(crate) name: &'static str,
@@ -10,12 +10,12 @@ pub(crate) struct Program<Options: 'static> {
     pub(crate) help: &'static str,
 }
 
-/// A name, what it is about, and what it does.
+/// Name, description, and function.
 pub(crate) type Scenario<Options> = (&'static str, &'static str, fn(&Options) -> io::Result<()>);
 
 impl<Options> Program<Options> {
-    /// Runs the scenarios with these names, or lists all if there are none. One that fails does not keep
-    /// the others from being run.
+    /// Runs the scenarios with these names, or lists all if there are none. The program continues after a
+    /// scenario that fails.
     pub(crate) fn run(&self, parsed: Result<(Options, Vec<String>), String>) -> ExitCode {
         let (options, names) = match parsed {
             Ok(parsed) => parsed,
@@ -33,7 +33,7 @@ impl<Options> Program<Options> {
         let mut outcome = ExitCode::SUCCESS;
         for name in names {
             let Some((_, about, run)) = self.scenarios.iter().find(|entry| entry.0 == name) else {
-                return self.fail(&format!("there is no scenario {name}"));
+                return self.fail(&format!("unknown scenario {name}"));
             };
             println!("\n### {name}: {about}\n\n{}\n", machine());
             if let Err(problem) = run(&options) {
@@ -48,7 +48,7 @@ impl<Options> Program<Options> {
         ExitCode::FAILURE
     }
 
-    /// Thousands of clients need as many descriptors: take what the hard limit allows.
+    /// Raises the limit of open files to the hard limit: each client needs a descriptor.
     fn raise_descriptor_limit(&self) {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let maximum = getrlimit(Resource::Nofile).maximum;
@@ -58,10 +58,10 @@ impl<Options> Program<Options> {
     }
 }
 
-/// What else the machine is doing: figures taken beside a busy neighbour are worth little.
+/// The load of the machine, which tells whether the figures are comparable.
 fn machine() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    format!("(load average before: {load} on {processors} processors)")
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    format!("(load average before: {load} on {cpus} CPUs)")
 }
