@@ -1,4 +1,4 @@
-//! What each route answers.
+//! The response of each route.
 
 use std::io::Write as _;
 
@@ -15,7 +15,7 @@ fn check(server: &Server, target: &str, status: u16, body: &str) -> Reply {
 }
 
 #[test]
-fn numbers_are_digits_and_nothing_else() {
+fn a_number_is_plain_digits() {
     let server = Server::start(&[]);
     check(&server, "/api/fibonacci/0", 200, "0");
     check(&server, "/api/fibonacci/1", 200, "1");
@@ -30,7 +30,7 @@ fn numbers_are_digits_and_nothing_else() {
 }
 
 #[test]
-fn every_number_of_the_table_is_what_ibig_computes() {
+fn table_numbers_equal_those_of_ibig() {
     const LAST: usize = 10_000;
     let server = Server::start(&[]);
     let mut client = server.connect();
@@ -51,7 +51,7 @@ fn every_number_of_the_table_is_what_ibig_computes() {
 }
 
 #[test]
-fn bad_numbers_are_told_what_is_expected() {
+fn invalid_numbers_get_an_error_that_states_the_format() {
     let server = Server::start(&["--max-n", "100"]);
     let expected = "n must be one or more decimal digits, as in /api/fibonacci/20\n";
     for n in ["", "-1", "+1", "1.5", "1e3", "x", "1%202", "%D9%A3", "0x1", "1,000"] {
@@ -79,40 +79,40 @@ fn health_and_unknown_paths() {
 fn methods() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let mut ask = |method: &str, target: &str| {
+    let mut send = |method: &str, target: &str| {
         client.send(request(method, target).as_bytes());
         if method == "HEAD" { client.reply_to_head() } else { client.reply() }
     };
-    let (get, head) = (ask("GET", "/api/fibonacci/20"), ask("HEAD", "/api/fibonacci/20"));
+    let (get, head) = (send("GET", "/api/fibonacci/20"), send("HEAD", "/api/fibonacci/20"));
     let without_date = |reply: &Reply| {
         let fields = reply.fields.iter().filter(|(name, _)| name != "Date");
         (reply.status, fields.cloned().collect::<Vec<_>>())
     };
     assert_eq!(without_date(&head), without_date(&get));
     for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
-        let reply = ask(method, "/api/fibonacci/20");
+        let reply = send(method, "/api/fibonacci/20");
         assert_eq!((reply.status, reply.field("Allow")), (405, Some("GET, HEAD, OPTIONS")));
-        assert_eq!(ask(method, "/nothing").status, 404);
+        assert_eq!(send(method, "/nothing").status, 404);
     }
     for target in ["*", "/api/fibonacci/20", "/metrics"] {
-        let reply = ask("OPTIONS", target);
+        let reply = send("OPTIONS", target);
         assert_eq!((reply.status, reply.field("Allow")), (204, Some("GET, HEAD, OPTIONS")));
         assert_eq!(reply.field("Content-Length"), None);
     }
-    assert_eq!(ask("CONNECT", "test:443").status, 405);
-    assert_eq!(ask("BREW", "/api/fibonacci/20").status, 501);
+    assert_eq!(send("CONNECT", "test:443").status, 405);
+    assert_eq!(send("BREW", "/api/fibonacci/20").status, 501);
 }
 
 #[test]
-fn a_number_the_client_has_is_not_sent_again() {
+fn a_matching_entity_tag_gets_304() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let mut ask = |tag: &str| conditional(&mut client, tag);
-    let reply = ask("\"19\", W/\"20\"");
+    let mut send = |tag: &str| conditional(&mut client, tag);
+    let reply = send("\"19\", W/\"20\"");
     assert_eq!((reply.status, reply.body.as_str()), (304, ""));
     assert_eq!(reply.field("ETag"), Some("\"20\""));
-    assert_eq!(ask("*").status, 304);
-    assert_eq!(ask("\"21\"").status, 200);
+    assert_eq!(send("*").status, 304);
+    assert_eq!(send("\"21\"").status, 200);
 }
 
 fn conditional(client: &mut Client, tag: &str) -> Reply {

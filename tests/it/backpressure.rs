@@ -1,31 +1,31 @@
-//! Clients that ask for more than they take, or for more than their share.
+//! Clients that request more than they read, and clients that pipeline more than their share.
 
 use std::thread;
 
 use crate::{
     kit::{ANSWERED, Client, Server, counted, halt, request},
-    monitor::Watch,
+    monitor::Monitor,
 };
 
-/// Requests of one connection answered in a turn: the default of `--max-pipelined`.
+/// Requests of one connection that are processed before other connections: the default of `--max-pipelined`.
 const PIPELINED: u32 = 32;
 
-const CROWD: usize = 50;
+const CLIENTS: usize = 50;
 
-/// What a client that reads nothing can get rid of: what its kernel and the server's hold in either direction
-/// before the server stops reading. That is some 180 KiB, and without end if there is no bound.
+/// Maximum bytes that a client that reads nothing can send: they fill the kernel's buffers in both directions
+/// before the server stops reading. That is about 180 KiB, and unlimited without a bound.
 const SENT_MAX: usize = 1024 * 1024;
 
-/// What a client that reads nothing costs the server itself: a head, a read and a batch of answers.
-const PEER_BYTES_MAX: u64 = 64 * 1024;
+/// Memory of the server for a client that reads nothing: a head, a read and a batch of responses.
+const CLIENT_BYTES_MAX: u64 = 64 * 1024;
 
-/// A crowd pipelines `target` without reading until each of them is reset.
+/// Clients pipeline `target` without reading until each is reset.
 fn check_flood(target: &str) {
     let server = Server::start(&["--write-timeout", "500ms"]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     let requests = request("GET", target).repeat(100);
     let mut clients: Vec<_> =
-        (0..CROWD).map(|_| Client::connect_narrow(server.address())).collect();
+        (0..CLIENTS).map(|_| Client::connect_narrow(server.address())).collect();
     let mut peak = 0;
     thread::scope(|scope| {
         let floods: Vec<_> = clients
@@ -33,81 +33,84 @@ fn check_flood(target: &str) {
             .map(|client| scope.spawn(|| client.flood(requests.as_bytes())))
             .collect();
         while !floods.iter().all(thread::ScopedJoinHandle::is_finished) {
-            watch.others_are_served();
-            peak = peak.max(watch.resident_growth());
+            monitor.regular_client_is_served();
+            peak = peak.max(monitor.resident_growth());
         }
         for flood in floods {
             let sent = flood.join().unwrap();
-            assert!(sent <= SENT_MAX, "the server took {sent} bytes from one who reads nothing");
+            assert!(
+                sent <= SENT_MAX,
+                "the server read {sent} bytes of a client that reads nothing"
+            );
         }
     });
-    let most = CROWD as u64 * PEER_BYTES_MAX + 1024 * 1024;
-    assert!(peak <= most, "{peak} bytes for {CROWD} clients, more than {most}");
-    // The clients are still there: what they have not read must not stay in the server's kernel.
-    watch.all_is_given_back();
+    let most = CLIENTS as u64 * CLIENT_BYTES_MAX + 1024 * 1024;
+    assert!(peak <= most, "{peak} bytes for {CLIENTS} clients, more than {most}");
+    // The clients are still open: what they have not read must not stay in the server's kernel buffers.
+    monitor.everything_is_released();
     drop(clients);
 }
 
 #[test]
-fn pipelines_of_small_answers_that_nobody_reads_are_bounded_and_reset() {
+fn pipelined_small_responses_without_a_reader_are_bounded_and_reset() {
     check_flood("/api/fibonacci/1");
 }
 
 #[test]
-fn pipelines_of_large_answers_that_nobody_reads_are_bounded_and_reset() {
+fn pipelined_large_responses_without_a_reader_are_bounded_and_reset() {
     check_flood("/api/fibonacci/10000");
 }
 
 #[test]
-fn pipelines_of_refusals_that_nobody_reads_are_bounded_and_reset() {
+fn pipelined_error_responses_without_a_reader_are_bounded_and_reset() {
     check_flood("/nothing");
 }
 
-/// Here the server has read all they have to say, so that closing would not make the kernel send a reset: it
-/// would keep the answers for minutes.
+/// Here the server has read all requests. A close would not make the kernel send a reset, so it would keep the
+/// responses for minutes.
 #[test]
-fn answers_that_nobody_reads_do_not_stay_in_the_kernel() {
+fn responses_without_a_reader_do_not_stay_in_the_kernel() {
     let server = Server::start(&["--write-timeout", "500ms"]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     let requests = request("GET", "/api/fibonacci/10000").repeat(100);
-    let clients: Vec<_> = (0..CROWD)
+    let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = Client::connect_narrow(server.address());
             client.send(requests.as_bytes());
             client
         })
         .collect();
-    watch.others_are_served();
-    watch.all_is_given_back();
+    monitor.regular_client_is_served();
+    monitor.everything_is_released();
     drop(clients);
 }
 
-/// The server is stopped while both send, so that it finds a thousand requests of each greedy client before
-/// the single ones of the others. A scrape tells how many were answered when it had its turn.
+/// The server is stopped while all clients send, so that it finds a thousand requests of each pipelining client
+/// before the single requests of the others. A scrape shows how many responses were sent before it.
 #[test]
-fn deep_pipelines_have_a_turn_each_before_a_single_request_is_answered() {
+fn a_single_request_waits_for_a_bounded_part_of_deep_pipelines() {
     const DEPTH: usize = 1000;
-    const TURNS_MAX: u32 = 4;
+    const ROUNDS_MAX: u32 = 4;
     let server = Server::start(&[]);
-    let mut greedy: Vec<_> = (0..5).map(|_| server.connect()).collect();
-    let mut honest = server.connect();
-    for client in greedy.iter_mut().chain([&mut honest]) {
+    let mut pipelining: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    let mut single = server.connect();
+    for client in pipelining.iter_mut().chain([&mut single]) {
         assert_eq!(client.get("/healthz").status, 200);
     }
     halt(server.id());
-    for client in &mut greedy {
+    for client in &mut pipelining {
         client.send(request("GET", "/api/fibonacci/1").repeat(DEPTH).as_bytes());
     }
-    honest.send(request("GET", "/metrics").as_bytes());
-    let mut newcomer = server.connect();
-    newcomer.send(request("GET", "/metrics").as_bytes());
+    single.send(request("GET", "/metrics").as_bytes());
+    let mut new_client = server.connect();
+    new_client.send(request("GET", "/metrics").as_bytes());
     server.signal("CONT");
-    let most = f64::from(u32::try_from(greedy.len()).unwrap() * PIPELINED * TURNS_MAX);
-    for client in [&mut honest, &mut newcomer] {
-        let before_it = counted(&client.reply().body)[ANSWERED];
-        assert!(before_it <= most, "{before_it} answers to others came first, more than {most}");
+    let most = f64::from(u32::try_from(pipelining.len()).unwrap() * PIPELINED * ROUNDS_MAX);
+    for client in [&mut single, &mut new_client] {
+        let earlier = counted(&client.reply().body)[ANSWERED];
+        assert!(earlier <= most, "{earlier} other responses were first, more than {most}");
     }
-    for client in &mut greedy {
+    for client in &mut pipelining {
         for _ in 0..DEPTH {
             assert_eq!(client.reply().body, "1");
         }

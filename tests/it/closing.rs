@@ -1,16 +1,16 @@
-//! How connections end as seen over sockets (RFC 9112 section 9.6): the client gets the answer and an
-//! orderly end, not a reset, and what it goes on sending is read, discarded and bounded.
+//! How connections are closed, as seen over sockets (RFC 9112 section 9.6): the client receives the response and
+//! the end of the stream, not a reset. What it keeps sending is read and discarded, up to a bound.
 
 use std::{io::Write as _, net::Shutdown};
 
 use crate::kit::{Client, Reply, Server, request};
 
-/// Less than what is discarded while lingering, and more than one read, so that closing at once would leave
+/// Less than the server discards while lingering, and more than one read, so that an immediate close would leave
 /// some of it unread.
 const EXCESS: usize = 200 * 1024;
 
-/// What is refused, with its status.
-const REFUSED: [(&str, u16); 6] = [
+/// Rejected requests and their status.
+const REJECTED: [(&str, u16); 6] = [
     ("\0", 400),
     ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     ("GET / HTTP/3.0\r\n\r\n", 505),
@@ -19,7 +19,7 @@ const REFUSED: [(&str, u16); 6] = [
     ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
 ];
 
-/// All that comes back, which must be one reply that says `close` and then the end of the stream.
+/// Reads to the end of the stream, which must be one reply with `Connection: close`.
 fn last_reply(client: &mut Client) -> Reply {
     let mut replies = Reply::parse_all(&client.read_to_end());
     assert_eq!(replies.len(), 1, "{replies:?}");
@@ -27,54 +27,52 @@ fn last_reply(client: &mut Client) -> Reply {
     replies.remove(0)
 }
 
-/// RFC 9112 section 9.6: a reset would let the client's system throw away what it has not read yet. It is
-/// only read here once everything has been sent.
+/// RFC 9112 section 9.6: after a reset the client's kernel would discard the response, which is only read here
+/// after everything has been sent.
 #[test]
-fn an_answer_is_not_lost_to_what_is_sent_behind_a_refusal() {
+fn an_error_response_is_not_lost_when_the_client_keeps_sending() {
     let server = Server::start(&[]);
-    for (refused, status) in REFUSED {
+    for (rejected, status) in REJECTED {
         let mut client = server.connect();
-        client.send(refused.as_bytes());
+        client.send(rejected.as_bytes());
         client.send(&vec![b'x'; EXCESS]);
         client.stream().shutdown(Shutdown::Write).unwrap();
-        assert_eq!(last_reply(&mut client).status, status, "{refused:?}");
+        assert_eq!(last_reply(&mut client).status, status, "{rejected:?}");
     }
 }
 
-/// The same with requests behind it: none of them is answered.
 #[test]
-fn requests_behind_a_refusal_are_not_answered() {
+fn requests_after_an_error_response_are_not_processed() {
     let server = Server::start(&[]);
     let more = request("GET", "/healthz").repeat(1000);
-    for (refused, status) in REFUSED {
+    for (rejected, status) in REJECTED {
         let mut client = server.connect();
-        client.send(format!("{refused}{more}").as_bytes());
+        client.send(format!("{rejected}{more}").as_bytes());
         client.stream().shutdown(Shutdown::Write).unwrap();
-        assert_eq!(last_reply(&mut client).status, status, "{refused:?}");
+        assert_eq!(last_reply(&mut client).status, status, "{rejected:?}");
     }
 }
 
-/// RFC 9112 section 9.6: the server shuts its sending side first, so that a client that waits for the end
-/// before it closes gets it; and what such a client then sends is no error to it.
+/// RFC 9112 section 9.6: the server shuts down its sending side first, for clients that wait for the end of the
+/// stream before they close. What such a client sends afterwards is discarded.
 #[test]
-fn the_server_ends_its_side_first_and_goes_on_reading() {
+fn the_server_shuts_down_its_sending_side_first_and_keeps_reading() {
     let server = Server::start(&[]);
-    for (refused, status) in REFUSED {
+    for (rejected, status) in REJECTED {
         let mut client = server.connect();
-        client.send(refused.as_bytes());
-        assert_eq!(last_reply(&mut client).status, status, "{refused:?}");
+        client.send(rejected.as_bytes());
+        assert_eq!(last_reply(&mut client).status, status, "{rejected:?}");
         for _ in 0..4 {
             client.send(&[b'x'; 1024]);
         }
         client.stream().shutdown(Shutdown::Write).unwrap();
-        assert!(client.is_closed(), "{refused:?}");
+        assert!(client.is_closed(), "{rejected:?}");
     }
 }
 
-/// RFC 9112 section 9.6: nothing behind a request with `close` is processed, and its answer is not lost to
-/// what is there.
+/// RFC 9112 section 9.6: nothing after a request with `close` is processed, and its response is not lost.
 #[test]
-fn an_answer_is_not_lost_to_requests_behind_close() {
+fn a_response_is_not_lost_to_requests_after_connection_close() {
     let server = Server::start(&[]);
     for version in ["1.0", "1.1"] {
         let last =
@@ -87,9 +85,9 @@ fn an_answer_is_not_lost_to_requests_behind_close() {
     }
 }
 
-/// RFC 9112 section 9.6: after `close` the server closes, without being asked to by the client's end.
+/// RFC 9112 section 9.6: after `close` the server closes without waiting for the client.
 #[test]
-fn the_server_closes_after_close() {
+fn the_server_closes_after_connection_close() {
     let server = Server::start(&[]);
     for fields in ["Connection: close\r\n", "Connection: keep-alive, Close\r\n"] {
         let mut client = server.connect();
@@ -101,9 +99,9 @@ fn the_server_closes_after_close() {
     assert_eq!(last_reply(&mut old).body, "ok");
 }
 
-/// A refusal behind answers: all of them come, then the refusal, then the end.
+/// Pipelined requests before a rejected one: all responses are sent, then the error, then the end of the stream.
 #[test]
-fn answers_before_a_refusal_come_first() {
+fn responses_before_an_error_are_sent_first() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let good = request("GET", "/api/fibonacci/20").repeat(100);
@@ -114,9 +112,8 @@ fn answers_before_a_refusal_come_first() {
     assert_eq!(statuses, [vec![200; 100], vec![501]].concat());
 }
 
-/// A client that goes on sending for ever is cut off: writing fails in the end.
 #[test]
-fn a_client_that_does_not_stop_is_cut_off() {
+fn a_client_that_never_stops_sending_is_reset() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(b"\0");
@@ -124,27 +121,26 @@ fn a_client_that_does_not_stop_is_cut_off() {
     let mut stream = client.stream().try_clone().unwrap();
     let piece = vec![b'x'; 64 * 1024];
     let error = (0..1024).find_map(|_| stream.write_all(&piece).err());
-    let kind = error.expect("64 MiB are not taken").kind();
-    let is_cut_off =
+    let kind = error.expect("the server does not read 64 MiB").kind();
+    let is_reset =
         matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
-    assert!(is_cut_off, "{kind:?}");
-    assert_eq!(server.get("/healthz").status, 200, "everybody else is served");
+    assert!(is_reset, "{kind:?}");
+    assert_eq!(server.get("/healthz").status, 200, "other clients are served");
 }
 
-/// A client that neither closes nor sends is not waited for: its place is free again.
+/// A client that neither closes nor sends is closed after a timeout.
 #[test]
-fn a_client_that_does_not_close_is_not_waited_for() {
+fn a_client_that_does_not_close_frees_its_slot() {
     let server = Server::start(&["--max-connections", "1"]);
     let mut silent = server.connect();
     silent.send(b"\0");
     assert_eq!(silent.reply().status, 400);
-    assert_eq!(server.get("/healthz").status, 200, "which only the place of the silent one allows");
+    assert_eq!(server.get("/healthz").status, 200, "with the slot of the silent client");
     assert!(silent.is_closed());
 }
 
-/// A half-closed client gets all its answers, however many there are, and then the end.
 #[test]
-fn a_half_closed_client_gets_all_its_answers() {
+fn a_half_closed_client_receives_all_responses() {
     let server = Server::start(&[]);
     let output = server.exchange(request("GET", "/api/fibonacci/1000").repeat(500).as_bytes());
     let replies = Reply::parse_all(&output);

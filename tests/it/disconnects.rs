@@ -1,11 +1,11 @@
-//! Clients that go away at any moment: by an end of stream, or by a reset.
+//! Clients that disconnect at any byte, by an end of stream or by a reset.
 
 use crate::{
     kit::{Client, Reply, Server, request},
-    monitor::Watch,
+    monitor::Monitor,
 };
 
-/// Requests of each kind, and what they are answered with.
+/// Requests of each kind and their status.
 fn streams() -> [(String, u16); 4] {
     let post = "POST /healthz HTTP/1.1\r\nHost: a\r\n";
     [
@@ -19,22 +19,22 @@ fn streams() -> [(String, u16); 4] {
     ]
 }
 
-/// Lets `leave` take a client away behind each byte of each stream.
-fn check_vanishing(leave: impl Fn(&Server, &[u8])) {
+/// Calls `disconnect` with each prefix of each stream.
+fn check_disconnects(disconnect: impl Fn(&Server, &[u8])) {
     let server = Server::start(&[]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     for (stream, _) in streams() {
         for length in 0..=stream.len() {
-            leave(&server, &stream.as_bytes()[..length]);
+            disconnect(&server, &stream.as_bytes()[..length]);
         }
-        watch.others_are_served();
+        monitor.regular_client_is_served();
     }
-    watch.all_is_given_back();
+    monitor.everything_is_released();
 }
 
 #[test]
-fn a_reset_at_any_byte_concerns_nobody_else() {
-    check_vanishing(|server, piece| {
+fn a_reset_at_any_byte_leaves_no_resources() {
+    check_disconnects(|server, piece| {
         let mut client = server.connect();
         client.send(piece);
         client.reset();
@@ -42,10 +42,10 @@ fn a_reset_at_any_byte_concerns_nobody_else() {
 }
 
 #[test]
-fn a_reset_after_the_bytes_were_read_concerns_nobody_else() {
-    check_vanishing(|server, piece| {
+fn a_reset_after_any_byte_was_read_leaves_no_resources() {
+    check_disconnects(|server, piece| {
         let mut client = server.connect();
-        // Both come in one segment. Hence the piece has been read when the answer is here.
+        // Both arrive in one segment. Hence the piece has been read when the response arrives.
         client.send(&[request("GET", "/healthz").as_bytes(), piece].concat());
         assert_eq!(client.reply().status, 200);
         client.reset();
@@ -53,14 +53,14 @@ fn a_reset_after_the_bytes_were_read_concerns_nobody_else() {
 }
 
 #[test]
-fn closing_at_any_byte_concerns_nobody_else() {
-    check_vanishing(|server, piece| server.connect().send(piece));
+fn a_close_at_any_byte_leaves_no_resources() {
+    check_disconnects(|server, piece| server.connect().send(piece));
 }
 
 #[test]
-fn the_end_of_the_stream_is_answered_according_to_where_it_comes() {
+fn an_end_of_stream_within_a_request_gets_400() {
     let server = Server::start(&[]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     for (stream, status) in streams() {
         for length in 0..=stream.len() {
             let replies = Reply::parse_all(&server.exchange(&stream.as_bytes()[..length]));
@@ -76,23 +76,23 @@ fn the_end_of_the_stream_is_answered_according_to_where_it_comes() {
             assert_eq!(statuses, expected, "{:?}", &stream[..length]);
         }
     }
-    watch.all_is_given_back();
+    monitor.everything_is_released();
 }
 
 #[test]
-fn a_reset_while_answers_are_under_way_concerns_nobody_else() {
+fn a_reset_while_responses_are_sent_leaves_no_resources() {
     let server = Server::start(&[]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     let requests = request("GET", "/api/fibonacci/10000").repeat(100);
     for round in 0..50 {
         let mut client = if round % 2 == 0 {
             server.connect()
         } else {
-            Client::connect_narrow(server.address()) // here the server has to wait for room
+            Client::connect_narrow(server.address()) // here the server has to wait for the client
         };
         client.send(requests.as_bytes());
         client.sip(1 + 97 * round).unwrap();
         client.reset();
     }
-    watch.all_is_given_back();
+    monitor.everything_is_released();
 }

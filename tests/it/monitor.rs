@@ -1,4 +1,4 @@
-//! Watches a server under attack: what it holds, what it costs, and whether an honest client is served.
+//! Measures a server under attack: its resources, its CPU time, and the service of a regular client.
 
 use std::{
     fs,
@@ -13,13 +13,11 @@ use std::{
 
 use crate::kit::{Client, Server, eventually, process};
 
-/// What a server may hold more in memory after an attack than before. The allocator keeps what it had to
-/// fetch once, and does not return a page with one small piece left on it; what an attack can make the server
-/// hold at a time is several times as much, and a leak grows with each round.
+/// Maximum growth of resident memory over an attack. The allocator does not return all pages to the system. An
+/// attack makes the server allocate several times as much, and a leak grows with each round.
 pub(crate) const RESIDENT_GROWTH_MAX: u64 = 2 * 1024 * 1024;
 
-/// The processor time for which a server that has nothing to do may be charged while we look, in clock ticks
-/// of 10 ms. A loop that spins is charged fifty in the half second that we look.
+/// Maximum CPU time of an idle server in half a second, in clock ticks of 10 ms. A busy loop uses fifty.
 pub(crate) const IDLE_TICKS_MAX: u64 = 5;
 
 impl Server {
@@ -28,7 +26,7 @@ impl Server {
         process::resident_bytes(self.id()).expect("a running server")
     }
 
-    /// Processor time used so far, in clock ticks.
+    /// CPU time used so far, in clock ticks.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         // utime and stime.
         process::stat(self.id())
@@ -45,8 +43,8 @@ impl Server {
         process::open_files(self.id()).unwrap()
     }
 
-    /// The server's ends of connections that it has closed and the kernel has not: with answers in them
-    /// that nobody takes.
+    /// The number of connections that the server has closed and the kernel keeps, with data that the client has
+    /// not acknowledged.
     pub(crate) fn orphans(&self) -> usize {
         const FIN_WAIT1: &str = "04";
         const LAST_ACK: &str = "09";
@@ -59,76 +57,76 @@ impl Server {
             .count()
     }
 
-    /// Connections as the server counts them, that of the question included.
+    /// Open connections by the server's metrics, including that of the scrape.
     pub(crate) fn connections(&self) -> f64 {
         self.counted()["fibsrv_connections"]
     }
 }
 
-/// An attack's witness: what the server had before, and an honest client.
+/// The resources of a server before an attack, and a regular client.
 #[derive(Debug)]
-pub(crate) struct Watch<'server> {
+pub(crate) struct Monitor<'server> {
     server: &'server Server,
     files: usize,
     resident_bytes: u64,
-    honest: Honest,
+    client: RegularClient,
 }
 
-impl<'server> Watch<'server> {
-    /// To be called before the attack.
+impl<'server> Monitor<'server> {
+    /// Call it before the attack.
     pub(crate) fn start(server: &'server Server) -> Self {
-        eventually("nobody is left from before", || server.connections() == 1.0);
-        let honest = Honest::start(server);
-        // It has its connection now, and the server has had its first requests.
-        honest.is_answered(2);
-        Self { server, files: server.open_files(), resident_bytes: server.resident_bytes(), honest }
+        eventually("earlier connections are closed", || server.connections() == 1.0);
+        let client = RegularClient::start(server);
+        // It is connected now, and the server has allocated memory for its first requests.
+        client.is_served(2);
+        Self { server, files: server.open_files(), resident_bytes: server.resident_bytes(), client }
     }
 
-    /// To be called while the attack goes on: the honest client is served meanwhile.
-    pub(crate) fn others_are_served(&self) {
-        self.honest.is_answered(3);
+    /// Waits until the regular client receives more responses. Call it during the attack.
+    pub(crate) fn regular_client_is_served(&self) {
+        self.client.is_served(3);
     }
 
-    /// How many connections the server has beside the honest client's.
-    pub(crate) fn attackers(&self) -> usize {
+    /// The number of connections beside the regular client's.
+    pub(crate) fn other_connections(&self) -> usize {
         self.server.open_files().saturating_sub(self.files)
     }
 
-    /// How much more memory the server has than before.
+    /// The growth of resident memory since the start.
     pub(crate) fn resident_growth(&self) -> u64 {
         self.server.resident_bytes().saturating_sub(self.resident_bytes)
     }
 
-    /// To be called after the attack, when all clients have left: what it cost has been given back.
-    pub(crate) fn all_is_given_back(self) {
-        self.others_are_served();
-        eventually("as many open files as before", || self.attackers() == 0);
-        let Self { server, resident_bytes, honest, .. } = self;
-        honest.stop();
-        eventually("no connection but the one that asks", || server.connections() == 1.0);
-        eventually("nothing is left in the kernel", || server.orphans() == 0);
+    /// Checks that the server has released everything. Call it after the attack.
+    pub(crate) fn everything_is_released(self) {
+        self.regular_client_is_served();
+        eventually("as many open files as before", || self.other_connections() == 0);
+        let Self { server, resident_bytes, client, .. } = self;
+        client.stop();
+        eventually("no connection but that of the scrape", || server.connections() == 1.0);
+        eventually("no data is left in the kernel", || server.orphans() == 0);
         let growth = server.resident_bytes().saturating_sub(resident_bytes);
         assert!(growth <= RESIDENT_GROWTH_MAX, "{growth} bytes more than before");
     }
 }
 
-/// A client that asks one number after the other and checks each, until told to stop.
+/// A client that requests one number after the other and checks each, until it is stopped.
 #[derive(Debug)]
-struct Honest {
-    answers: Arc<AtomicU64>,
+struct RegularClient {
+    responses: Arc<AtomicU64>,
     stop: Sender<()>,
-    client: JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
 
-impl Honest {
+impl RegularClient {
     fn start(server: &Server) -> Self {
-        let answers = Arc::new(AtomicU64::new(0));
+        let responses = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = mpsc::channel();
-        let (address, counter) = (server.address(), Arc::clone(&answers));
-        let client = thread::spawn(move || {
+        let (address, counter) = (server.address(), Arc::clone(&responses));
+        let thread = thread::spawn(move || {
             let mut client = Client::connect(address);
             let (mut current, mut next) = (0_u128, 1_u128);
-            // A little breath, that there be time for the attack on a machine with a single processor.
+            // The pause leaves CPU time for the attack on a machine with a single CPU.
             while stopped.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
                 let n = counter.load(Ordering::Relaxed) % 180;
                 if n == 0 {
@@ -140,21 +138,21 @@ impl Honest {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Self { answers, stop, client }
+        Self { responses, stop, thread }
     }
 
-    /// Waits until it has got so many more answers.
-    fn is_answered(&self, more: u64) {
-        let wanted = self.answers.load(Ordering::Relaxed) + more;
-        eventually("the honest client is served", || {
-            let has_failed = self.client.is_finished();
-            assert!(!has_failed, "the honest client got a wrong answer or none");
-            self.answers.load(Ordering::Relaxed) >= wanted
+    /// Waits until it has received this many more responses.
+    fn is_served(&self, more: u64) {
+        let wanted = self.responses.load(Ordering::Relaxed) + more;
+        eventually("the regular client is served", || {
+            let has_failed = self.thread.is_finished();
+            assert!(!has_failed, "the regular client received a wrong response or none");
+            self.responses.load(Ordering::Relaxed) >= wanted
         });
     }
 
     fn stop(self) {
         self.stop.send(()).unwrap();
-        self.client.join().unwrap();
+        self.thread.join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers beyond the table: exact, computed once, bounded, and in nobody's way.
+//! Numbers beyond the table: exact, computed once, bounded, and without delay for other requests.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use crate::kit::{Client, Server, eventually, request};
 
-/// The digits of F(n), computed the plain way.
+/// The digits of F(n) by the reference algorithm.
 fn fibonacci(n: u64) -> String {
     String::from_utf8(doubling::digits(n)).unwrap()
 }
@@ -20,15 +20,15 @@ fn target(n: u64) -> String {
     format!("/api/fibonacci/{n}")
 }
 
-/// Waits until so many numbers are being computed or wait for it.
+/// Waits until this many numbers are queued or being computed.
 fn await_queue(server: &Server, length: f64) {
-    eventually("the queue is so long", || {
+    eventually("the queue has this length", || {
         server.counted()["fibsrv_compute_queue_length"] == length
     });
 }
 
 #[test]
-fn any_n_up_to_the_largest() {
+fn every_n_up_to_the_maximum_is_exact() {
     let server = Server::start(&["--table-max-n", "100"]);
     let mut client = server.connect();
     for n in [100, 101, 1_999, 2_000, 20_000, 20_001, 123_456, 1_000_000] {
@@ -39,7 +39,7 @@ fn any_n_up_to_the_largest() {
         assert_eq!(
             reply.field("Cache-Control"),
             Some("public, max-age=31536000, immutable"),
-            "as any other number"
+            "like any other number"
         );
     }
     for n in ["10000001", "18446744073709551616", &"9".repeat(4000)] {
@@ -49,7 +49,7 @@ fn any_n_up_to_the_largest() {
 }
 
 #[test]
-fn the_largest_number_takes_bounded_memory() {
+fn the_largest_number_needs_bounded_memory() {
     let server = Server::start(&[]);
     let reply = server.get(&target(10_000_000));
     assert_eq!((reply.status, reply.body.len()), (200, 2_089_877));
@@ -61,7 +61,7 @@ fn the_largest_number_takes_bounded_memory() {
 }
 
 #[test]
-fn pipelined_answers_keep_their_order() {
+fn pipelined_responses_are_in_order() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let numbers = [20, 300_000, 21, 20_000, 400_000, 22, 300_000];
@@ -73,7 +73,7 @@ fn pipelined_answers_keep_their_order() {
 }
 
 #[test]
-fn what_many_ask_for_is_computed_once_and_then_kept() {
+fn a_number_requested_by_many_is_computed_once_and_cached() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -94,13 +94,13 @@ fn what_many_ask_for_is_computed_once_and_then_kept() {
     ] {
         assert_eq!(counted[key], expected, "{key}");
     }
-    let asked = counted["fibsrv_cache_hits_total"] + counted["fibsrv_cache_misses_total"];
-    assert_eq!(asked, 21.0);
+    let lookups = counted["fibsrv_cache_hits_total"] + counted["fibsrv_cache_misses_total"];
+    assert_eq!(lookups, 21.0);
     assert!(counted["fibsrv_cache_bytes"] >= 600_000.0);
 }
 
 #[test]
-fn head_and_conditions_need_no_digits() {
+fn head_and_conditional_requests_need_no_computation() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(request("HEAD", &target(10_000_000)).as_bytes());
@@ -115,18 +115,18 @@ fn head_and_conditions_need_no_digits() {
 }
 
 #[test]
-fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
+fn a_full_queue_gets_503_and_other_requests_are_served() {
     let server = Server::start(&["--max-computations", "1"]);
     let mut first = server.connect();
-    first.send(request("GET", &target(10_000_000)).as_bytes());
+    first.send(request("GET", &target(5_000_000)).as_bytes());
     await_queue(&server, 1.0);
     let mut second = server.connect();
-    let reply = second.get(&target(9_999_999));
+    let reply = second.get(&target(4_999_999));
     assert_eq!((reply.status, reply.field("Retry-After")), (503, Some("1")));
     assert_eq!(reply.field("Cache-Control"), Some("no-store"));
-    assert_eq!(second.get(&target(20)).body, "6765", "the connection stays");
-    assert_eq!(first.reply().body.len(), 2_089_877);
-    assert_eq!(second.get(&target(9_999_999)).status, 200, "later there is room");
+    assert_eq!(second.get(&target(20)).body, "6765", "the connection is kept alive");
+    assert_eq!(first.reply().body.len(), 1_044_938);
+    assert_eq!(second.get(&target(4_999_999)).status, 200, "the queue has space again");
     assert_eq!(server.counted()["fibsrv_computations_rejected_total{reason=\"queue\"}"], 1.0);
 }
 
@@ -134,12 +134,12 @@ fn a_full_queue_is_told_to_come_again_and_nobody_else_waits() {
 fn numbers_being_sent_have_a_bound_in_bytes() {
     // Room for one number of this size, and not for two.
     let server = Server::start(&["--cache-size", "700KB", "--max-n", "3000000"]);
-    let mut deaf = server.connect();
-    deaf.send(request("GET", &target(2_999_999)).as_bytes());
-    deaf.stream().peek(&mut [0]).unwrap();
+    let mut not_reading = server.connect();
+    not_reading.send(request("GET", &target(2_999_999)).as_bytes());
+    not_reading.stream().peek(&mut [0]).unwrap();
     let mut other = server.connect();
     assert_eq!(other.get(&target(3_000_000)).status, 503, "the first is still being sent");
-    assert_eq!(deaf.reply().body.len(), 626_963);
+    assert_eq!(not_reading.reply().body.len(), 626_963);
     assert_eq!(other.get(&target(3_000_000)).status, 200);
     let counted = server.counted();
     assert_eq!(counted["fibsrv_computations_rejected_total{reason=\"memory\"}"], 1.0);
@@ -147,19 +147,19 @@ fn numbers_being_sent_have_a_bound_in_bytes() {
 }
 
 #[test]
-fn whoever_leaves_is_forgotten() {
-    const AHEAD: u8 = 8; // enough to be busy with until the one who leaves has left
-    // We read one answer after the other, whichever comes first.
+fn the_computation_of_a_disconnected_client_is_cancelled() {
+    const AHEAD: u8 = 8; // they keep the compute thread busy until the client has disconnected
+    // The test reads one response after the other, in any order of completion.
     let server = Server::start(&["--write-timeout", "60s"]);
     let mut stay: Vec<Client> = (0..AHEAD).map(|_| server.connect()).collect();
-    for (client, n) in stay.iter_mut().zip(9_000_000..) {
+    for (client, n) in stay.iter_mut().zip(4_000_000..) {
         client.send(request("GET", &target(n)).as_bytes());
     }
     await_queue(&server, f64::from(AHEAD));
-    let mut leaves = server.connect();
-    leaves.send(request("GET", &target(9_999_999)).as_bytes());
-    SockRef::from(leaves.stream()).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(leaves);
+    let mut leaving = server.connect();
+    leaving.send(request("GET", &target(4_999_999)).as_bytes());
+    SockRef::from(leaving.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(leaving);
     for client in &mut stay {
         assert_eq!(client.reply().status, 200);
     }
@@ -171,13 +171,13 @@ fn whoever_leaves_is_forgotten() {
 }
 
 #[test]
-fn a_slow_reader_gets_all_of_a_large_answer() {
+fn a_slow_reader_receives_a_large_number() {
     let server = Server::start(&[]);
     let client = server.connect();
     SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
     let mut stream = client.stream();
-    let ask = "GET /api/fibonacci/2000000 HTTP/1.0\r\n\r\n";
-    stream.write_all(ask.as_bytes()).unwrap();
+    let request = "GET /api/fibonacci/2000000 HTTP/1.0\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
     let (mut received, mut piece) = (Vec::new(), [0; 1500]);
     loop {
         match stream.read(&mut piece).unwrap() {
@@ -190,7 +190,7 @@ fn a_slow_reader_gets_all_of_a_large_answer() {
 }
 
 #[test]
-fn small_answers_do_not_wait_for_large_ones() {
+fn small_numbers_do_not_wait_for_large_ones() {
     let server = Server::start(&[]);
     let mut large = server.connect();
     large.send(request("GET", &target(10_000_000)).as_bytes());
@@ -200,7 +200,7 @@ fn small_answers_do_not_wait_for_large_ones() {
     }
     large.stream().set_nonblocking(true).unwrap();
     let early = large.stream().peek(&mut [0]);
-    assert!(early.is_err(), "a hundred answers before a large one");
+    assert!(early.is_err(), "the large number is not sent before the small ones");
     large.stream().set_nonblocking(false).unwrap();
     assert_eq!(large.reply().body.len(), 2_089_877);
 }

@@ -1,4 +1,4 @@
-//! HTTP as seen from outside: persistence, pipelining, splits, rejections and closing.
+//! HTTP over sockets: persistence, pipelining, splits, errors and closing.
 
 use std::net::Shutdown;
 
@@ -10,7 +10,7 @@ fn statuses(server: &Server, input: &str) -> Vec<u16> {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn pipelined_responses_are_in_order() {
     let server = Server::start(&[]);
     let depth = 1_000;
     let requests: String =
@@ -25,7 +25,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_may_come_in_pieces() {
+fn a_request_may_arrive_in_pieces() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     for byte in request("GET", "/api/fibonacci/20").as_bytes() {
@@ -35,7 +35,7 @@ fn a_request_may_come_in_pieces() {
 }
 
 #[test]
-fn persistence_follows_version_and_connection() {
+fn keep_alive_depends_on_version_and_connection_field() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(b"GET /healthz HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
@@ -51,7 +51,7 @@ fn persistence_follows_version_and_connection() {
 }
 
 #[test]
-fn bad_input_gets_its_status_and_one_line() {
+fn malformed_input_gets_an_error_with_one_line() {
     let server = Server::start(&[]);
     for (input, status) in [
         ("\x16\x03\x01\x02", 400),
@@ -74,11 +74,11 @@ fn bad_input_gets_its_status_and_one_line() {
         assert_eq!(replies[0].field("Connection"), Some("close"));
         assert!(replies[0].body.ends_with('\n') && replies[0].body.lines().count() == 1);
     }
-    assert_eq!(server.get("/healthz").status, 200, "everybody else is served");
+    assert_eq!(server.get("/healthz").status, 200, "other clients are served");
 }
 
 #[test]
-fn a_head_without_end_is_refused_at_the_limit() {
+fn a_head_without_end_is_rejected_at_the_limit() {
     let server = Server::start(&[]);
     let endless = format!("GET / HTTP/1.1\r\nHost: a\r\n{}", "A: b\r\n".repeat(2_000));
     assert_eq!(statuses(&server, &endless), [431]);
@@ -88,7 +88,7 @@ fn a_head_without_end_is_refused_at_the_limit() {
 }
 
 #[test]
-fn a_body_is_never_a_request() {
+fn a_body_is_never_parsed_as_a_request() {
     let server = Server::start(&[]);
     let inner = request("GET", "/healthz");
     let post = |fields: &str, body: &str| {
@@ -104,7 +104,7 @@ fn a_body_is_never_a_request() {
 }
 
 #[test]
-fn half_closed_clients_are_answered() {
+fn a_half_closed_client_receives_its_response() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(request("GET", "/api/fibonacci/20").as_bytes());
@@ -114,7 +114,7 @@ fn half_closed_clients_are_answered() {
 }
 
 #[test]
-fn the_continue_is_sent_when_it_is_waited_for() {
+fn an_expected_100_continue_is_sent_before_the_body() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(

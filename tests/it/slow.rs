@@ -1,82 +1,88 @@
-//! Clients that take their time: for a head, a body, the next request, and for reading.
+//! Clients that are slow to send a head, a body or the next request, or to read.
 
-use std::{io, time::Duration};
+use std::{io, thread, time::Duration};
 
 use crate::{
     kit::{Client, Reply, Server, is_reset, request},
-    monitor::{IDLE_TICKS_MAX, Watch},
+    monitor::{IDLE_TICKS_MAX, Monitor},
 };
 
-const CROWD: usize = 20;
+const CLIENTS: usize = 20;
 
 #[test]
-fn heads_that_come_byte_by_byte_are_answered_like_others() {
+fn heads_that_arrive_byte_by_byte_are_served() {
     let server = Server::start(&[]);
-    let watch = Watch::start(&server);
-    let mut crowd: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
+    let monitor = Monitor::start(&server);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
     for byte in request("GET", "/api/fibonacci/20").as_bytes() {
-        for client in &mut crowd {
+        for client in &mut clients {
             client.send(&[*byte]);
         }
     }
-    watch.others_are_served();
-    for client in &mut crowd {
+    monitor.regular_client_is_served();
+    for client in &mut clients {
         assert_eq!(client.reply().body, "6765");
     }
-    drop(crowd);
-    watch.all_is_given_back();
+    drop(clients);
+    monitor.everything_is_released();
 }
 
-/// Sends a byte whenever nothing has come for 20 ms; returns the first reply.
+/// Sends a byte every 20 ms until there is a reply, and returns it.
 fn drip(client: &mut Client, byte: u8) -> Reply {
     client.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     for _ in 0..1000 {
         match client.sip(4096) {
-            Ok(0) => panic!("closed without an answer"),
+            Ok(0) => panic!("closed without a response"),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.send(&[byte]),
-            Err(error) => panic!("{error} instead of an answer"),
+            Err(error) => panic!("{error} instead of a response"),
         }
         if let Some(reply) = client.sipped().pop() {
             return reply;
         }
     }
-    panic!("the server never had enough");
+    panic!("no reply after 1000 bytes");
 }
 
 #[test]
-fn bytes_now_and_then_do_not_extend_the_time_for_a_head_or_a_body() {
+fn single_bytes_do_not_extend_the_timeout_of_a_head_or_a_body() {
     let server = Server::start(&["--head-timeout", "300ms", "--body-timeout", "300ms"]);
-    let watch = Watch::start(&server);
+    let monitor = Monitor::start(&server);
     let put = "PUT /healthz HTTP/1.1\r\nHost: a\r\n";
-    for (begun, byte) in [
+    let starts = [
         ("GET /".to_owned(), b'x'),
         (format!("{put}Content-Length: 1000000\r\n\r\n"), b'x'),
         (format!("{put}Transfer-Encoding: chunked\r\n\r\nfffff\r\n"), b'x'),
         (format!("{put}Transfer-Encoding: chunked\r\n\r\n"), b'0'),
-    ] {
-        let mut client = server.connect();
-        client.send(begun.as_bytes());
-        let reply = drip(&mut client, byte);
-        assert_eq!((reply.status, reply.field("Connection")), (408, Some("close")), "{begun}");
-    }
-    watch.all_is_given_back();
+    ];
+    thread::scope(|scope| {
+        for (start, byte) in starts {
+            let mut client = server.connect();
+            scope.spawn(move || {
+                client.send(start.as_bytes());
+                let reply = drip(&mut client, byte);
+                let found = (reply.status, reply.field("Connection"));
+                assert_eq!(found, (408, Some("close")), "{start}");
+            });
+        }
+    });
+    monitor.everything_is_released();
 }
 
 #[test]
-fn the_silent_and_the_idle_are_closed_without_a_word_and_cost_no_time() {
+fn silent_and_idle_connections_are_closed_without_a_response_or_cpu_time() {
     let server = Server::start(&["--head-timeout", "500ms", "--idle-timeout", "500ms"]);
-    let watch = Watch::start(&server);
-    let mut silent: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
-    let mut idle: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
+    let monitor = Monitor::start(&server);
+    let mut silent: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let mut idle: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
     for client in &mut idle {
         assert_eq!(client.get("/healthz").status, 200);
     }
-    watch.others_are_served();
+    monitor.regular_client_is_served();
     for client in silent.iter_mut().chain(&mut idle) {
         assert!(client.is_closed());
     }
-    watch.all_is_given_back();
+    monitor.everything_is_released();
 
     let mut kept = server.connect();
     assert_eq!(kept.get("/healthz").status, 200);
@@ -86,52 +92,52 @@ fn the_silent_and_the_idle_are_closed_without_a_word_and_cost_no_time() {
     assert!(ticks <= IDLE_TICKS_MAX, "{ticks} ticks with a single idle connection");
 }
 
-/// A client that has asked for more than the kernel holds, and reads nothing yet.
-fn ask_for_much(server: &Server) -> Client {
+/// A client that has requested more than fits into kernel buffers and has read nothing yet.
+fn request_much(server: &Server) -> Client {
     let mut client = Client::connect_narrow(server.address());
-    client.send(request("GET", "/api/fibonacci/10000").repeat(ANSWERS).as_bytes());
+    client.send(request("GET", "/api/fibonacci/10000").repeat(RESPONSES).as_bytes());
     client
 }
 
-const ANSWERS: usize = 150;
+const RESPONSES: usize = 150;
 
 #[test]
-fn a_slow_reader_gets_all_its_answers_and_they_are_right() {
+fn a_slow_reader_receives_all_responses() {
     let server = Server::start(&["--write-timeout", "5s"]);
     let expected = server.get("/api/fibonacci/10000").body;
     assert_eq!(expected.len(), 2090);
-    let watch = Watch::start(&server);
-    let mut client = ask_for_much(&server);
+    let monitor = Monitor::start(&server);
+    let mut client = request_much(&server);
     let mut replies = Vec::new();
     for sips in 0.. {
-        if replies.len() == ANSWERS {
+        if replies.len() == RESPONSES {
             break;
         }
         if sips % 8 == 0 {
-            watch.others_are_served(); // so slow that there is time for others in between
+            monitor.regular_client_is_served(); // other clients are served in between
         }
-        assert!(client.sip(512).unwrap() > 0, "closed after {} answers", replies.len());
+        assert!(client.sip(512).unwrap() > 0, "closed after {} responses", replies.len());
         replies.extend(client.sipped());
     }
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == expected));
-    assert_eq!(client.get("/healthz").body, "ok", "and it may go on");
+    assert_eq!(client.get("/healthz").body, "ok", "the connection is kept");
     drop(client);
-    watch.all_is_given_back();
+    monitor.everything_is_released();
 }
 
 #[test]
 fn a_reader_that_is_too_slow_is_reset() {
     let server = Server::start(&["--write-timeout", "300ms"]);
     let expected = server.get("/api/fibonacci/10000").body;
-    let watch = Watch::start(&server);
-    let mut client = ask_for_much(&server);
+    let monitor = Monitor::start(&server);
+    let mut client = request_much(&server);
     let mut replies = Vec::new();
-    // A byte at a time, and soon it takes what had been in its own kernel's buffer before the reset.
+    // Reads a byte at a time until the server has reset the connection; then reads what its kernel had received.
     let end = loop {
-        watch.others_are_served();
+        monitor.regular_client_is_served();
         match client.sip(1) {
-            Ok(0) => panic!("an orderly end, with answers missing"),
-            Ok(_) if watch.attackers() == 0 => match client.sip(1 << 20) {
+            Ok(0) => panic!("closed without a reset, with responses missing"),
+            Ok(_) if monitor.other_connections() == 0 => match client.sip(1 << 20) {
                 Ok(_) => replies.extend(client.sipped()),
                 Err(error) => break error,
             },
@@ -140,7 +146,7 @@ fn a_reader_that_is_too_slow_is_reset() {
         }
     };
     assert!(is_reset(&end), "{end}");
-    assert!(replies.len() < ANSWERS);
-    assert!(replies.iter().all(|reply| reply.body == expected), "what came was right");
-    watch.all_is_given_back();
+    assert!(replies.len() < RESPONSES);
+    assert!(replies.iter().all(|reply| reply.body == expected), "received responses are correct");
+    monitor.everything_is_released();
 }

@@ -354,7 +354,7 @@ fn an_upgrade_keeps_what_was_passed_and_is_told() {
 fn signs_of_life_come_while_the_loop_goes_round() {
     for flags in [&[][..], &["--workers", "2"]] {
         let manager = Manager::new(&format!("life{}", flags.len()));
-        let variables = manager.variables("WATCHDOG_USEC=500000 WATCHDOG_PID=$$");
+        let variables = manager.variables("WATCHDOG_USEC=200000 WATCHDOG_PID=$$");
         let (socket, _) = open();
         let server = activate(&[&socket], &variables, flags);
         manager.await_news("READY");
@@ -363,7 +363,7 @@ fn signs_of_life_come_while_the_loop_goes_round() {
         }
         // A loop that does not go round says nothing.
         server.signal("STOP");
-        manager.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        manager.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         while manager.socket.recv(&mut [0; 4096]).is_ok() {}
         manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         server.signal("CONT");
