@@ -5,6 +5,7 @@ use std::{env, io::Write as _, process::ExitCode};
 use fibsrv::{
     config::{self, Command, Config},
     health, logging, start,
+    sys::signals::{self, OnHangup},
 };
 
 /// Exit status after an error in flags or environment; other errors are 1.
@@ -12,20 +13,31 @@ const USAGE: u8 = 2;
 
 #[expect(clippy::disallowed_methods, reason = "argv is passed to config")]
 fn main() -> ExitCode {
+    // First of all, so that a signal is neither lost nor fatal.
+    let on_hangup = match signals::init() {
+        Ok(on_hangup) => on_hangup,
+        Err(error) => return fail(&error, ExitCode::FAILURE),
+    };
     match config::parse(env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
-        Ok(Command::Serve(config)) => serve(&config),
-        Ok(Command::Health(addresses)) => match health::check(&addresses) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, ExitCode::FAILURE),
-        },
+        Ok(Command::Serve(config)) => serve(&config, on_hangup),
+        Ok(Command::Health(addresses)) => {
+            // It ends by itself, and Ctrl-C may end it earlier.
+            if let Err(error) = signals::unblock() {
+                return fail(&error, ExitCode::FAILURE);
+            }
+            match health::check(&addresses) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, ExitCode::FAILURE),
+            }
+        }
         Err(error) => fail(&error, USAGE.into()),
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
+fn serve(config: &Config, on_hangup: OnHangup) -> ExitCode {
     let outcome = logging::start(config.log_level).and_then(|()| match config.workers {
-        None => start::run(config),
+        None => start::run(config, on_hangup),
         Some(workers) => start::run_several(config, workers),
     });
     match outcome {

@@ -35,8 +35,9 @@ use crate::{
         self,
         activation::{self, PassedError},
         clock::Clock,
-        listener::{ListenError, adopt, may_stand_for, renew},
-        rlimit::FdBudget,
+        listener::{ListenError, adopt, check_features, may_stand_for, renew},
+        rlimit::{self, FdBudget},
+        signals::OnHangup,
     },
 };
 
@@ -46,8 +47,10 @@ const BUILD: Build = Build {
     rustc: env!("FIBSRV_RUSTC"),
 };
 
-/// Serves in the foreground until told to stop.
-pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+/// Serves in the foreground until it receives a signal to stop.
+pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
+    rlimit::raise_open_files();
+    check_features(config.listeners)?;
     let table = Table::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
     let (groups, region) = match config.opened_by() {
@@ -63,6 +66,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let addresses = groups.iter().map(Group::address).filter(|address| told.insert(*address));
     let addresses: Vec<_> = addresses.collect();
     let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
+    server.set_on_hangup(on_hangup);
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
     for address in &addresses {
         info!("listening on {address}");
@@ -78,6 +82,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 
 /// Has a supervisor keep so many workers, or serves as one of them, until told to stop.
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
+    rlimit::raise_open_files();
+    check_features(config.listeners)?;
     // Made once: forked processes share its pages as long as nobody writes to them.
     let table = Table::new(config.table_max_n)?;
     // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
@@ -176,7 +182,8 @@ fn prepare(
         access_log,
     };
     let connections = Connections::new(config.time_limits_ns);
-    let fd_budget = FdBudget::new(config.max_connections);
+    let counted = groups.iter().map(Group::descriptors).sum();
+    let fd_budget = FdBudget::new(config.max_connections, counted);
     Ok(Server::new(groups, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 

@@ -84,7 +84,7 @@ impl Group {
     pub fn of_one(listener: TcpListener) -> io::Result<Self> {
         let mut group = Self::new(listener.local_addr()?, None);
         group.stop_joining();
-        let id = ListenerId(listener::cookie(&listener)?);
+        let id = ListenerId(listener::identity(&listener)?);
         group.listeners.insert(id, Rc::new(listener));
         group.claim(id);
         Ok(group)
@@ -192,9 +192,9 @@ impl Group {
 
     /// Makes a listener this process's own that nobody else has.
     fn claim_new(&mut self, listener: TcpListener) -> Result<(), ListenError> {
-        let cookie = listener::cookie(&listener);
-        let cookie = cookie.map_err(|error| ListenError::new(self.address, error))?;
-        let id = ListenerId(cookie);
+        let identity = listener::identity(&listener);
+        let identity = identity.map_err(|error| ListenError::new(self.address, error))?;
+        let id = ListenerId(identity);
         // Always: the bound is for what others tell of.
         self.listeners.entry(id).or_insert_with(|| Rc::new(listener));
         self.claim(id);

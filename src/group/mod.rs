@@ -305,7 +305,7 @@ impl Group {
     /// Takes in a listener that a process has told of.
     fn learn(&mut self, key: usize, descriptor: OwnedFd, event: impl FnOnce(ListenerId) -> Event) {
         let admitted = listener::admit(descriptor, self.address)
-            .and_then(|listener| Ok((ListenerId(listener::cookie(&listener)?), listener)));
+            .and_then(|listener| Ok((ListenerId(listener::identity(&listener)?), listener)));
         match admitted {
             Ok((id, listener)) => {
                 if self.hold(id, listener) {

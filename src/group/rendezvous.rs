@@ -17,12 +17,11 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
-        sockopt::{socket_cookie, socket_peercred},
+        sockopt::socket_peercred,
     },
-    process::geteuid,
 };
 
-use crate::sys::clock::Clock;
+use crate::sys::{clock::Clock, listener, user};
 
 /// Where the kernel lists the Unix sockets of this process's network namespace.
 const TABLE: &str = "/proc/net/unix";
@@ -72,7 +71,7 @@ pub(super) fn socket() -> io::Result<OwnedFd> {
 /// Whether the process at the other end runs for the same user. At a listening socket it is the one that
 /// listens, whether it accepts or not.
 pub(super) fn is_same_user(socket: BorrowedFd<'_>) -> bool {
-    socket_peercred(socket).is_ok_and(|peer| peer.uid == geteuid())
+    socket_peercred(socket).is_ok_and(|peer| user::is_ours(peer.uid))
 }
 
 /// Connects to a name; does not wait.
@@ -87,7 +86,7 @@ pub(super) fn open_meeting(address: SocketAddr) -> Result<OwnedFd, Reason> {
     let open = || {
         let socket = socket()?;
         // Process ids are no names: containers may share a port and not their ids.
-        let name = format!("{}{:x}", prefix(address), socket_cookie(&socket)?);
+        let name = format!("{}{:x}", prefix(address), listener::identity(&socket)?);
         bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         listen(&socket, BACKLOG)?;
         Ok(socket)

@@ -31,15 +31,19 @@ const LINE_BYTES_MAX: usize = 4096;
 
 /// Installs the logger. It writes events of `level` and above to stdout.
 pub fn start(level: LevelFilter) -> Result<(), Box<dyn Error>> {
-    let capture = StdoutCapture {
-        memory: memory_file()?,
-        stdout: io::stdout().as_fd().try_clone_to_owned()?.into(),
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?.into();
+    let (capture, missing) = match memory_file() {
+        Ok(memory) => (Some(StdoutCapture { memory, stdout }), None),
+        Err(error) => (None, Some(error)),
     };
     log::set_boxed_logger(Box::new(Logger {
         printer: SimpleLogger::new().with_level(level).with_utc_timestamps(),
         state: Mutex::new(State { capture, process: process::id(), dropped: 0 }),
     }))?;
     log::set_max_level(level);
+    if let Some(error) = missing {
+        log::warn!("memfd_create is not available ({error}); log lines may wait for stdout");
+    }
     Ok(())
 }
 
@@ -49,7 +53,8 @@ struct Logger {
 }
 
 struct State {
-    capture: StdoutCapture,
+    /// Without it lines are printed directly.
+    capture: Option<StdoutCapture>,
     /// The process that made the memory file; a forked process needs its own.
     process: u32,
     /// Number of lines dropped since the last line that was written.
@@ -58,7 +63,9 @@ struct State {
 
 impl State {
     fn renew(&mut self) -> io::Result<()> {
-        self.capture.memory = memory_file()?;
+        if let Some(capture) = &mut self.capture {
+            capture.memory = memory_file()?;
+        }
         self.process = process::id();
         Ok(())
     }
@@ -82,6 +89,7 @@ impl Log for Logger {
             return; // there is no other place to report it
         }
         let State { capture, dropped, .. } = &mut *state;
+        let Some(capture) = capture else { return self.printer.log(record) };
         if *dropped > 0 {
             let mut notice = Record::builder();
             // The level of the next line, so that this one is not filtered out.

@@ -30,7 +30,7 @@ use crate::{
     },
     sys::{
         rlimit::FdBudget,
-        signals::{Request, Signals},
+        signals::{OnHangup, Request, Signals},
     },
 };
 
@@ -73,8 +73,7 @@ impl Server {
         drain: Drain,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        // First of all: a process that is told to stop while it starts must not miss it.
-        let signals = Signals::install(poll.registry(), SIGNALS)?;
+        let signals = Signals::register(poll.registry(), SIGNALS)?;
         let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
         let listeners = Listeners::new(poll.registry(), groups)?;
         Ok(Self {
@@ -113,7 +112,7 @@ impl Server {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        for request in self.signals.pending().collect::<Vec<_>>() {
+                        for request in self.signals.pending()? {
                             match request {
                                 Request::Stop => self.begin_shutdown(),
                                 Request::Reopen => self.context.reopen_access_log(),
@@ -141,6 +140,11 @@ impl Server {
                 return Ok(());
             }
         }
+    }
+
+    /// Sets what SIGHUP means from now on. A worker ignores it.
+    pub const fn set_on_hangup(&mut self, on_hangup: OnHangup) {
+        self.signals.set_on_hangup(on_hangup);
     }
 
     /// Counts that this worker is here because the one before it has died.

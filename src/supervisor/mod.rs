@@ -22,9 +22,9 @@ use mio::net::TcpListener;
 use nix::{
     errno::Errno,
     sys::{
-        signal::{SigSet, Signal, kill},
-        signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        signal::{Signal, kill},
+        signalfd::SignalFd,
+        wait::WaitStatus,
     },
     unistd::{Pid, getpid},
 };
@@ -43,6 +43,7 @@ use crate::{
         self, Fork,
         clock::Clock,
         listener::{ListenError, listen, may_stand_for},
+        signals,
     },
 };
 pub use worker_init::WorkerInit;
@@ -101,17 +102,12 @@ pub fn run(
     sockets: Vec<TcpListener>,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
-    // Blocked first of all: whoever sends a signal while we start shall not end us without our workers.
-    let signals =
-        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
-    let signals: SigSet = signals.into_iter().collect();
-    signals.thread_block()?;
     let inherited = config.inherited.as_ref();
     let sockets = open_sockets(config, workers, sockets)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
-        signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+        signals: signals::open()?,
         sockets,
         children: (0..workers).map(|_| Child::new()).collect(),
         region,
@@ -132,13 +128,13 @@ pub fn run(
         supervisor.wait()?;
         supervisor.clock.tick();
         supervisor.hear_workers();
-        while let Some(signal) = supervisor.signals.read_signal()? {
-            match u8::try_from(signal.ssi_signo).map(i32::from).map(Signal::try_from) {
-                Ok(Ok(Signal::SIGCHLD)) => supervisor.reap(),
-                Ok(Ok(Signal::SIGHUP)) => supervisor.upgrade(),
+        while let Some(event) = signals::read(&supervisor.signals)? {
+            match event {
+                signals::Event::ChildExited => supervisor.reap(),
+                signals::Event::Hangup => supervisor.upgrade(),
                 // The access logs are theirs.
-                Ok(Ok(Signal::SIGUSR1)) => tell(&supervisor.alive(), Signal::SIGUSR1),
-                _ => supervisor.stop(),
+                signals::Event::Reopen => tell(&supervisor.alive(), Signal::SIGUSR1),
+                signals::Event::Stop => supervisor.stop(),
             }
         }
         supervisor.enforce();
@@ -271,11 +267,15 @@ impl Supervisor<'_> {
     /// Takes in who has died.
     fn reap(&mut self) {
         loop {
-            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, status)) => (pid, format!("ended with status {status}")),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("was ended by {signal}")),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) => continue,
+            let (pid, how) = match signals::reap() {
+                Ok(Some(WaitStatus::Exited(pid, status))) => {
+                    (pid, format!("ended with status {status}"))
+                }
+                Ok(Some(WaitStatus::Signaled(pid, signal, _))) => {
+                    (pid, format!("was ended by {signal}"))
+                }
+                Ok(None) => return,
+                Ok(Some(_)) => continue,
                 Err(error) => return warn!("cannot ask for dead workers: {error}"),
             };
             if self.old.contains(&pid) || self.leaving.contains(&pid) {

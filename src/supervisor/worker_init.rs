@@ -4,10 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use mio::net::TcpListener;
 use nix::{
-    sys::{
-        prctl,
-        signal::{SigSet, Signal},
-    },
+    sys::{prctl, signal::Signal},
     unistd::{Pid, getppid, setpgid},
 };
 
@@ -34,9 +31,6 @@ impl WorkerInit {
         }
         // What is typed at the terminal is for the supervisor, which passes it on.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        // Not SIGHUP: a terminal that goes away means the supervisor, and an upgrade is its own.
-        let heard = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD];
-        heard.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(())
     }
 }

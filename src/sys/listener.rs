@@ -3,11 +3,13 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
+use log::warn;
 use mio::net::TcpListener;
+use rustix::fs::fstat;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::sys;
@@ -110,24 +112,50 @@ pub fn renew(listener: &TcpListener, options: Options) -> io::Result<()> {
 }
 
 fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
-    sys::defer_accept(socket, options.defer_seconds)?;
-    // Inherited by accepted sockets, which saves a system call for each: answers go out in one write and
-    // must not wait for the acknowledgement of the one before.
+    // Inherited by accepted sockets, which saves a system call for each: responses are sent in one write and must not
+    // wait for the acknowledgement of the previous one.
     socket.set_tcp_nodelay(true)?;
-    // Inherited too, and they end the kernel's own tuning, which would let each client that does not read
-    // hold megabytes. Large answers need more turns to go out.
+    // Inherited too. They disable the kernel's own tuning, which would let each client that does not read hold
+    // megabytes. Large responses need more turns.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-    // Inherited, and of no effect where packets are smaller.
-    socket.set_tcp_mss(SEGMENT_BYTES_MAX)?;
-    // Inherited as well: a connection that was closed in order while its peer still had to take something,
-    // and does not, is ended by the kernel after this time.
-    socket.set_tcp_user_timeout(Some(options.unacknowledged))
+    for (_, set) in OPTIONAL {
+        // Reported by `check_features`, once.
+        let _unsupported = set(socket, options).is_err();
+    }
+    Ok(())
 }
 
-/// What tells a socket from all others of the machine, in whichever process and under whichever descriptor.
-pub fn cookie(listener: &TcpListener) -> io::Result<u64> {
-    SockRef::from(listener).cookie()
+type SetOption = fn(&Socket, Options) -> io::Result<()>;
+
+/// Options that some kernels and emulators lack. The server works without them.
+const OPTIONAL: [(&str, SetOption); 3] = [
+    ("TCP_DEFER_ACCEPT", |socket, options| sys::defer_accept(socket, options.defer_seconds)),
+    // Inherited, and of no effect where packets are smaller.
+    ("TCP_MAXSEG", |socket, _| socket.set_tcp_mss(SEGMENT_BYTES_MAX)),
+    // Inherited as well: a connection that was closed in order while its client still has to acknowledge something,
+    // and does not, is ended by the kernel after this time.
+    ("TCP_USER_TIMEOUT", |socket, options| {
+        socket.set_tcp_user_timeout(Some(options.unacknowledged))
+    }),
+];
+
+/// Logs a line for each option that the kernel does not support. Call it once, before listening.
+pub fn check_features(options: Options) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+        .or_else(|_| Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)))?;
+    for (name, set) in OPTIONAL {
+        if let Err(error) = set(&socket, options) {
+            warn!("{name} is not available ({error}); continuing without it");
+        }
+    }
+    Ok(())
+}
+
+/// Identifies a socket: different from all other open sockets of the machine, and the same in each process that holds it.
+/// It is the inode, which unlike `SO_COOKIE` exists under every kernel and emulator.
+pub fn identity(socket: impl AsFd) -> io::Result<u64> {
+    Ok(fstat(socket)?.st_ino)
 }
 
 /// Takes a descriptor from another process, if it is what [`listen`] would have opened for `address`.
@@ -219,8 +247,8 @@ mod tests {
         let address = ours.local_addr().unwrap();
         let copy = |socket: &TcpListener| SockRef::from(socket).try_clone().unwrap().into();
         let admitted = admit(copy(&ours), address).unwrap();
-        assert_eq!(cookie(&admitted).unwrap(), cookie(&ours).unwrap());
-        assert_ne!(cookie(&listen(address).unwrap()).unwrap(), cookie(&ours).unwrap());
+        assert_eq!(identity(&admitted).unwrap(), identity(&ours).unwrap());
+        assert_ne!(identity(listen(address).unwrap()).unwrap(), identity(&ours).unwrap());
         renew(&admitted, Options { unacknowledged: Duration::from_secs(3), ..OPTIONS }).unwrap();
         let timeout = SockRef::from(&ours).tcp_user_timeout().unwrap();
         assert_eq!(timeout, Some(Duration::from_secs(3)), "one socket, two descriptors");

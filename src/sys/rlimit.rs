@@ -1,39 +1,59 @@
 //! How many connections the limit of open files allows.
 //!
-//! A server that learns of the limit from a failing `accept` cannot open the files of a scrape any more
-//! either. So descriptors are counted ahead, and accepting stops before there is none left.
+//! A server that notices the limit only when `accept` fails can no longer open the files of a scrape either. So
+//! descriptors are counted in advance, and accepting stops before the last one is used.
+
+use std::{fs, io};
 
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: the standard streams, the logger's two, those of the metrics, of
-/// the poll, of signals and of whoever oversees the process, the access log's two while it is opened anew, and
-/// the files that a scrape opens, with some to spare.
-const RESERVED: usize = 18;
+/// Descriptors that a worker opens after the count: the poll and its duplicates, signals, the waker, the access log
+/// while it is reopened, the files of a scrape, and some to spare.
+const RESERVED: usize = 12;
+/// Assumed where the kernel does not list open descriptors: the standard streams and those of logger and metrics.
+const OPEN_UNLISTED: usize = 8;
+
+/// Raises the soft limit of open files to the hard one.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+/// The number of open descriptors of this process, inherited ones included.
+fn open_descriptors() -> io::Result<usize> {
+    // The listing itself needs one.
+    Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1))
+}
 
 /// The descriptors that connections may use.
 #[derive(Clone, Copy, Debug)]
 pub struct FdBudget {
     wanted: usize,
+    /// The limit of open files.
     files: Option<u64>,
+    /// Descriptors that stay open, whatever they are for.
+    open: usize,
 }
 
 impl FdBudget {
-    /// A budget for `wanted` connections or fewer. Raises the soft limit of open files to the hard one first.
-    pub fn new(wanted: usize) -> Self {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            warn!("cannot raise the open file limit: {error}");
-        }
-        Self { wanted, files: getrlimit(Resource::Nofile).current }
+    /// A budget for up to `wanted` connections. `counted` of the descriptors that are open now are counted by the
+    /// caller in each call of [`FdBudget::connections`].
+    pub fn new(wanted: usize, counted: usize) -> Self {
+        let open = open_descriptors().unwrap_or(OPEN_UNLISTED + counted);
+        let files = getrlimit(Resource::Nofile).current;
+        Self { wanted, files, open: open.saturating_sub(counted) }
     }
 
-    /// The most connections beside so many other descriptors, as they come and go with the processes that
-    /// share a port. At least one, whatever the limit: then `accept` has to find out.
+    /// The maximum number of connections next to `others` descriptors, which change with the processes that share a
+    /// port. At least one, whatever the limit: then `accept` finds it.
     pub fn connections(self, others: usize) -> usize {
         let files = self.files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-        self.wanted.min(files.saturating_sub(RESERVED).saturating_sub(others)).max(1)
+        let free = files.saturating_sub(RESERVED).saturating_sub(self.open);
+        self.wanted.min(free.saturating_sub(others)).max(1)
     }
 }
 
@@ -42,14 +62,23 @@ mod tests {
     use super::*;
 
     fn affordable(wanted: usize, others: usize, files: Option<u64>) -> usize {
-        FdBudget { wanted, files }.connections(others)
+        FdBudget { wanted, files, open: 8 }.connections(others)
     }
 
     #[test]
-    fn the_smaller_of_what_is_wanted_and_what_is_left() {
-        assert_eq!(affordable(100, 1, Some(64)), 64 - RESERVED - 1);
+    fn connections_get_what_the_limit_leaves() {
+        assert_eq!(affordable(100, 1, Some(64)), 64 - RESERVED - 8 - 1);
         assert_eq!(affordable(10, 1, Some(64)), 10);
         assert_eq!(affordable(100, 1, None), 100);
         assert_eq!(affordable(100, 1, Some(3)), 1);
+    }
+
+    #[test]
+    fn inherited_descriptors_are_counted() {
+        let files: Vec<_> = (0..300).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let budget = FdBudget::new(1, 0);
+        assert!(budget.open >= files.len(), "{budget:?}");
+        // Other tests open and close files meanwhile: few.
+        assert!(FdBudget::new(1, files.len()).open < budget.open - 200);
     }
 }

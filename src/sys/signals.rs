@@ -1,48 +1,154 @@
-//! Signals, as readiness events of the loop.
+//! Signals: dispositions and mask, and the descriptor from which they are read.
+//!
+//! No handler ever runs. The signals that this program uses are blocked for all its life and read as data, so one that
+//! arrives while the program starts waits until it is read.
 
-use std::{fmt, io};
+use std::{fs::File, io, os::fd::AsRawFd as _};
 
-use mio::{Registry, Token};
-use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use log::info;
+use mio::{Interest, Registry, Token, unix::SourceFd};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigHandler, SigSet, SigmaskHow, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+};
 
-/// What a signal asks for.
+use crate::sys;
+
+/// What a signal reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// SIGTERM or SIGINT: stop.
+    Stop,
+    /// SIGHUP: upgrade, or the terminal is gone.
+    Hangup,
+    /// SIGUSR1: reopen the access log.
+    Reopen,
+    /// SIGCHLD: a child has exited.
+    ChildExited,
+}
+
+/// The signals that are read from the descriptor.
+const READ: [(Signal, Event); 5] = [
+    (Signal::SIGTERM, Event::Stop),
+    (Signal::SIGINT, Event::Stop),
+    (Signal::SIGHUP, Event::Hangup),
+    (Signal::SIGUSR1, Event::Reopen),
+    (Signal::SIGCHLD, Event::ChildExited),
+];
+
+/// What SIGHUP means for a process without a supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHangup {
+    /// Its terminal is gone: shut down gracefully.
+    Shutdown,
+    /// There is nothing to upgrade: log that, and continue.
+    Continue,
+    /// It is for the supervisor: do nothing.
+    Ignore,
+}
+
+/// Sets dispositions and mask, whatever was inherited. Call it before anything else.
+pub fn init() -> io::Result<OnHangup> {
+    blocked().thread_set_mask()?;
+    let mut is_hangup_ignored = false;
+    for (signal, _) in READ {
+        // An ignored SIGCHLD would hide the exit of workers.
+        let inherited = sys::set_disposition(signal, SigHandler::SigDfl)?;
+        is_hangup_ignored |= signal == Signal::SIGHUP && matches!(inherited, SigHandler::SigIgn);
+    }
+    // A log at the limit of file sizes is an error of the write, and does not end the process.
+    sys::set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn)?;
+    let has_terminal = !is_hangup_ignored && File::open("/dev/tty").is_ok();
+    Ok(if has_terminal { OnHangup::Shutdown } else { OnHangup::Continue })
+}
+
+/// Unblocks all signals, for a command that ends by itself.
+pub fn unblock() -> io::Result<()> {
+    Ok(SigSet::empty().thread_set_mask()?)
+}
+
+fn blocked() -> SigSet {
+    READ.into_iter().map(|(signal, _)| signal).collect()
+}
+
+/// Opens a descriptor from which pending signals are read.
+pub fn open() -> io::Result<SignalFd> {
+    // Blocked already, unless a test has not called `init`.
+    blocked().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    Ok(SignalFd::with_flags(&blocked(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// The next pending signal.
+pub fn read(signals: &SignalFd) -> io::Result<Option<Event>> {
+    let Some(received) = signals.read_signal()? else { return Ok(None) };
+    let is_it = |signal: Signal| u32::try_from(signal as i32) == Ok(received.ssi_signo);
+    Ok(READ.into_iter().find(|(signal, _)| is_it(*signal)).map(|(_, event)| event))
+}
+
+/// Reaps a child that has exited, if there is one.
+pub fn reap() -> io::Result<Option<WaitStatus>> {
+    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => Ok(None),
+        Ok(status) => Ok(Some(status)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a signal requests from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// SIGTERM or SIGINT: end in order.
+    /// SIGTERM or SIGINT: shut down gracefully.
     Stop,
-    /// SIGUSR1: open the access log anew.
+    /// SIGUSR1: reopen the access log.
     Reopen,
 }
 
-/// Receives the signals this process handles.
+/// The signals of a worker, as readiness events of its loop.
+#[derive(Debug)]
 pub struct Signals {
-    signals: signal_hook_mio::v1_0::Signals,
-}
-
-impl fmt::Debug for Signals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").finish_non_exhaustive()
-    }
+    descriptor: SignalFd,
+    on_hangup: OnHangup,
 }
 
 impl Signals {
-    /// Installs the handlers and has `registry` report signals under `token`.
-    pub fn install(registry: &Registry, token: Token) -> io::Result<Self> {
-        // SIGXFSZ: a log that has reached the limit of file sizes is an error of the write, and not the end.
-        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXFSZ])?;
-        registry.register(&mut signals, token, mio::Interest::READABLE)?;
-        // A supervisor has it blocked until here: unhandled it would end this process.
-        SigSet::from(Signal::SIGUSR1).thread_unblock()?;
-        Ok(Self { signals })
+    /// Registers the signals under `token`.
+    pub fn register(registry: &Registry, token: Token) -> io::Result<Self> {
+        let descriptor = open()?;
+        // Children of the program that was replaced by this one may have exited already.
+        while reap()?.is_some() {}
+        registry.register(&mut SourceFd(&descriptor.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self { descriptor, on_hangup: OnHangup::Ignore })
     }
 
-    /// The requests that have come since the last call.
-    pub fn pending(&mut self) -> impl Iterator<Item = Request> {
-        self.signals.pending().filter_map(|signal| match signal {
-            SIGUSR1 => Some(Request::Reopen),
-            SIGXFSZ => None,
-            _ => Some(Request::Stop),
-        })
+    /// Sets what SIGHUP means from now on.
+    pub const fn set_on_hangup(&mut self, on_hangup: OnHangup) {
+        self.on_hangup = on_hangup;
+    }
+
+    /// The requests that have arrived since the last call.
+    pub fn pending(&mut self) -> io::Result<Vec<Request>> {
+        let mut requests = Vec::new();
+        while let Some(event) = read(&self.descriptor)? {
+            match event {
+                Event::Reopen => requests.push(Request::Reopen),
+                Event::Hangup => match self.on_hangup {
+                    OnHangup::Shutdown => requests.push(Request::Stop),
+                    OnHangup::Continue => {
+                        info!(
+                            "received SIGHUP; there is no supervisor (--workers) that could upgrade"
+                        );
+                    }
+                    OnHangup::Ignore => {}
+                },
+                // As process 1 of a container it inherits processes whose parents have exited.
+                Event::ChildExited => while reap()?.is_some() {},
+                Event::Stop => requests.push(Request::Stop),
+            }
+        }
+        Ok(requests)
     }
 }

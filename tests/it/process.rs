@@ -3,10 +3,13 @@
 use std::{
     fs,
     net::TcpListener,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
-use crate::kit::{Server, command, eventually};
+use crate::{
+    kit::{Server, command, eventually, process::state, signal},
+    supervisor::workers,
+};
 
 fn run(flags: &[&str]) -> Output {
     command().args(flags).stdin(Stdio::null()).output().unwrap()
@@ -122,4 +125,97 @@ fn logs_are_lines_on_stdout_at_the_level_asked_for() {
     server.signal("TERM");
     let (_, log) = server.wait();
     assert!(log.lines().all(|line| line.contains(" INFO ")), "{log}");
+}
+
+/// Starts a server by a program that sets up what it inherits and then executes it.
+fn start_by(program: &str, arguments: &[&str], flags: &[&str]) -> Server {
+    let mut command = Command::new(program);
+    command.args(arguments).args([env!("CARGO_BIN_EXE_fibsrv"), "--listen", "127.0.0.1:0"]);
+    command.args(flags);
+    Server::spawn(command)
+}
+
+/// Starts a server from a shell that runs this script first.
+fn start_after(script: &str, flags: &[&str]) -> Server {
+    start_by("sh", &["-c", &format!("{script}; exec \"$@\""), "sh"], flags)
+}
+
+#[test]
+fn inherited_signal_masks_and_dispositions_do_not_matter() {
+    for flags in [&[][..], &["--workers", "1"]] {
+        for inherited in ["--block-signal=TERM,INT,HUP,USR1,CHLD", "--ignore-signal=TERM,INT,CHLD"]
+        {
+            let mut server = start_by("env", &[inherited], flags);
+            if let [worker] = workers(&server)[..] {
+                signal(worker, "KILL");
+                eventually("it is replaced", || workers(&server).iter().any(|pid| *pid != worker));
+            }
+            assert_eq!(server.get("/healthz").status, 200);
+            server.signal("TERM");
+            let (status, log) = server.wait();
+            assert_eq!(status.code(), Some(0), "{inherited}: {log}");
+        }
+    }
+}
+
+/// Whether a process blocks SIGTERM.
+fn blocks_sigterm(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
+}
+
+#[test]
+fn a_signal_during_startup_is_neither_lost_nor_fatal() {
+    for flags in [&[][..], &["--workers", "1"]] {
+        let mut slow = command();
+        slow.args(["--listen", "127.0.0.1:0", "--table-max-n", "20000"]).args(flags);
+        let mut child = slow.stdout(Stdio::piped()).spawn().unwrap();
+        eventually("main has begun", || blocks_sigterm(child.id()));
+        for name in ["USR1", "HUP", "TERM"] {
+            signal(child.id(), name);
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_hangup_does_not_end_a_process_without_a_supervisor() {
+    let mut server = start_by("setsid", &[], &[]);
+    server.signal("HUP");
+    server.await_log("received SIGHUP; there is no supervisor");
+    assert_eq!(server.get("/api/fibonacci/20").body, "6765");
+    server.signal("TERM");
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn children_that_were_inherited_are_reaped() {
+    let server = start_after("cat /dev/null & echo $! > /dev/null; exec 3<&0", &[]);
+    let children = || {
+        let id = server.id();
+        let path = format!("/proc/{id}/task/{id}/children");
+        let children = fs::read_to_string(path).unwrap();
+        children.split_whitespace().filter_map(|pid| state(pid.parse().unwrap())).count()
+    };
+    eventually("no zombie is left", || children() == 0);
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn inherited_descriptors_are_counted() {
+    let leak = "for fd in 3 4 5 6 7 8 9; do eval \"exec $fd</dev/null\"; done; ulimit -n 40";
+    for flags in [&[][..], &["--workers", "1"]] {
+        let mut server = start_after(leak, flags);
+        let mut clients: Vec<_> = (0..30).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/healthz").status, 200);
+        }
+        assert!(server.get("/metrics").body.contains("process_max_fds 40\n"));
+        server.signal("TERM");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0));
+        let warnings = log.lines().filter(|line| line.contains(" WARN ")).count();
+        assert!(warnings <= 1 && !log.contains(" ERROR "), "{log}");
+    }
 }
