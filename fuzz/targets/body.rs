@@ -1,4 +1,4 @@
-//! Bodies: the same whole as in pieces, never a byte beyond the end, and as recursive descent reads them.
+//! Bodies: the outcome is the same in pieces, no byte after the end is discarded, and recursive descent agrees.
 
 #![no_main]
 
@@ -36,29 +36,29 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 });
 
 fn check(framing: Framing, bytes: &[u8], expected: Verdict, script: &mut Script<'_>) {
-    assert_eq!(skip(framing, bytes, &mut Script::split(b"").0), expected, "whole");
-    assert_eq!(skip(framing, bytes, script), expected, "in pieces");
+    assert_eq!(discard(framing, bytes, &mut Script::split(b"").0), expected, "whole");
+    assert_eq!(discard(framing, bytes, script), expected, "in pieces");
 }
 
-/// Skips a body in the pieces that the script tells.
-fn skip(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
-    let mut skipper = match BodyDiscarder::new(framing, CONTENT_MAX) {
-        Ok(skipper) => skipper,
+/// Discards a body in the pieces of the script.
+fn discard(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
+    let mut discarder = match BodyDiscarder::new(framing, CONTENT_MAX) {
+        Ok(discarder) => discarder,
         Err(reject) => return verdict(reject),
     };
     let mut at = 0;
     loop {
         let piece = script.length(bytes.len() - at);
-        let count = match skipper.skip(&bytes[at..at + piece]) {
+        let count = match discarder.skip(&bytes[at..at + piece]) {
             Ok(count) => count,
             Err(reject) => return verdict(reject),
         };
         at += count;
-        if skipper.is_done() {
-            assert_eq!(skipper.skip(b"x"), Ok(0), "what is over stays over");
+        if discarder.is_done() {
+            assert_eq!(discarder.skip(b"x"), Ok(0), "nothing after the end is discarded");
             return Verdict::Complete(at);
         }
-        assert_eq!(count, piece, "only the end of the body may leave bytes");
+        assert_eq!(count, piece, "bytes are left only at the end of the body");
         if at == bytes.len() {
             return Verdict::Incomplete;
         }
@@ -69,6 +69,6 @@ fn verdict(reject: Reject) -> Verdict {
     match reject {
         Reject::BadChunk => Verdict::Malformed,
         Reject::BodyTooLarge => Verdict::TooLarge,
-        other => panic!("not about bodies: {other:?}"),
+        other => panic!("unexpected: {other:?}"),
     }
 }

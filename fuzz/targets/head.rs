@@ -1,5 +1,5 @@
-//! Request heads: the same whole as in two pieces and as a head like one before, within the limits, and
-//! what is accepted means the same to a naive reader.
+//! Request heads: the outcome is the same in pieces and after other heads, it is within the limits, and a naive parser
+//! reads the same in what is accepted.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let whole = Parser::new(limits).parse(bytes, &mut HeadScanner::default());
     assert_eq!(in_pieces(limits, bytes, &mut script), whole);
 
-    // What came before must not matter, be it the same fields behind another request line or others.
+    // Earlier heads must not matter, with the same fields after another request line or with other fields.
     let line_end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
     let same_fields = [b"GET / HTTP/1.1", &bytes[line_end..]].concat();
     for before in [&same_fields[..], b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", bytes] {
@@ -63,6 +63,6 @@ fn check(request: &Request, bytes: &[u8], limits: Limits) {
     if let Target::Path(path) = request.target {
         assert!(path.range().end <= head.len() && path.len() <= limits.target_bytes);
     }
-    let naive = Head::read(head).expect("a naive reader can read it");
+    let naive = Head::read(head).expect("a naive parser accepts it");
     naive.compare(request, head);
 }

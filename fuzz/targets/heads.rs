@@ -1,6 +1,5 @@
-//! A naive reader of request heads: splits at line ends, spaces and colons, as somebody might who stands
-//! between client and server. What the server accepts must mean the same to it, or the two could be played
-//! against each other.
+//! A naive parser of request heads that splits at line ends, spaces and colons, as a careless intermediary may. What
+//! the server accepts must mean the same to both, or requests could be smuggled between them.
 
 use fibsrv::http::request::{
     body::Framing,
@@ -9,7 +8,7 @@ use fibsrv::http::request::{
     target::Target,
 };
 
-/// A head in its parts.
+/// The parts of a head.
 #[derive(Debug)]
 pub(crate) struct Head<'h> {
     method: &'h str,
@@ -19,7 +18,7 @@ pub(crate) struct Head<'h> {
 }
 
 impl<'h> Head<'h> {
-    /// Reads a head, from its first byte to the empty line; none if that is not what it is.
+    /// Parses a head from its first byte to the empty line. Returns `None` if it is malformed.
     pub(crate) fn read(head: &'h [u8]) -> Option<Self> {
         let mut lines =
             lines(head.strip_suffix(b"\r\n\r\n")?)?.into_iter().skip_while(|line| line.is_empty());
@@ -36,7 +35,7 @@ impl<'h> Head<'h> {
         Some(Self { method, target, version, fields })
     }
 
-    /// Stops if `request` says anything else than is written here.
+    /// Panics if `request` differs from this head.
     pub(crate) fn compare(&self, request: &Request, head: &[u8]) {
         assert_eq!(request.method.as_str(), self.method);
         let is_10 = self.version == "HTTP/1.0";
@@ -54,8 +53,8 @@ impl<'h> Head<'h> {
         let has = |option: &[u8]| {
             options.iter().any(|found| found.trim_ascii().eq_ignore_ascii_case(option))
         };
-        let keeps = !has(b"close") && (!is_10 || has(b"keep-alive"));
-        assert_eq!(request.persistence == Persistence::KeepAlive, keeps);
+        let persists = !has(b"close") && (!is_10 || has(b"keep-alive"));
+        assert_eq!(request.persistence == Persistence::KeepAlive, persists);
         let expects = !is_10 && self.values("expect").count() > 0;
         assert_eq!(request.expectation == Expectation::Continue, expects);
         let conditions = self.values("if-none-match").count() + self.values("if-match").count();
@@ -72,7 +71,7 @@ impl<'h> Head<'h> {
         path.split('?').next().unwrap_or_default()
     }
 
-    /// Stops at what is ambiguous: accepting that is the mistake looked for.
+    /// Returns the framing. Panics if it is ambiguous, because the server must not accept that.
     fn framing(&self) -> Framing {
         let lengths: Vec<&[u8]> = self.values("content-length").collect();
         let codings: Vec<&[u8]> = self.values("transfer-encoding").collect();
@@ -102,7 +101,7 @@ impl<'h> Head<'h> {
     }
 }
 
-/// The lines of a text, or none if there is a CR, an LF or a NUL that ends none.
+/// Splits a text into lines. Returns `None` if it has a NUL or a CR or LF that is not part of a line end.
 fn lines(text: &[u8]) -> Option<Vec<&[u8]>> {
     let mut lines = Vec::new();
     let mut rest = text;

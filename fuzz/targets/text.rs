@@ -1,4 +1,4 @@
-//! The small readers: numbers, lists, entity tags, dates and paths, each held against the obvious way.
+//! The small parsers: numbers, lists, entity tags, paths and dates, each compared with a straightforward implementation.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         1 => tags(text),
         2 => list(text),
         3 => path(text),
-        _ => moment(text),
+        _ => imf_fixdate(text),
     }
 });
 
@@ -31,7 +31,7 @@ fn decimal(text: &[u8]) {
     assert_eq!(lines::decimal(&digits), expected);
 }
 
-/// Whoever is told 304 has named the tag, between quotes.
+/// A client that gets 304 has sent the tag in quotes.
 fn tags(text: &[u8]) {
     let is_named = etag::names([text].into_iter(), b"20", Comparison::Weak);
     let is_there = text.windows(4).any(|window| window == b"\"20\"");
@@ -50,7 +50,7 @@ fn list(text: &[u8]) {
     assert!(lines::list(text).all(|element| !element.is_empty() && !element.contains(&b',')));
 }
 
-/// Escaping what need not be escaped changes nothing about where a path leads.
+/// An unnecessary escape does not change the route of a path.
 fn path(text: &[u8]) {
     let to = |text: &[u8]| {
         target::parse(Method::Get, text, Span::new(0, text.len())).map(|target| route(target, text))
@@ -77,8 +77,8 @@ fn path(text: &[u8]) {
     assert!(is_number == leads_to_number || found.is_err());
 }
 
-/// The day of the week and the time of day go their own simple ways.
-fn moment(text: &[u8]) {
+/// The day of the week and the time of day are computed separately.
+fn imf_fixdate(text: &[u8]) {
     const YEAR_10000: u64 = 253_402_300_800;
     let bytes = text.first_chunk().copied().unwrap_or_default();
     let seconds = u64::from_le_bytes(bytes) % YEAR_10000;

@@ -1,7 +1,5 @@
-//! Dates from Unix seconds: the `Date` field's value, an IMF-fixdate (RFC 9110 section 5.6.7), and what logs
-//! have.
-//!
-//! Rendering only; when to render is the clock's business.
+//! Renders dates from Unix seconds: the IMF-fixdate of the `Date` field (RFC 9110 section 5.6.7), and the two formats
+//! of the access log. `sys::clock` decides when.
 
 /// Length in bytes of every IMF-fixdate.
 pub const LENGTH: usize = 29;
@@ -12,7 +10,7 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// Renders the moment `unix_seconds` after 1970-01-01T00:00:00Z, for years up to 9999.
+/// Renders a time as an IMF-fixdate, for years up to 9999.
 ///
 /// ```
 /// assert_eq!(&fibsrv::http::date::imf_fixdate(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
@@ -30,7 +28,7 @@ pub fn imf_fixdate(unix_seconds: u64) -> [u8; LENGTH] {
     date
 }
 
-/// Renders that moment as the logs of servers have it, in UTC and without the zone.
+/// Renders a time as in the common log format, in UTC and without the zone.
 ///
 /// ```
 /// assert_eq!(&fibsrv::http::date::common_log(784_111_777), b"06/Nov/1994:08:49:37");
@@ -45,7 +43,7 @@ pub fn common_log(unix_seconds: u64) -> [u8; 20] {
     date
 }
 
-/// Renders that moment as in RFC 3339, in UTC and up to the seconds.
+/// Renders a time as in RFC 3339, in UTC, to the second and without the zone.
 ///
 /// ```
 /// assert_eq!(&fibsrv::http::date::rfc3339(784_111_777), b"1994-11-06T08:49:37");
@@ -92,7 +90,7 @@ fn put_year(date: &mut [u8], at: usize, year: u64) {
     put(date, at + 2, &two_digits(year % 100));
 }
 
-/// Puts the time of day, eight bytes.
+/// Writes the time of day, eight bytes.
 fn put_time(date: &mut [u8], at: usize, unix_seconds: u64) {
     let second = unix_seconds % SECONDS_PER_DAY;
     put(date, at, &two_digits(second / 3600));
@@ -124,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn known_moments() {
+    fn known_dates() {
         check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
         check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"); // the RFC's own example
         check(951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT");

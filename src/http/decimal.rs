@@ -1,4 +1,4 @@
-//! Integers in decimal digits, without the formatting machinery: every answer has some.
+//! Renders integers in decimal without `core::fmt`, because every response has some.
 
 /// Appends `value` in decimal.
 pub fn push(out: &mut Vec<u8>, mut value: u64) {
@@ -15,8 +15,7 @@ pub fn push(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
-/// Fills `digits` from the right with the decimal digits of `value`, and with zeros before them. Digits for
-/// which there is no room are left out.
+/// Fills `digits` with the last decimal digits of `value`, padded with zeros on the left.
 pub fn fill(digits: &mut [u8], mut value: u64) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -29,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_are_those_of_the_standard_library() {
+    fn push_agrees_with_the_standard_library() {
         for value in [0, 1, 9, 10, 99, 100, 12_345, 1 << 53, (1 << 53) + 1, u64::MAX] {
             let mut out = b"n = ".to_vec();
             push(&mut out, value);
@@ -38,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filled_has_zeros_in_front_and_the_last_digits_behind() {
+    fn fill_pads_with_zeros_and_truncates_on_the_left() {
         for (value, expected) in [(0, b"000"), (7, b"007"), (123, b"123"), (45_678, b"678")] {
             let mut digits = [b'?'; 3];
             fill(&mut digits, value);

@@ -1,7 +1,7 @@
-//! HTTP/1.1 on bytes: heads in, responses out, nothing in between.
+//! HTTP/1.1 on bytes: request heads in, responses out.
 //!
-//! The vocabulary of RFC 9110 that the rest of the crate shares stands here; heads are parsed in [`request::head`],
-//! bodies skipped in [`request::body`], answers rendered in [`response`]. Nothing in this folder does I/O or reads a clock.
+//! This file has the terms of RFC 9110 that the rest of the crate shares. Heads are parsed in [`request::head`], bodies
+//! are discarded in [`request::body`], and responses are rendered in [`response`]. Nothing here does I/O or reads a clock.
 
 pub mod conn;
 pub mod date;
@@ -11,8 +11,8 @@ pub mod response;
 
 pub use request::reject::Reject;
 
-/// A range of bytes in a buffer that somebody else owns: what a borrow would be, if it did not lock the
-/// buffer. Offsets are bytes; a buffer never exceeds 4 GiB.
+/// A range of bytes in a buffer that has another owner. Unlike a borrow it leaves the buffer usable. Buffers are
+/// smaller than 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -20,14 +20,14 @@ pub struct Span {
 }
 
 impl Span {
-    /// The bytes from `start` up to, but not including, `end`.
+    /// The bytes from `start` to `end`, excluding `end`.
     #[expect(clippy::cast_possible_truncation, reason = "heads are bounded far below 4 GiB")]
     pub const fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end && end <= u32::MAX as usize);
         Self { start: start as u32, end: end as u32 }
     }
 
-    /// The span's bytes in `buffer`, or none if it does not lie inside.
+    /// The span's bytes in `buffer`; empty if the span exceeds the buffer.
     pub fn of(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.range()).unwrap_or_default()
     }
@@ -48,26 +48,25 @@ impl Span {
         (self.end - self.start) as usize
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the span is empty.
     pub const fn is_empty(self) -> bool {
         self.start == self.end
     }
 
-    /// What follows this span in `buffer`.
+    /// The bytes after this span in `buffer`.
     pub fn after(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.end as usize..).unwrap_or_default()
     }
 
-    /// What follows the first `length` bytes of this span.
+    /// This span without its first `length` bytes.
     #[must_use]
     pub const fn suffix(self, length: usize) -> Self {
         Self::new(self.start as usize + length, self.end as usize)
     }
 }
 
-/// The request methods this server knows (RFC 9110 section 9, PATCH from RFC 5789).
-///
-/// A method outside this list never becomes a request: it is refused with 501.
+/// The request methods this server knows (RFC 9110 section 9, PATCH from RFC 5789). Any other method is rejected
+/// with 501.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants are the methods' own names")]
 pub enum Method {
@@ -111,18 +110,13 @@ impl Method {
         }
     }
 
-    /// The method with this token, if it is known; methods are case-sensitive (RFC 9110 section 9.1).
-    pub fn from_token(token: &str) -> Option<Self> {
-        // The two that nearly every request uses come first.
-        match token {
-            "GET" => Some(Self::Get),
-            "HEAD" => Some(Self::Head),
-            _ => Self::ALL.into_iter().find(|method| method.as_str() == token),
-        }
+    /// Returns the known method with this token. Methods are case-sensitive (RFC 9110 section 9.1).
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str().as_bytes() == token)
     }
 }
 
-/// The status codes this server answers with (RFC 9110 section 15).
+/// The status codes of this server's responses (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants are the codes' own names")]
 pub enum Status {
@@ -165,7 +159,7 @@ impl Status {
         Self::VersionNotSupported,
     ];
 
-    /// The three digits of the status line, as text: also the `code` label of the metrics.
+    /// The three digits of the status line, which are also the `code` label of the metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Ok => "200",
@@ -195,10 +189,10 @@ mod tests {
     #[test]
     fn tokens_round_trip_and_are_case_sensitive() {
         for method in Method::ALL {
-            assert_eq!(Method::from_token(method.as_str()), Some(method));
+            assert_eq!(Method::from_token(method.as_str().as_bytes()), Some(method));
         }
-        assert_eq!(Method::from_token("get"), None);
-        assert_eq!(Method::from_token("BREW"), None);
+        assert_eq!(Method::from_token(b"get"), None);
+        assert_eq!(Method::from_token(b"BREW"), None);
     }
 
     #[test]

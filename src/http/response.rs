@@ -1,32 +1,32 @@
-//! Responses: from a status, a few fields and a body to bytes (RFC 9112 section 4, RFC 9110 section 6).
+//! Renders responses: from a status, a few fields and a body to bytes (RFC 9112 section 4, RFC 9110 section 6).
 //!
-//! Every field is written here and nowhere else. Hot path: copies into a buffer that is already there, no
-//! formatting machinery.
+//! Every response field is written here. This is the hot path: it copies into an existing buffer and does not use
+//! `core::fmt`.
 
 use std::sync::Arc;
 
 use crate::http::decimal;
 use crate::http::{Status, date};
 
-/// An answer, before it is known on what kind of connection it goes out.
+/// A response, independent of the connection that sends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
     /// The status code.
     pub status: Status,
-    /// What the fields say beyond `Date` and framing.
+    /// Determines the fields other than `Date`, `Connection` and `Content-Length`.
     pub fields: ResponseKind,
-    /// The content; empty where the status allows none.
+    /// The content; empty if the status allows none.
     pub body: Body<'a>,
 }
 
 /// The content of a response.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
-    /// Bytes to be copied.
+    /// Bytes to copy into the output.
     Bytes(&'a [u8]),
-    /// Bytes that many responses have in common, too many to be copied for each.
+    /// Bytes that several responses share and that are too many to copy.
     Shared(&'a Arc<[u8]>),
-    /// So many bytes, which nobody has: the answer to HEAD needs no more.
+    /// Content of this length that has not been computed, in a response to HEAD.
     Length(usize),
 }
 
@@ -40,56 +40,56 @@ impl Body<'_> {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the content is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The fields that depend on what is answered.
+/// The kind of content, which determines media type, caching and a few more fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseKind {
-    /// F(n), which never changes: cacheable for ever, with n as its strong entity tag.
+    /// F(n), which never changes: cacheable for a year, with n as its strong entity tag.
     Number(u64),
-    /// A line of text, not to be stored.
+    /// A line of text that must not be stored.
     Text,
-    /// Content of this media type, not to be stored.
+    /// Content of this media type that must not be stored.
     Media(&'static str),
-    /// A line of text, not to be stored, with the seconds after which to try again (RFC 9110 section 10.2.3).
+    /// A line of text that must not be stored, and the `Retry-After` in seconds (RFC 9110 section 10.2.3).
     Retry(u32),
-    /// A line of text or nothing, with the methods that are allowed instead.
+    /// A line of text or no content, and the methods for `Allow`.
     Allow(&'static str),
 }
 
-/// Whether the content goes out, or only the fields that describe it (RFC 9110 section 9.3.2).
+/// Whether the content is sent, or only the fields that describe it (RFC 9110 section 9.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyMode {
-    /// With the content.
+    /// The content is sent.
     Send,
-    /// The answer to HEAD.
+    /// The content is omitted, in a response to HEAD.
     Omit,
 }
 
-/// What the response says about the connection (RFC 9112 section 9.3).
+/// The `Connection` field of a response (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionHeader {
-    /// Nothing: it persists, as is the rule in HTTP/1.1.
+    /// No field: HTTP/1.1 connections are persistent by default.
     Implied,
-    /// It persists, which an HTTP/1.0 client must be told.
+    /// `keep-alive`, which an HTTP/1.0 client needs.
     KeepAlive,
-    /// This answer is the last.
+    /// `close`: the connection closes after this response.
     Close,
 }
 
-/// The interim answer to `Expect: 100-continue`.
+/// The interim response to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// More than any head takes, in bytes; the longest is about 350.
+/// Bytes to reserve for a head; the longest has about 350.
 const HEAD_BYTES_MAX: usize = 512;
 
-/// Appends `response` to `out`, but for a shared body; returns how many bytes that took.
+/// Appends `response` to `out`, except a shared body. Returns the number of bytes appended.
 pub fn render(
     out: &mut Vec<u8>,
     response: &Response<'_>,
@@ -98,11 +98,11 @@ pub fn render(
     date: &[u8; date::LENGTH],
 ) -> usize {
     let before = out.len();
-    // Once for all that follows, so that each piece is a copy and a comparison.
+    // Reserving once makes every append below a comparison and a copy.
     let copied = if let Body::Bytes(bytes) = response.body { bytes } else { b"" };
     out.reserve(HEAD_BYTES_MAX + copied.len());
     if let (Status::Ok, ResponseKind::Number(n)) = (response.status, response.fields) {
-        // Hot: nearly every answer is one of these, and most of its head is always the same.
+        // Nearly every response is one of these, and most of its head is constant.
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
         out.extend_from_slice(date);
         out.extend_from_slice(b"\r\nETag: \"");
@@ -116,7 +116,7 @@ pub fn render(
         ConnectionHeader::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         ConnectionHeader::Close => out.extend_from_slice(b"Connection: close\r\n"),
     }
-    // These two have no content, and hence no length (RFC 9110 sections 8.6, 15.3.5 and 15.4.5).
+    // These two have neither content nor `Content-Length` (RFC 9110 sections 8.6, 15.3.5 and 15.4.5).
     if matches!(response.status, Status::NoContent | Status::NotModified) {
         out.extend_from_slice(b"\r\n");
         return out.len() - before;
@@ -125,20 +125,20 @@ pub fn render(
     decimal::push(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     if content == BodyMode::Send {
-        debug_assert!(!matches!(response.body, Body::Length(_)), "content that nobody has");
+        debug_assert!(!matches!(response.body, Body::Length(_)), "there is no content to send");
         out.extend_from_slice(copied);
     }
     out.len() - before
 }
 
-/// What the head of a number's answer begins with.
+/// The constant start of a number's head.
 const NUMBER_PREAMBLE: &str = "HTTP/1.1 200 OK\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     X-Content-Type-Options: nosniff\r\n\
     Cache-Control: public, max-age=31536000, immutable\r\n\
     Date: ";
 
-/// The status line and all fields but `Connection` and `Content-Length`, for any response.
+/// Appends the status line and all fields except `Connection` and `Content-Length`, for any response.
 fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::LENGTH]) {
     out.extend_from_slice(status_line(response.status).as_bytes());
     if !matches!(response.status, Status::NoContent | Status::NotModified) {
@@ -177,7 +177,7 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
     out.extend_from_slice(b"\r\n");
 }
 
-/// The status line without its line end. Reason phrases are those of the registry.
+/// Returns the status line without its line end. Reason phrases are those of the IANA registry.
 const fn status_line(status: Status) -> &'static str {
     match status {
         Status::Ok => "HTTP/1.1 200 OK",
@@ -228,16 +228,16 @@ mod tests {
         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\nContent-Length: 4\r\n\r\n";
 
     #[test]
-    fn a_number() {
+    fn a_number_is_cacheable_and_has_an_entity_tag() {
         check(&NUMBER, BodyMode::Send, ConnectionHeader::Implied, &format!("{NUMBER_HEAD}6765"));
     }
 
     #[test]
-    fn the_short_way_is_the_long_one() {
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        render_fields(&mut long, &NUMBER, DATE);
-        render(&mut short, &NUMBER, BodyMode::Omit, ConnectionHeader::Implied, DATE);
-        assert!(short.starts_with(&long));
+    fn a_number_has_the_fields_of_any_response() {
+        let (mut any, mut number) = (Vec::new(), Vec::new());
+        render_fields(&mut any, &NUMBER, DATE);
+        render(&mut number, &NUMBER, BodyMode::Omit, ConnectionHeader::Implied, DATE);
+        assert!(number.starts_with(&any));
     }
 
     #[test]
@@ -266,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_body_is_for_others_to_send() {
+    fn a_shared_body_is_not_copied() {
         let body = Arc::from(&b"6765"[..]);
         let response = Response { body: Body::Shared(&body), ..NUMBER };
         check(&response, BodyMode::Send, ConnectionHeader::Implied, NUMBER_HEAD);
     }
 
     #[test]
-    fn who_is_to_come_again_is_told_when() {
+    fn a_busy_server_sends_retry_after() {
         let mut out = Vec::new();
         let response = Response {
             status: Status::ServiceUnavailable,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_text_that_nobody_stores() {
+    fn errors_are_text_that_must_not_be_stored() {
         let response = Response {
             status: Status::MethodNotAllowed,
             fields: ResponseKind::Allow("GET"),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_head_fits_what_is_reserved() {
+    fn the_longest_head_fits_the_reserved_bytes() {
         for status in Status::ALL {
             for fields in [
                 ResponseKind::Number(u64::MAX),

@@ -1,4 +1,4 @@
-//! The access log: whatever a client sends, an answer is one line, and the line says what was sent.
+//! The access log: whatever a client sends, a response is one line, and the line has what was sent.
 
 use std::{fs::File, io::Read as _, os::fd::AsRawFd as _};
 
@@ -18,9 +18,9 @@ use proptest::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 
-use crate::{config, defects, offline::Offline, pieces, requests, serve, take_answers};
+use crate::{config, defects, offline::Offline, pieces, requests, serve, take_responses};
 
-/// The line of an answer to this.
+/// Returns the line of a response to `request`.
 fn line(format: Format, request: &[u8]) -> String {
     let (mut lines, mut out) = (Lines::new(format), Vec::new());
     lines.add(&Entry { client: None, unix_ms: 1, request, status: Status::Ok, bytes: 2 });
@@ -28,26 +28,26 @@ fn line(format: Format, request: &[u8]) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Bytes that like to break out.
-fn nasty() -> impl Strategy<Value = u8> {
+/// Bytes that may end a text or a line if they are not escaped.
+fn special_bytes() -> impl Strategy<Value = u8> {
     prop_oneof![any::<u8>(), select(&b"\r\n\"\\ :\t\0\x7f{}x"[..])]
 }
 
-/// Bytes that end neither a part of a request line nor a field line, have no white space around them, and are not
-/// cut, whatever becomes of them.
+/// Bytes that end neither a part of a request line nor a field line, have no white space around them, and are short
+/// enough not to be truncated when they are escaped.
 fn part(least: usize) -> impl Strategy<Value = Vec<u8>> {
-    let byte = nasty().prop_filter("ends it", |byte| !matches!(byte, b'\r' | b'\n' | b' '));
+    let byte = special_bytes().prop_filter("ends it", |byte| !matches!(byte, b'\r' | b'\n' | b' '));
     vec(byte, least..40).prop_map(|bytes| bytes.trim_ascii().to_vec())
 }
 
-/// The four texts of a line in the combined format. None of them can hold a quote, so this is all it takes.
+/// Returns the four texts of a line in the combined format, none of which contains a quote.
 fn texts(line: &str) -> Vec<&str> {
     let parts: Vec<&str> = line.split('"').collect();
     assert_eq!(parts.len(), 9, "{line}");
     [1, 3, 5, 7].map(|at| parts[at]).to_vec()
 }
 
-/// The bytes that an escaped text stands for.
+/// Decodes an escaped text.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut parts = text.split("\\x");
     let mut bytes = parts.next().unwrap().as_bytes().to_vec();
@@ -58,7 +58,7 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The bytes that a string of JSON stands for, or none for null.
+/// Decodes a JSON string. Returns `None` for null.
 fn bytes_of(value: &Value) -> Option<Vec<u8>> {
     let bytes =
         |text: &str| text.chars().map(|char| u8::try_from(u32::from(char)).unwrap()).collect();
@@ -81,7 +81,7 @@ const NAMES: [&str; 12] = [
     "duration_us",
 ];
 
-/// A line of JSON, read by another.
+/// Parses a line of JSON with an independent parser.
 fn object(line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap();
     let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -97,10 +97,10 @@ proptest! {
 
     #[test]
     fn any_bytes_are_one_line(
-        request in prop_oneof![vec(nasty(), 0..300), vec(nasty(), 0..9000)],
+        request in prop_oneof![vec(special_bytes(), 0..300), vec(special_bytes(), 0..9000)],
         at in any::<Index>(),
     ) {
-        // In the middle of what would be a request otherwise, or alone.
+        // Alone, and within a request.
         let mut around = b"GET / HTTP/1.1\r\nReferer: b\r\nUser-Agent: c\r\nX-Forwarded-For: d\r\n\r\n".to_vec();
         let at = at.index(around.len());
         around.splice(at..at, request.iter().copied());
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_says_what_was_sent(
+    fn a_line_has_what_was_sent(
         (method, target, version) in (vec(33..127_u8, 1..6), part(1), vec(33..127_u8, 1..3)),
         fields in [option::of(part(0)), option::of(part(0)), option::of(part(0))],
         is_upper in any::<bool>(),
@@ -150,13 +150,13 @@ proptest! {
     }
 
     #[test]
-    fn each_answer_is_a_line_in_its_order(
+    fn each_response_is_a_line_in_order(
         cases in vec(requests::cases(), 1..5),
-        (refused, status) in defects::refused(),
+        (defective, status) in defects::requests(),
         cuts in vec(any::<Index>(), 0..12),
     ) {
         let before = cases.iter().flat_map(|case| case.bytes.clone());
-        let stream: Vec<u8> = before.chain(refused).collect();
+        let stream: Vec<u8> = before.chain(defective).collect();
         let file = File::from(memfd_create("log", MemfdFlags::CLOEXEC).unwrap());
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let options = Options { format: Format::Json, file: Some(path.into()) };
@@ -169,20 +169,20 @@ proptest! {
         (&file).read_to_string(&mut text).unwrap();
         let lines: Vec<Value> = text.lines().map(object).collect();
         let answered = cases.iter().position(|case| case.answer.closes).map_or(cases.len(), |last| last + 1);
-        let is_refused = answered == cases.len() && !cases[answered - 1].answer.closes;
+        let is_rejected = answered == cases.len() && !cases[answered - 1].answer.closes;
         let statuses = cases[..answered].iter().map(|case| case.answer.status);
-        let statuses: Vec<u16> = statuses.chain(is_refused.then_some(status)).collect();
+        let statuses: Vec<u16> = statuses.chain(is_rejected.then_some(status)).collect();
         prop_assert!(lines.iter().map(|line| &line["status"]).eq(&statuses), "{:?} {}", statuses, text);
         for (line, case) in lines.iter().zip(&cases[..answered]) {
             let parts = ["method", "target", "version"].map(|name| bytes_of(&line[name]).unwrap());
             prop_assert!(case.bytes.trim_ascii_start().starts_with(&parts.join(&b' ')), "{}", line);
         }
-        // What the lines say of lengths is what came, but for interim answers.
+        // The logged lengths are those of the output, except for interim responses.
         let interims = cases[..answered].iter().map(|case| case.answer.interims).sum::<usize>();
-        let told: u64 = lines.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
+        let logged: u64 = lines.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
         let interim_bytes = interims * b"HTTP/1.1 100 Continue\r\n\r\n".len();
-        prop_assert_eq!(usize::try_from(told).unwrap() + interim_bytes, offline.output.len());
+        prop_assert_eq!(usize::try_from(logged).unwrap() + interim_bytes, offline.output.len());
         let mut rest = &offline.output[..];
-        prop_assert_eq!(take_answers(&mut rest, &cases), !is_refused);
+        prop_assert_eq!(take_responses(&mut rest, &cases), !is_rejected);
     }
 }

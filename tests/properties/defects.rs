@@ -1,4 +1,4 @@
-//! Requests that are almost well-formed: one thing is wrong with each, and one status says so.
+//! Requests with one defect each, and the status that rejects it.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -7,28 +7,28 @@ use crate::{
     rng::Rng,
 };
 
-/// What is wrong, and the status that answers it.
+/// A defect, and the status of the response.
 #[derive(Clone, Copy, Debug)]
 enum Defect {
-    /// The request line is this one.
+    /// This is the request line.
     Line(u16, &'static str),
-    /// The target is this long.
+    /// The target has this length.
     TargetBytes(u16, usize),
-    /// This stands among the fields, as it is.
+    /// This line is among the fields.
     Raw(u16, &'static [u8]),
-    /// These fields are there as well.
+    /// These fields are added.
     Fields(u16, &'static [(&'static str, &'static str)]),
     /// `Host` is missing.
     NoHost(u16),
-    /// So many fields in all.
+    /// This many fields.
     Many(u16, usize),
-    /// A field this long.
+    /// A field with a value of this length.
     Long(u16, usize),
-    /// The body is chunked and this.
+    /// This is the chunked body.
     Chunks(u16, &'static [u8]),
-    /// One of its line ends is LF alone.
+    /// One of the line ends is LF alone.
     BareLineFeed(u16),
-    /// The stream ends inside of it.
+    /// The stream ends within the request.
     Cut(u16),
 }
 
@@ -111,16 +111,16 @@ const DEFECTS: &[Defect] = &[
     Defect::Cut(400),
 ];
 
-/// What would be a body to whoever overlooks a defect of the fields, and have an answer.
+/// A valid body for a recipient that overlooks a defect of the fields, which would then send a response.
 const BODY: &[u8] = b"0\r\n\r\n";
 
-/// A request with a defect, with what its peer has sent behind it, and the status that refuses it.
-pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
+/// Returns a request with a defect and bytes that follow it, and the status that rejects it.
+pub(crate) fn requests() -> impl Strategy<Value = (Vec<u8>, u16)> {
     let appearance = (vec(others(), 0..5), any::<u64>());
     (select(DEFECTS), appearance, any::<bool>()).prop_map(
         |(defect, (fields, chance), is_followed)| {
             let mut random = Rng(chance);
-            let (mut bytes, status) = spoil(defect, fields, &mut random);
+            let (mut bytes, status) = add_defect(defect, fields, &mut random);
             if is_followed && !matches!(defect, Defect::Cut(_)) {
                 bytes.extend_from_slice(b"GET /api/fibonacci/7 HTTP/1.1\r\nHost: a\r\n\r\n");
             }
@@ -129,7 +129,7 @@ pub(crate) fn refused() -> impl Strategy<Value = (Vec<u8>, u16)> {
     )
 }
 
-fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Rng) -> (Vec<u8>, u16) {
+fn add_defect(defect: Defect, mut fields: Vec<Field>, random: &mut Rng) -> (Vec<u8>, u16) {
     let mut add = |name: &str, value: &str| fields.push((name.to_owned(), value.into()));
     if !matches!(defect, Defect::NoHost(_)) {
         add("Host", "a");
@@ -181,7 +181,7 @@ fn spoil(defect: Defect, mut fields: Vec<Field>, random: &mut Rng) -> (Vec<u8>, 
     }
 }
 
-/// Where each line feed stands.
+/// Returns the position of each line feed.
 fn line_ends(head: &[u8]) -> impl Iterator<Item = usize> {
     head.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at)
 }

@@ -1,8 +1,8 @@
-//! Whatever is generated, the server and a model of a few lines agree: about requests of every kind in every
-//! sequence and split, about requests with one thing wrong, and about what the small parsers read.
+//! Property tests: the server and a small model agree on generated requests in any sequence and split, on requests with
+//! one defect, and on the input of the small parsers.
 //!
-//! The seed is always the same, so that a change is judged by what it changes; `PROPTEST_RNG_SEED` sets
-//! another, `PROPTEST_CASES` how many cases are tried.
+//! The seed is fixed, so that results only change with the code. `PROPTEST_RNG_SEED` sets another, `PROPTEST_CASES` the
+//! number of cases.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ use proptest::{
 };
 use requests::{Case, Expected};
 
-/// The tool's own defaults, but for the seed and, unless somebody asks, the number of cases.
+/// Returns the defaults of proptest with a fixed seed and, unless it is set, our number of cases.
 fn config() -> Config {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if config.rng_seed == RngSeed::Random {
@@ -49,22 +49,22 @@ fn config() -> Config {
     config
 }
 
-/// Cuts `stream` at these places.
+/// Splits `stream` at these positions.
 fn pieces<'s>(stream: &'s [u8], cuts: &[Index]) -> Vec<&'s [u8]> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-    places.extend([0, stream.len()]);
-    places.sort_unstable();
-    places.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect()
+    let mut positions: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+    positions.extend([0, stream.len()]);
+    positions.sort_unstable();
+    positions.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect()
 }
 
-/// What comes back for a stream that arrives in these pieces and then ends.
+/// Returns the output for a stream that arrives in these pieces and then ends.
 fn output(pieces: &[&[u8]]) -> Vec<u8> {
     let mut offline = Offline::new(100);
     serve(&mut offline, &mut Conn::new(), pieces);
     offline.output
 }
 
-/// Has a stream arrive in these pieces, and then end.
+/// Sends a stream in these pieces, and then its end.
 fn serve(offline: &mut Offline, conn: &mut Conn, pieces: &[&[u8]]) {
     for piece in pieces {
         if offline.turn(conn, piece) == Standing::Closed {
@@ -72,11 +72,15 @@ fn serve(offline: &mut Offline, conn: &mut Conn, pieces: &[&[u8]]) {
         }
     }
     conn.receive_eof();
-    assert_eq!(offline.turn(conn, b""), Standing::Closed, "the end of the stream ends it");
+    assert_eq!(
+        offline.turn(conn, b""),
+        Standing::Closed,
+        "the connection closes at the end of the stream"
+    );
 }
 
-/// Takes the expected answers off `output`, up to one that closes; returns whether there is such a one.
-fn take_answers(output: &mut &[u8], cases: &[Case]) -> bool {
+/// Takes the expected responses from the front of `output`, up to one that closes. Returns whether there is one.
+fn take_responses(output: &mut &[u8], cases: &[Case]) -> bool {
     for Expected { status, body, asked, interims, closes } in cases.iter().map(|case| &case.answer)
     {
         for _ in 0..*interims {
@@ -84,7 +88,7 @@ fn take_answers(output: &mut &[u8], cases: &[Case]) -> bool {
         }
         let reply = ReplyRef::take(output, *asked).unwrap();
         assert_eq!(reply.status, *status);
-        // Of complaints the model does not know the words.
+        // The model does not know the texts of errors.
         let has_known_body = !matches!(status, 400 | 405) && *asked == ReplyTo::Other;
         assert!(!has_known_body || reply.body == body, "{}", reply.body.escape_ascii());
         assert_eq!(reply.closes(), *closes);
@@ -99,32 +103,32 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn each_request_gets_its_answer(
+    fn each_request_gets_the_expected_response(
         cases in vec(requests::cases(), 1..7),
         cuts in vec(any::<Index>(), 0..12),
     ) {
         let stream: Vec<u8> = cases.iter().flat_map(|case| case.bytes.clone()).collect();
         let output = output(&pieces(&stream, &cuts));
         let mut rest = &output[..];
-        take_answers(&mut rest, &cases);
-        prop_assert!(rest.is_empty(), "more than was asked for: {}", rest.escape_ascii());
+        take_responses(&mut rest, &cases);
+        prop_assert!(rest.is_empty(), "more responses than requests: {}", rest.escape_ascii());
     }
 
     #[test]
-    fn one_defect_is_one_refusal_and_the_end(
+    fn a_defect_is_rejected_and_closes_the_connection(
         cases in vec(requests::cases(), 0..3),
-        (refused, status) in defects::refused(),
+        (defective, status) in defects::requests(),
         cuts in vec(any::<Index>(), 0..12),
     ) {
         let before = cases.iter().flat_map(|case| case.bytes.clone());
-        let stream: Vec<u8> = before.chain(refused).collect();
+        let stream: Vec<u8> = before.chain(defective).collect();
         let output = output(&pieces(&stream, &cuts));
         let mut rest = &output[..];
-        if !take_answers(&mut rest, &cases) {
+        if !take_responses(&mut rest, &cases) {
             let reply = ReplyRef::take(&mut rest, ReplyTo::Other).unwrap();
             prop_assert_eq!(reply.status, status);
             prop_assert!(reply.closes());
         }
-        prop_assert!(rest.is_empty(), "it went on: {}", rest.escape_ascii());
+        prop_assert!(rest.is_empty(), "a response after the last: {}", rest.escape_ascii());
     }
 }

@@ -1,4 +1,4 @@
-//! The small parsers and renderers, each against the obvious way.
+//! The small parsers and renderers, each compared with a straightforward implementation.
 
 use fibsrv::{
     app::route::route,
@@ -24,25 +24,25 @@ use crate::{
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTENT_MAX: u64 = 100;
 const YEAR_10000: u64 = 253_402_300_800;
-/// 2000-02-28, the day before the rarest of days, and the seconds of the 400 years to the next of its kind.
+/// 2000-02-28, the day before a leap day that occurs every 400 years, and the seconds of 400 years.
 const LEAP_CENTURY: u64 = 951_696_000;
 const ERA: u64 = 146_097 * 86_400;
 
-/// What the server makes of a chunked body in pieces.
-fn skip(pieces: &[&[u8]]) -> Verdict {
-    let mut skipper = BodyDiscarder::new(Framing::Chunked, CONTENT_MAX).unwrap();
+/// Returns the verdict of the server on a chunked body in pieces.
+fn discard(pieces: &[&[u8]]) -> Verdict {
+    let mut discarder = BodyDiscarder::new(Framing::Chunked, CONTENT_MAX).unwrap();
     let mut length = 0;
     for piece in pieces {
-        match skipper.skip(piece) {
+        match discarder.skip(piece) {
             Ok(count) => length += count,
             Err(reject) if reject.status() == Status::ContentTooLarge => return Verdict::TooLarge,
             Err(_) => return Verdict::Malformed,
         }
     }
-    if skipper.is_done() { Verdict::Complete(length) } else { Verdict::Incomplete }
+    if discarder.is_done() { Verdict::Complete(length) } else { Verdict::Incomplete }
 }
 
-/// The date by counting years and months.
+/// Returns the date by counting years and months.
 fn date_by_counting(seconds: u64) -> String {
     let mut days = seconds / 86_400;
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
@@ -82,14 +82,14 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn dates(seconds in prop_oneof![
+    fn dates_agree_with_counting(seconds in prop_oneof![
         0..YEAR_10000,
         (0..20_u64, 0..3 * 86_400_u64).prop_map(|(era, second)| LEAP_CENTURY + era * ERA + second),
     ]) {
         let found = date::imf_fixdate(seconds);
         let expected = date_by_counting(seconds);
         prop_assert_eq!(str::from_utf8(&found).unwrap(), &expected);
-        // Those of the logs say the same in another order.
+        // The formats of the logs have the same parts in another order.
         let logged = date::common_log(seconds);
         let (date, time) = str::from_utf8(&logged).unwrap().split_once(':').unwrap();
         prop_assert_eq!(format!("{} {time} GMT", date.replace('/', " ")), &expected[5..]);
@@ -100,13 +100,13 @@ proptest! {
     }
 
     #[test]
-    fn decimals(digits in "0{0,3}[0-9]{0,22}") {
+    fn decimals_agree_with_the_standard_library(digits in "0{0,3}[0-9]{0,22}") {
         let expected = format!("0{digits}").parse::<u128>().unwrap().try_into().ok();
         prop_assert_eq!(lines::decimal(digits.as_bytes()), expected);
     }
 
     #[test]
-    fn rendered_numbers(n in any::<u64>(), shift in 0..64, body in vec(any::<u8>(), 0..2000)) {
+    fn rendered_numbers_are_valid_responses(n in any::<u64>(), shift in 0..64, body in vec(any::<u8>(), 0..2000)) {
         let n = n >> shift;
         let response = Response { status: Status::Ok, fields: ResponseKind::Number(n), body: Body::Bytes(&body) };
         let mut output = Vec::new();
@@ -119,18 +119,18 @@ proptest! {
     }
 
     #[test]
-    fn a_chunked_body_is_skipped_whole_and_no_further(
+    fn a_chunked_body_is_discarded_to_its_end_and_no_further(
         (content, body) in requests::chunked(),
-        behind in vec(any::<u8>(), 0..20),
+        rest in vec(any::<u8>(), 0..20),
         cuts in vec(any::<Index>(), 0..8),
     ) {
-        let stream = [&body[..], &behind].concat();
+        let stream = [&body[..], &rest].concat();
         let expected = if content.len() as u64 > CONTENT_MAX {
             Verdict::TooLarge
         } else {
             Verdict::Complete(body.len())
         };
-        prop_assert_eq!(skip(&pieces(&stream, &cuts)), expected);
+        prop_assert_eq!(discard(&pieces(&stream, &cuts)), expected);
     }
 
     #[test]
@@ -143,11 +143,11 @@ proptest! {
         let at = at.index(body.len());
         body[at] = byte;
         let expected = chunked::read(&body, CONTENT_MAX, CHUNK_OVERHEAD_MAX);
-        prop_assert_eq!(skip(&pieces(&body, &cuts)), expected);
+        prop_assert_eq!(discard(&pieces(&body, &cuts)), expected);
     }
 
     #[test]
-    fn entity_tags((list, tags) in requests::tag_lists(), n in 0..requests::LAST) {
+    fn listed_entity_tags_match((list, tags) in requests::tag_lists(), n in 0..requests::LAST) {
         let tag = n.to_string();
         let is_named = etag::names([list.as_bytes()].into_iter(), tag.as_bytes(), Comparison::Weak);
         prop_assert_eq!(is_named, tags.contains(&tag), "{}", list);
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn an_escape_that_was_not_needed_changes_nothing(
+    fn an_unnecessary_escape_does_not_change_the_route(
         path in "/(api/fibonacci/)?[-a-z0-9A-Z._~!$&'()*+,;=:@/]{0,12}|/(metrics|readyz|healthz)/?",
         bits in any::<u64>(),
     ) {

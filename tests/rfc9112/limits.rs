@@ -1,14 +1,14 @@
-//! Each limit at its bound and one beyond, with the values that hold without flags and with others.
+//! Each limit at its bound and one beyond, with the defaults and with other values.
 
 use fibsrv::http::{conn::Waiting, request::limits::Limits};
 
 use crate::wire::{
-    Ending, NEXT, Wire, check_refused, check_served, default_limits, only, request, statuses,
+    Ending, NEXT, Wire, check_rejected, check_served, default_limits, only, request, statuses,
 };
 
-/// With these limits, `fitting` is answered with `status` and the connection kept, and `exceeding` refused
-/// with `refusal`, at once and byte by byte.
-fn check(limits: Limits, (fitting, status): (&str, u16), (exceeding, refusal): (&str, u16)) {
+/// Checks that with these limits `fitting` gets `status` and the connection persists, and that `exceeding` gets
+/// `rejection` and the connection lingers. Both are sent at once and byte by byte.
+fn check(limits: Limits, (fitting, status): (&str, u16), (exceeding, rejection): (&str, u16)) {
     for slowly in [false, true] {
         let exchange = |input: &str| {
             let mut wire = Wire::with_limits(limits);
@@ -17,11 +17,11 @@ fn check(limits: Limits, (fitting, status): (&str, u16), (exceeding, refusal): (
             (statuses(&replies), wire.ending())
         };
         assert_eq!(exchange(fitting), (vec![status], Ending::Open), "{limits:?}");
-        assert_eq!(exchange(exceeding), (vec![refusal], Ending::Lingering), "{limits:?}");
+        assert_eq!(exchange(exceeding), (vec![rejection], Ending::Lingering), "{limits:?}");
     }
 }
 
-/// A request whose head is of this length.
+/// Returns a request whose head has this length.
 fn head_of(bytes: usize) -> String {
     let shortest = request("GET /healthz", "A: \r\n").len();
     request("GET /healthz", &format!("A: {}\r\n", "x".repeat(bytes - shortest)))
@@ -31,13 +31,13 @@ fn target_of(bytes: usize) -> String {
     request(&format!("GET /{}", "x".repeat(bytes - 1)), "")
 }
 
-/// A request with so many field lines, of which one is `Host`.
+/// Returns a request with this many field lines, `Host` included.
 fn fields_of(count: usize) -> String {
     request("GET /healthz", &"A: b\r\n".repeat(count - 1))
 }
 
 #[test]
-fn the_limits_without_flags_are_those_of_the_design() {
+fn the_default_limits_are_as_documented() {
     let limits = default_limits();
     assert_eq!((limits.head_bytes, limits.target_bytes, limits.fields), (8192, 4096, 64));
     assert_eq!(limits.body_bytes, 1024 * 1024);
@@ -49,11 +49,11 @@ fn a_head_beyond_its_limit_is_431() {
     check(default_limits(), (&head_of(8192), 200), (&head_of(8193), 431));
     let limits = Limits { head_bytes: 1000, ..default_limits() };
     check(limits, (&head_of(1000), 200), (&head_of(1001), 431));
-    check_refused(head_of(100_000), 431);
+    check_rejected(head_of(100_000), 431);
 }
 
 #[test]
-fn empty_lines_before_the_request_line_count_for_the_head() {
+fn empty_lines_before_the_request_line_count_as_head() {
     let padded = |bytes: usize| format!("{}{NEXT}", "\r\n".repeat((bytes - NEXT.len()) / 2));
     let limits = Limits { head_bytes: 1000 + NEXT.len() % 2, ..default_limits() };
     let fitting = padded(limits.head_bytes);
@@ -71,7 +71,7 @@ fn a_target_beyond_its_limit_is_414() {
 }
 
 #[test]
-fn the_query_and_the_authority_count_for_the_target() {
+fn the_query_and_the_authority_count_as_target() {
     let limits = Limits { target_bytes: 20, ..default_limits() };
     check(
         limits,
@@ -86,8 +86,8 @@ fn the_query_and_the_authority_count_for_the_target() {
 }
 
 #[test]
-fn a_request_line_without_end_is_414() {
-    check_refused(format!("GET /{}", "x".repeat(100_000)), 414);
+fn a_request_line_without_its_end_is_414() {
+    check_rejected(format!("GET /{}", "x".repeat(100_000)), 414);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_body_longer_than_the_limit_is_413() {
 }
 
 #[test]
-fn the_limit_of_a_body_holds_for_the_sum_of_its_chunks() {
+fn the_body_limit_applies_to_the_sum_of_the_chunks() {
     let limits = Limits { body_bytes: 10, ..default_limits() };
     let chunked = |chunks: &str| request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + chunks;
     let full = chunked("4\r\nabcd\r\n6\r\nefghij\r\n0\r\n\r\n");
@@ -125,7 +125,7 @@ fn the_limit_of_a_body_holds_for_the_sum_of_its_chunks() {
 }
 
 #[test]
-fn what_a_body_costs_beyond_its_content_is_limited_too() {
+fn the_framing_of_a_chunked_body_is_limited() {
     let most = fibsrv::http::request::body::CHUNK_OVERHEAD_MAX as usize;
     let chunked = |chunks: &str| request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + chunks;
     let zeros = |count: usize| chunked(&format!("{}\r\n\r\n", "0".repeat(count)));
@@ -135,14 +135,14 @@ fn what_a_body_costs_beyond_its_content_is_limited_too() {
 #[test]
 fn a_major_version_other_than_1_is_505() {
     for version in ["0.9", "0.0", "2.0", "2.1", "3.0", "9.9"] {
-        check_refused(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"), 505);
+        check_rejected(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"), 505);
     }
-    check_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+    check_rejected("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
     check_served("GET /healthz HTTP/1.9\r\nHost: a\r\n\r\n", 200);
 }
 
 #[test]
-fn a_head_that_is_not_complete_in_time_is_408_and_closed() {
+fn a_head_that_is_not_complete_in_time_gets_408_and_a_close() {
     for begun in ["G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n", "\r"] {
         let mut wire = Wire::new();
         assert_eq!(wire.send(begun), []);
@@ -154,7 +154,7 @@ fn a_head_that_is_not_complete_in_time_is_408_and_closed() {
 }
 
 #[test]
-fn a_second_head_that_is_not_complete_in_time_is_408_too() {
+fn a_second_head_that_is_not_complete_in_time_gets_408() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send(format!("{NEXT}GET /"))), [200]);
     assert_eq!(wire.waiting(), Waiting::Head);
@@ -162,7 +162,7 @@ fn a_second_head_that_is_not_complete_in_time_is_408_too() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed_without_an_answer() {
+fn a_silent_connection_closes_without_a_response() {
     let mut wire = Wire::new();
     assert_eq!(wire.send(""), []);
     assert_eq!(wire.expire(), []);
@@ -170,7 +170,7 @@ fn a_connection_that_says_nothing_is_closed_without_an_answer() {
 }
 
 #[test]
-fn an_idle_kept_connection_is_closed() {
+fn an_idle_keep_alive_connection_closes() {
     let mut wire = Wire::new();
     assert_eq!(wire.ask(NEXT).status, 200);
     assert_eq!(wire.waiting(), Waiting::Idle);

@@ -5,11 +5,11 @@ use fibsrv::http::{
     response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind, render},
 };
 
-use crate::wire::{Ending, NEXT, Wire, check_refused, check_served, request};
+use crate::wire::{Ending, NEXT, Wire, check_rejected, check_served, request};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// The head of every response there is: each status with each kind of fields and connection.
+/// Renders every possible head: each status with each kind of fields and connection.
 pub(crate) fn all_response_heads() -> Vec<String> {
     let date: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
     let mut heads = Vec::new();
@@ -33,9 +33,9 @@ pub(crate) fn all_response_heads() -> Vec<String> {
     heads
 }
 
-/// RFC 9112 section 2.2: a message is octets in a superset of US-ASCII, and no character of a wider
-/// encoding may be taken for a delimiter. The second octet of U+010A is LF in UTF-16; U+2028 and U+0085
-/// are line ends to some; U+FF1A looks like a colon.
+/// RFC 9112 section 2.2: a message is octets in a superset of US-ASCII, so that no character of a wider encoding is
+/// a delimiter. The second octet of U+010A in UTF-16 is LF; U+2028 and U+0085 are line ends in some encodings;
+/// U+FF1A resembles a colon.
 #[test]
 fn messages_are_octets_and_not_characters() {
     for value in ["\u{e9}", "\u{10a}\u{10d}", "\u{85}", "\u{2028}", "\u{ff1a}", "\u{ff0c}close"] {
@@ -45,14 +45,14 @@ fn messages_are_octets_and_not_characters() {
         let head = b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: x";
         check_served([&head[..], &[octet], b"y\r\n\r\n"].concat(), 200);
     }
-    check_refused("GET /healthz HTTP/1.1\u{85}\r\nHost: a\r\n\r\n", 400);
-    check_refused(request("GET /healthz", "Content-Length\u{ff1a} 5\r\n"), 400);
+    check_rejected("GET /healthz HTTP/1.1\u{85}\r\nHost: a\r\n\r\n", 400);
+    check_rejected(request("GET /healthz", "Content-Length\u{ff1a} 5\r\n"), 400);
 }
 
-/// RFC 9112 section 2.2: a recipient that does not read LF alone as a line end treats it as invalid; this
-/// one does not, as two readers of one stream must agree on its lines.
+/// RFC 9112 section 2.2: a recipient may accept LF alone as a line end. This one rejects it, because all recipients
+/// of a stream must agree on its lines.
 #[test]
-fn a_bare_lf_ends_no_line() {
+fn a_bare_lf_is_rejected() {
     for head in [
         "GET /healthz HTTP/1.1\nHost: a\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: a\nA: b\r\n\r\n",
@@ -61,11 +61,11 @@ fn a_bare_lf_ends_no_line() {
         "\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\nContent-Length: 5\r\n\r\n",
     ] {
-        check_refused(head, 400);
+        check_rejected(head, 400);
     }
 }
 
-/// RFC 9112 section 2.2: a sender generates no CR that is not followed by LF, outside of content.
+/// RFC 9112 section 2.2: a sender generates no CR without LF outside of content.
 #[test]
 fn no_bare_cr_or_lf_is_sent() {
     for head in all_response_heads() {
@@ -74,10 +74,10 @@ fn no_bare_cr_or_lf_is_sent() {
     }
 }
 
-/// RFC 9112 section 2.2: what contains a CR not followed by LF is invalid, or the CR is read as a space;
-/// here it is invalid, wherever it stands.
+/// RFC 9112 section 2.2: a recipient rejects a CR without LF or replaces it with a space. This one rejects it, in
+/// every position.
 #[test]
-fn a_bare_cr_is_invalid() {
+fn a_bare_cr_is_rejected() {
     for head in [
         "GET\r/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /heal\rthz HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -93,12 +93,11 @@ fn a_bare_cr_is_invalid() {
         "GET /healthz HTTP/1.1\r\nHost: a\r\nA: b\rContent-Length: 5\r\n\r\n",
         "\rGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        check_refused(head, 400);
+        check_rejected(head, 400);
     }
 }
 
-/// RFC 9112 section 2.2: at least one empty line before a request line is ignored, as some clients send
-/// one behind a body.
+/// RFC 9112 section 2.2: empty lines before a request line are ignored, because some clients send one after a body.
 #[test]
 fn empty_lines_before_a_request_line_are_ignored() {
     check_served(format!("\r\n{NEXT}"), 200);
@@ -106,16 +105,16 @@ fn empty_lines_before_a_request_line_are_ignored() {
     check_served(format!("{}abcde\r\n", request("PUT /healthz", "Content-Length: 5\r\n")), 405);
 }
 
-/// RFC 9112 section 2.2: an empty line alone is no request, and nobody is told anything about it.
+/// RFC 9112 section 2.2: an empty line alone is not a request and gets no response.
 #[test]
-fn an_empty_line_alone_is_not_answered() {
+fn an_empty_line_alone_gets_no_response() {
     let mut wire = Wire::new();
     assert_eq!(wire.send("\r\n"), []);
     assert_eq!(wire.ending(), Ending::Open);
     assert_eq!(wire.ask(NEXT).status, 200);
 }
 
-/// RFC 9112 section 2.2: no white space goes between the status line and the first field.
+/// RFC 9112 section 2.2: no white space is sent between the status line and the first field.
 #[test]
 fn no_white_space_follows_the_status_line() {
     for head in all_response_heads() {
@@ -124,18 +123,18 @@ fn no_white_space_follows_the_status_line() {
     }
 }
 
-/// RFC 9112 section 2.2: white space between the request line and the first field makes the message
-/// invalid, or hides the line; here it is invalid.
+/// RFC 9112 section 2.2: a recipient rejects white space between the request line and the first field, or ignores
+/// the line. This one rejects it.
 #[test]
-fn white_space_before_the_first_field_is_invalid() {
+fn white_space_before_the_first_field_is_rejected() {
     for fields in [" Host: a\r\n", "\tHost: a\r\n", " \r\nHost: a\r\n", " A: b\r\nHost: a\r\n"] {
-        check_refused(format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"), 400);
+        check_rejected(format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"), 400);
     }
 }
 
-/// RFC 9112 section 2.2: octets that are no HTTP message are answered with 400 and the connection closed.
+/// RFC 9112 section 2.2: bytes that are not an HTTP message get 400, and the connection closes.
 #[test]
-fn what_is_no_message_is_answered_with_400_and_closed() {
+fn bytes_that_are_no_message_get_400_and_a_close() {
     for input in [
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}",
         "\0\0\0\0\r\n\r\n",
@@ -147,13 +146,13 @@ fn what_is_no_message_is_answered_with_400_and_closed() {
         "Host: a\r\n\r\n",
         " GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        check_refused(input, 400);
+        check_rejected(input, 400);
     }
 }
 
-/// RFC 9112 section 2.3: the version is `HTTP/` in capitals and two digits with a point between them.
+/// RFC 9112 section 2.3: the version is `HTTP/` in capitals and two digits separated by a dot.
 #[test]
-fn the_version_is_case_sensitive_and_two_digits() {
+fn the_version_is_case_sensitive_and_has_two_digits() {
     for version in [
         "http/1.1",
         "Http/1.1",
@@ -175,23 +174,23 @@ fn the_version_is_case_sensitive_and_two_digits() {
         "ICY/1.1",
         "1.1",
     ] {
-        check_refused(format!("GET /healthz {version}\r\nHost: a\r\n\r\n"), 400);
+        check_rejected(format!("GET /healthz {version}\r\nHost: a\r\n\r\n"), 400);
     }
 }
 
-/// RFC 9112 section 2.3, RFC 9110 section 2.5: a higher minor version is served as the highest one known.
+/// RFC 9112 section 2.3, RFC 9110 section 2.5: a higher minor version is served as the highest known one.
 #[test]
 fn a_higher_minor_version_is_served_as_1_1() {
     for minor in 1..=9 {
         check_served(format!("GET /healthz HTTP/1.{minor}\r\nHost: a\r\n\r\n"), 200);
     }
-    check_refused("GET /healthz HTTP/1.2\r\n\r\n", 400); // no Host
+    check_rejected("GET /healthz HTTP/1.2\r\n\r\n", 400); // no Host
 }
 
-/// RFC 9112 section 2.3, RFC 9110 section 2.5: the version of a response is the server's own, whatever
-/// the request's (`Reply` takes no other).
+/// RFC 9112 section 2.3, RFC 9110 section 2.5: a response has the server's version, whatever that of the request
+/// (`Reply` accepts no other).
 #[test]
-fn responses_carry_the_version_of_the_server() {
+fn responses_have_the_version_of_the_server() {
     for version in ["1.0", "1.1", "1.2", "0.9", "2.0"] {
         let mut wire = Wire::new();
         let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"));

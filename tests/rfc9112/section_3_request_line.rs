@@ -1,8 +1,8 @@
 //! RFC 9112 section 3: request lines, their methods and their targets.
 
-use crate::wire::{Wire, check_refused, check_served, default_limits, request};
+use crate::wire::{Wire, check_rejected, check_served, default_limits, request};
 
-/// RFC 9112 section 3: three parts with a single space between them, and nothing before or behind.
+/// RFC 9112 section 3: three parts with a single space between them and no white space around them.
 #[test]
 fn the_parts_of_a_request_line_are_separated_by_one_space() {
     for line in [
@@ -21,42 +21,42 @@ fn the_parts_of_a_request_line_are_separated_by_one_space() {
         " /healthz HTTP/1.1",
         "GET /healthzHTTP/1.1",
     ] {
-        check_refused(format!("{line}\r\nHost: a\r\n\r\n"), 400);
+        check_rejected(format!("{line}\r\nHost: a\r\n\r\n"), 400);
     }
 }
 
-/// RFC 9112 section 3.1: methods are tokens, and they are case-sensitive: another case is another method.
+/// RFC 9112 section 3.1: a method is a case-sensitive token.
 #[test]
 fn methods_are_case_sensitive_tokens() {
     for method in ["get", "Get", "GEt", "head", "HEAd"] {
-        check_refused(request(&format!("{method} /healthz"), ""), 501);
+        check_rejected(request(&format!("{method} /healthz"), ""), 501);
     }
     for method in ["G(T", "G\"T", "G/T", "G:T", "G=T", "G@T", "G{T", "G\u{7f}T", "G\u{e9}T", "G,T"]
     {
-        check_refused(request(&format!("{method} /healthz"), ""), 400);
+        check_rejected(request(&format!("{method} /healthz"), ""), 400);
     }
 }
 
-/// RFC 9112 section 3: a method longer than any that is implemented is answered with 501.
+/// RFC 9112 section 3: a method longer than any implemented one gets 501.
 #[test]
 fn a_method_longer_than_any_known_is_501() {
     for method in ["PROPFIND", "GETT", &"M".repeat(1000), "!#$%&'*+-.^_`|~0aZ"] {
-        check_refused(request(&format!("{method} /healthz"), ""), 501);
+        check_rejected(request(&format!("{method} /healthz"), ""), 501);
     }
 }
 
-/// RFC 9112 section 3: a target longer than the server wishes to parse is answered with 414.
+/// RFC 9112 section 3: a target longer than the limit gets 414.
 #[test]
 fn a_target_that_is_too_long_is_414() {
     let longest = default_limits().target_bytes;
     let target = |length: usize| format!("GET /{}", "x".repeat(length - 1));
     check_served(request(&target(longest), ""), 404);
-    check_refused(request(&target(longest + 1), ""), 414);
-    check_refused(request(&target(100_000), ""), 414);
+    check_rejected(request(&target(longest + 1), ""), 414);
+    check_rejected(request(&target(100_000), ""), 414);
 }
 
-/// RFC 9112 section 3.2: no white space is allowed in a target, and an invalid request line is not mended:
-/// else what was refused before this server would be let in by it.
+/// RFC 9112 section 3.2: white space in a target is invalid, and an invalid request line is not corrected. Otherwise
+/// this server would accept what a filter before it has rejected.
 #[test]
 fn an_invalid_target_is_not_corrected() {
     for target in [
@@ -86,33 +86,33 @@ fn an_invalid_target_is_not_corrected() {
         "http:/healthz",
         "//\u{0}",
     ] {
-        check_refused(request(&format!("GET {target}"), ""), 400);
+        check_rejected(request(&format!("GET {target}"), ""), 400);
     }
 }
 
-/// RFC 9112 section 3.2: a request in HTTP/1.1 without `Host` is answered with 400.
+/// RFC 9112 section 3.2: a request in HTTP/1.1 without `Host` gets 400.
 #[test]
 fn a_request_without_host_is_400() {
     for line in ["GET /healthz", "GET http://a/healthz", "OPTIONS *", "CONNECT a:1", "PUT /healthz"]
     {
-        check_refused(format!("{line} HTTP/1.1\r\n\r\n"), 400);
-        check_refused(format!("{line} HTTP/1.1\r\nHosts: a\r\nX-Host: a\r\n\r\n"), 400);
+        check_rejected(format!("{line} HTTP/1.1\r\n\r\n"), 400);
+        check_rejected(format!("{line} HTTP/1.1\r\nHosts: a\r\nX-Host: a\r\n\r\n"), 400);
     }
 }
 
-/// RFC 9112 section 3.2: more than one `Host` line, in any version, equal or not, is answered with 400.
+/// RFC 9112 section 3.2: more than one `Host` gets 400 in any version, even if they are equal.
 #[test]
 fn more_than_one_host_is_400() {
     for version in ["1.0", "1.1"] {
         for fields in
             ["Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n", "Host: a\r\nA: b\r\nhOST:\r\n"]
         {
-            check_refused(format!("GET /healthz HTTP/{version}\r\n{fields}\r\n"), 400);
+            check_rejected(format!("GET /healthz HTTP/{version}\r\n{fields}\r\n"), 400);
         }
     }
 }
 
-/// RFC 9112 section 3.2: a `Host` that is no `uri-host [ ":" port ]` is answered with 400, in any version.
+/// RFC 9112 section 3.2: a `Host` that is not `uri-host [ ":" port ]` gets 400, in any version.
 #[test]
 fn an_invalid_host_is_400() {
     for version in ["1.0", "1.1"] {
@@ -140,13 +140,13 @@ fn an_invalid_host_is_400() {
             "a\tb",
             "a\\b",
         ] {
-            check_refused(format!("GET /healthz HTTP/{version}\r\nHost: {host}\r\n\r\n"), 400);
+            check_rejected(format!("GET /healthz HTTP/{version}\r\nHost: {host}\r\n\r\n"), 400);
         }
     }
 }
 
-/// RFC 9112 section 3.2, RFC 9110 section 7.2: what the grammar of `Host` allows is served, the empty
-/// value included: it is what a client sends whose target has no authority.
+/// RFC 9112 section 3.2, RFC 9110 section 7.2: every valid `Host` is accepted, also the empty one that a client
+/// sends if its target has no authority.
 #[test]
 fn a_valid_host_is_served() {
     for host in
@@ -157,7 +157,7 @@ fn a_valid_host_is_served() {
     }
 }
 
-/// RFC 9112 section 3.2.1: origin-form is an absolute path and perhaps a query.
+/// RFC 9112 section 3.2.1: origin-form is an absolute path and an optional query.
 #[test]
 fn origin_form_is_served() {
     for (target, status) in [
@@ -174,7 +174,7 @@ fn origin_form_is_served() {
     }
 }
 
-/// RFC 9112 section 3.2.2: a server accepts absolute-form, with any method but CONNECT.
+/// RFC 9112 section 3.2.2: a server accepts absolute-form with any method except CONNECT.
 #[test]
 fn absolute_form_is_accepted() {
     for authority in ["a", "a:80", "[::1]:80", "127.0.0.1"] {
@@ -188,12 +188,12 @@ fn absolute_form_is_accepted() {
     for bad in
         ["http://", "http:///healthz", "ftp://a/healthz", "http://u@a/healthz", "http://a b/"]
     {
-        check_refused(request(&format!("GET {bad}"), ""), 400);
+        check_rejected(request(&format!("GET {bad}"), ""), 400);
     }
 }
 
-/// RFC 9112 section 3.2.2: with absolute-form, `Host` is ignored in favour of the target's authority: a
-/// request that names two hosts is answered like one that names one. It must still be there, and be valid.
+/// RFC 9112 section 3.2.2: with absolute-form the authority replaces `Host`, so that a request with two different
+/// hosts gets the same response as one with a single host. `Host` must still be present and valid.
 #[test]
 fn absolute_form_overrides_host() {
     let ask = |target: &str, host: &str| {
@@ -205,17 +205,17 @@ fn absolute_form_overrides_host() {
     for host in ["b", "b:81", ""] {
         assert_eq!(ask("http://a/api/fibonacci/20", host), expected, "{host}");
     }
-    check_refused("GET http://a/healthz HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
+    check_rejected("GET http://a/healthz HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
 }
 
-/// RFC 9112 section 3.2.3: authority-form is for CONNECT alone, and CONNECT takes no other.
+/// RFC 9112 section 3.2.3: authority-form is valid with CONNECT only, and CONNECT with no other form.
 #[test]
-fn authority_form_is_for_connect_alone() {
+fn authority_form_is_valid_with_connect_only() {
     check_served(request("CONNECT a:443", ""), 405); // this server makes no tunnels
     check_served(request("CONNECT [::1]:443", ""), 405);
     for line in ["GET a:443", "OPTIONS a:443", "CONNECT /healthz", "CONNECT http://a/", "CONNECT *"]
     {
-        check_refused(request(line, ""), 400);
+        check_rejected(request(line, ""), 400);
     }
 }
 
@@ -223,13 +223,13 @@ fn authority_form_is_for_connect_alone() {
 #[test]
 fn connect_without_a_valid_port_is_400() {
     for target in ["a", "a:", "a:x", "a:-1", "a:80a", ":80", "[::1]", "[::1]:"] {
-        check_refused(request(&format!("CONNECT {target}"), ""), 400);
+        check_rejected(request(&format!("CONNECT {target}"), ""), 400);
     }
 }
 
-/// RFC 9112 section 3.2.4: the asterisk is for OPTIONS alone, and asks about the server as a whole.
+/// RFC 9112 section 3.2.4: asterisk-form is valid with OPTIONS only and refers to the server as a whole.
 #[test]
-fn asterisk_form_is_for_options_alone() {
+fn asterisk_form_is_valid_with_options_only() {
     check_served(request("OPTIONS *", ""), 204);
     for line in ["GET *", "HEAD *", "POST *", "OPTIONS **", "OPTIONS *?", "OPTIONS */"] {
         let mut wire = Wire::new();

@@ -5,10 +5,10 @@ use crate::{
     wire::{Wire, only, request},
 };
 
-/// RFC 9112 section 4: version, space, three digits, space, and the phrase. The second space is there even
-/// if there is no phrase.
+/// RFC 9112 section 4: version, space, three digits, space and reason phrase. The second space is required even
+/// without a phrase.
 #[test]
-fn the_space_behind_the_status_code_is_always_sent() {
+fn the_space_after_the_status_code_is_always_sent() {
     for head in all_response_heads() {
         let (line, _) = head.split_once("\r\n").unwrap();
         let parts: Vec<&str> = line.splitn(3, ' ').collect();
@@ -19,9 +19,9 @@ fn the_space_behind_the_status_code_is_always_sent() {
     }
 }
 
-/// RFC 9112 section 4: the interim response has a status line like any other, and no fields.
+/// RFC 9112 section 4: an interim response has a status line like any other, and here no fields.
 #[test]
-fn the_interim_response_has_a_whole_status_line() {
+fn the_interim_response_has_a_complete_status_line() {
     let mut wire = Wire::new();
     let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
     let interim = only(wire.send(request("PUT /healthz", expecting)));
@@ -29,9 +29,9 @@ fn the_interim_response_has_a_whole_status_line() {
     assert_eq!((interim.fields, &*interim.body), (vec![], ""));
 }
 
-/// RFC 9112 section 4: each status goes out with the phrase it is registered with.
+/// RFC 9112 section 4: each status is sent with its registered reason phrase.
 #[test]
-fn phrases_are_those_of_the_registry() {
+fn reason_phrases_are_those_of_the_registry() {
     for (line, phrase) in [
         ("GET /healthz", "OK"),
         ("OPTIONS *", "No Content"),

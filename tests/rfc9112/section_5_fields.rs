@@ -2,12 +2,12 @@
 
 use crate::{
     section_2_messages::all_response_heads,
-    wire::{Ending, Wire, check_refused, check_served, request},
+    wire::{Ending, Wire, check_rejected, check_served, request},
 };
 
-/// RFC 9112 section 5: a field line is a token, a colon, and a value.
+/// RFC 9112 section 5: a field line is a token, a colon and a value.
 #[test]
-fn a_line_that_is_no_field_is_400() {
+fn a_line_that_is_not_a_field_is_400() {
     for line in [
         "A",
         "A b",
@@ -29,7 +29,7 @@ fn a_line_that_is_no_field_is_400() {
         "A\u{1}: b",
         "\u{b}A: b",
     ] {
-        check_refused(request("GET /healthz", &format!("{line}\r\n")), 400);
+        check_rejected(request("GET /healthz", &format!("{line}\r\n")), 400);
     }
 }
 
@@ -49,7 +49,7 @@ fn field_names_are_case_insensitive() {
     }
 }
 
-/// RFC 9112 section 5: a token may have any `tchar`, and nobody knows what such a field means.
+/// RFC 9112 section 5: a field name may have any `tchar`, and an unknown field is ignored.
 #[test]
 fn unknown_fields_are_ignored() {
     for line in
@@ -59,18 +59,18 @@ fn unknown_fields_are_ignored() {
     }
 }
 
-/// RFC 9112 section 5.1: white space between a field's name and its colon is answered with 400.
+/// RFC 9112 section 5.1: white space between a field name and the colon gets 400.
 #[test]
 fn white_space_before_the_colon_is_400() {
     for name in ["Host", "A", "Content-Length", "Transfer-Encoding", "Connection"] {
         for space in [" ", "\t", "  ", " \t", "\u{b}", "\u{c}", "\u{a0}", "\0"] {
-            check_refused(request("GET /healthz", &format!("{name}{space}: 1\r\n")), 400);
+            check_rejected(request("GET /healthz", &format!("{name}{space}: 1\r\n")), 400);
         }
     }
-    check_refused("GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n", 400);
+    check_rejected("GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n", 400);
 }
 
-/// RFC 9112 section 5.1: white space around a value is no part of it.
+/// RFC 9112 section 5.1: white space around a value is not part of it.
 #[test]
 fn white_space_around_a_value_is_excluded() {
     for length in ["5", " 5", "\t5", "5 ", "5\t", " \t 5 \t "] {
@@ -88,13 +88,13 @@ fn white_space_around_a_value_is_excluded() {
     assert_eq!(tag.status, 304);
 }
 
-/// RFC 9112 section 5, RFC 9110 section 5.5: a value with CR, LF or NUL is dangerous and is refused; so are
-/// the other control characters.
+/// RFC 9112 section 5, RFC 9110 section 5.5: a value with CR, LF or NUL is rejected, and so is any other control
+/// character.
 #[test]
 fn control_characters_in_a_value_are_400() {
     for octet in (0..=0x1f_u8).chain([0x7f]).filter(|octet| !matches!(octet, b'\t')) {
         let head = b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: x";
-        check_refused([&head[..], &[octet], b"y\r\n\r\n"].concat(), 400);
+        check_rejected([&head[..], &[octet], b"y\r\n\r\n"].concat(), 400);
     }
     check_served(request("GET /healthz", "A: x\ty\r\n"), 200);
 }
@@ -107,7 +107,7 @@ fn no_folded_line_is_sent() {
     }
 }
 
-/// RFC 9112 section 5.2: a folded line in a request is answered with 400, or unfolded; here it is 400.
+/// RFC 9112 section 5.2: a folded line in a request gets 400 or is unfolded. Here it gets 400.
 #[test]
 fn a_folded_line_is_400() {
     for fields in [
@@ -122,7 +122,7 @@ fn a_folded_line_is_400() {
         "A: b\r\n Content-Length: 5\r\n",
         "A: b\r\n Transfer-Encoding: chunked\r\n",
     ] {
-        check_refused(request("GET /healthz", fields), 400);
+        check_rejected(request("GET /healthz", fields), 400);
     }
-    check_refused("GET /healthz HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400);
+    check_rejected("GET /healthz HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400);
 }

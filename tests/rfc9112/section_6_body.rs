@@ -1,11 +1,11 @@
-//! RFC 9112 sections 6, 6.1 and 6.2: whether there is a body, and the two fields that frame it.
+//! RFC 9112 sections 6, 6.1 and 6.2: the presence of a body, and the two fields that delimit it.
 
 use crate::{
     section_2_messages::all_response_heads,
-    wire::{Ending, NEXT, Wire, check_refused, check_served, only, request},
+    wire::{Ending, NEXT, Wire, check_rejected, check_served, only, request},
 };
 
-/// RFC 9112 section 6: a request has a body if one of the two fields says so, whatever its method.
+/// RFC 9112 section 6: either of two fields signals a body, whatever the method.
 #[test]
 fn the_framing_of_a_request_does_not_depend_on_its_method() {
     let methods = [
@@ -31,8 +31,8 @@ fn the_framing_of_a_request_does_not_depend_on_its_method() {
     assert_eq!(wire.ask(NEXT).body, "55");
 }
 
-/// RFC 9112 section 6: no content goes with a 1xx, a 204 or a 304 (`Reply` finds none, and what follows in
-/// the stream is the next reply).
+/// RFC 9112 section 6: 1xx, 204 and 304 have no content (`Reply` expects none, and the next reply follows in the
+/// stream).
 #[test]
 fn some_statuses_never_have_content() {
     let mut wire = Wire::new();
@@ -47,9 +47,9 @@ fn some_statuses_never_have_content() {
     assert_eq!(statuses, [204, 304, 100, 405, 200]);
 }
 
-/// RFC 9112 section 6: any other response has content, be it of no length, and so tells its length.
+/// RFC 9112 section 6: any other response has content, if only of length zero, and so a length.
 #[test]
-fn all_other_responses_tell_their_length() {
+fn all_other_responses_have_a_length() {
     for head in all_response_heads() {
         let has_none = ["HTTP/1.1 204 ", "HTTP/1.1 304 "].iter().any(|line| head.starts_with(line));
         assert_eq!(head.matches("\r\nContent-Length: ").count(), usize::from(!has_none), "{head}");
@@ -65,8 +65,8 @@ fn the_chunked_coding_is_understood() {
     }
 }
 
-/// RFC 9112 section 6.1: no `Transfer-Encoding` is sent, least of all with a 1xx, a 204, a 2xx to CONNECT
-/// or to a client that speaks HTTP/1.0 (`Reply` accepts none anywhere).
+/// RFC 9112 section 6.1: no `Transfer-Encoding` is sent with 1xx, 204, a 2xx to CONNECT, or to an HTTP/1.0 client
+/// (`Reply` accepts none at all).
 #[test]
 fn no_transfer_coding_is_sent() {
     for head in all_response_heads() {
@@ -83,15 +83,15 @@ fn no_transfer_coding_is_sent() {
 #[test]
 fn an_unknown_transfer_coding_is_refused() {
     for coding in ["gzip", "deflate", "compress", "x-gzip", "identity", "br", "cow"] {
-        check_refused(request("PUT /healthz", &format!("Transfer-Encoding: {coding}\r\n")), 400);
+        check_rejected(request("PUT /healthz", &format!("Transfer-Encoding: {coding}\r\n")), 400);
         let last = format!("Transfer-Encoding: {coding}, chunked\r\n");
-        check_refused(request("PUT /healthz", &last) + "0\r\n\r\n", 400);
+        check_rejected(request("PUT /healthz", &last) + "0\r\n\r\n", 400);
     }
 }
 
-/// RFC 9112 section 6.1: a request with both fields may be refused; the connection must be closed.
+/// RFC 9112 section 6.1: a request with both fields may be rejected, and the connection must close.
 #[test]
-fn both_framings_in_one_request_are_refused_and_closed() {
+fn both_framings_in_one_request_are_rejected_and_close() {
     let (length, coding) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
     for fields in [
         format!("{length}{coding}"),
@@ -99,25 +99,25 @@ fn both_framings_in_one_request_are_refused_and_closed() {
         format!("{coding}A: b\r\nContent-Length: 0\r\n"),
         "content-length: 5\r\nTRANSFER-ENCODING: Chunked\r\n".to_owned(),
     ] {
-        check_refused(request("PUT /healthz", &fields) + "0\r\n\r\n", 400);
+        check_rejected(request("PUT /healthz", &fields) + "0\r\n\r\n", 400);
     }
 }
 
-/// RFC 9112 section 6.1: a transfer coding on HTTP/1.0 makes the framing faulty, with a length beside it or
-/// not, and the connection is closed even if it was to be kept.
+/// RFC 9112 section 6.1: a transfer coding in HTTP/1.0 is faulty framing, with or without a length, and the
+/// connection closes even if keep-alive was requested.
 #[test]
-fn a_transfer_coding_on_http_1_0_is_faulty_framing() {
+fn a_transfer_coding_in_http_1_0_is_faulty_framing() {
     for fields in [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\nConnection: keep-alive\r\n",
     ] {
-        check_refused(format!("PUT /healthz HTTP/1.0\r\n{fields}\r\n0\r\n\r\n"), 400);
+        check_rejected(format!("PUT /healthz HTTP/1.0\r\n{fields}\r\n0\r\n\r\n"), 400);
     }
 }
 
-/// RFC 9112 section 6.2: a length never stands beside a transfer coding (`Reply` finds no coding); and RFC
-/// 9110 section 8.6: it is that of the content, and the same in the answer to HEAD.
+/// RFC 9112 section 6.2, RFC 9110 section 8.6: a length is never combined with a transfer coding (`Reply` accepts
+/// none), it is that of the content, and the response to HEAD has the same.
 #[test]
 fn the_length_sent_is_that_of_the_content() {
     for target in ["/healthz", "/metrics", "/api/fibonacci/100", "/api/fibonacci/x", "/nothing"] {
@@ -132,7 +132,7 @@ fn the_length_sent_is_that_of_the_content() {
     }
 }
 
-/// RFC 9112 section 6.2, RFC 9110 section 8.6: however long a length is, it does not wrap around.
+/// RFC 9112 section 6.2, RFC 9110 section 8.6: no length overflows.
 #[test]
 fn a_length_does_not_overflow() {
     for length in [
@@ -146,7 +146,7 @@ fn a_length_does_not_overflow() {
         &"9".repeat(4000),
     ] {
         let head = request("PUT /healthz", &format!("Content-Length: {length}\r\n"));
-        check_refused(head + "GET /", 413);
+        check_rejected(head + "GET /", 413);
     }
     let padded = format!("Content-Length: {}5\r\n", "0".repeat(4000));
     check_served(request("PUT /healthz", &padded) + "GET /", 405);

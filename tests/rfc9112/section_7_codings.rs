@@ -2,9 +2,9 @@
 
 use fibsrv::http::request::body::CHUNK_OVERHEAD_MAX;
 
-use crate::wire::{NEXT, Wire, check_refused, check_served, request, statuses};
+use crate::wire::{NEXT, Wire, check_rejected, check_served, request, statuses};
 
-/// A request with this chunked body.
+/// Returns a request with this chunked body.
 fn chunked(body: &str) -> String {
     request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + body
 }
@@ -18,8 +18,8 @@ fn coding_names_are_case_insensitive() {
     }
 }
 
-/// RFC 9112 section 7.1: a recipient can parse and decode it: sizes are hexadecimal in either case, with
-/// leading zeros or not, and any octets may be data.
+/// RFC 9112 section 7.1: a recipient can decode chunks. Sizes are hexadecimal in either case, with or without
+/// leading zeros, and the data are any octets.
 #[test]
 fn chunks_are_decoded() {
     for body in [
@@ -37,12 +37,11 @@ fn chunks_are_decoded() {
     }
 }
 
-/// RFC 9112 section 7.1: however large a size is, it does not wrap around: 2^64 is not 0, and 2^64 + 5 is
-/// not 5.
+/// RFC 9112 section 7.1: no size overflows: 2^64 is not 0, and 2^64 + 5 is not 5.
 #[test]
 fn a_chunk_size_does_not_overflow() {
     for size in ["100000000", "100000005", "7fffffffffffffff", "ffffffffffffffff"] {
-        check_refused(chunked(&format!("{size}\r\nGET /\r\n0\r\n\r\n")), 413);
+        check_rejected(chunked(&format!("{size}\r\nGET /\r\n0\r\n\r\n")), 413);
     }
     for size in [
         "10000000000000000",
@@ -50,17 +49,17 @@ fn a_chunk_size_does_not_overflow() {
         &"f".repeat(1000),
         &format!("1{}", "0".repeat(32)),
     ] {
-        check_refused(chunked(&format!("{size}\r\nGET /\r\n0\r\n\r\n")), 400);
+        check_rejected(chunked(&format!("{size}\r\nGET /\r\n0\r\n\r\n")), 400);
     }
 }
 
-/// RFC 9112 section 7.1: the sum of the sizes does not wrap around either.
+/// RFC 9112 section 7.1: the sum of the sizes does not overflow.
 #[test]
 fn chunk_sizes_do_not_overflow_in_sum() {
-    check_refused(chunked("5\r\nGET /\r\nfffffffffffffffb\r\n0\r\n\r\n"), 413);
+    check_rejected(chunked("5\r\nGET /\r\nfffffffffffffffb\r\n0\r\n\r\n"), 413);
 }
 
-/// RFC 9112 section 7.1: what is no chunk is an error; what follows is never looked at.
+/// RFC 9112 section 7.1: a malformed chunk is an error, and the bytes after it are not interpreted.
 #[test]
 fn malformed_chunks_are_400() {
     for body in [
@@ -88,13 +87,13 @@ fn malformed_chunks_are_400() {
         "5\u{b}\r\n",
         "5 5\r\n",
     ] {
-        check_refused(chunked(&format!("{body}GET /\r\n0\r\n\r\n")), 400);
+        check_rejected(chunked(&format!("{body}GET /\r\n0\r\n\r\n")), 400);
     }
 }
 
-/// RFC 9112 section 7.1: a chunk's data is as long as its size says, and CRLF stands behind it.
+/// RFC 9112 section 7.1: a chunk's data has the length of its size, and CRLF follows it.
 #[test]
-fn data_that_does_not_end_in_crlf_is_400() {
+fn chunk_data_that_does_not_end_in_crlf_is_400() {
     for body in [
         "5\r\nGET /0\r\n\r\n",
         "5\r\nGET /\n0\r\n\r\n",
@@ -105,20 +104,20 @@ fn data_that_does_not_end_in_crlf_is_400() {
         "5\r\nGET /\r\r\n0\r\n\r\n",
         "5\r\nGET /\0\0\r\n0\r\n\r\n",
     ] {
-        check_refused(chunked(body), 400);
+        check_rejected(chunked(body), 400);
     }
 }
 
-/// RFC 9112 section 7.1: chunked has no parameters; if there are any, that is an error.
+/// RFC 9112 section 7.1: chunked has no parameters, and any parameter is an error.
 #[test]
 fn parameters_of_chunked_are_an_error() {
     for coding in ["chunked;q=1", "chunked;a", "chunked; a=b", "chunked ;a=b", "chunked;"] {
         let head = request("PUT /healthz", &format!("Transfer-Encoding: {coding}\r\n"));
-        check_refused(head + "0\r\n\r\n", 400);
+        check_rejected(head + "0\r\n\r\n", 400);
     }
 }
 
-/// RFC 9112 section 7.1.1: extensions that are not recognized are ignored.
+/// RFC 9112 section 7.1.1: unrecognized extensions are ignored.
 #[test]
 fn chunk_extensions_are_ignored() {
     for extension in
@@ -128,34 +127,35 @@ fn chunk_extensions_are_ignored() {
     }
 }
 
-/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.3: white space before the semicolon and around the equals
-/// sign of an extension is bad but must be read.
+/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.3: white space around the semicolon and the equals sign of an
+/// extension is bad but must be accepted.
 #[test]
-fn white_space_in_a_chunk_extension_is_read_over() {
+fn white_space_around_the_delimiters_of_an_extension_is_accepted() {
     for extension in [" ;a", "\t;a", " \t ;a=b", "; a", "; a = b", " ; a ; b = \"c\""] {
         check_served(chunked(&format!("5{extension}\r\nGET /\r\n0{extension}\r\n\r\n")), 405);
     }
 }
 
-/// RFC 9112 section 7.1.1: an extension does not hide a line end, which another reader might see.
+/// RFC 9112 section 7.1.1: an extension cannot hide a line end, which another recipient may see.
 #[test]
 fn a_line_end_in_a_chunk_extension_is_400() {
     for extension in [";a\n", ";a\nb", ";a\rb", ";\"\r\r\n", ";a\0", ";\u{7f}"] {
-        check_refused(chunked(&format!("5{extension}\r\nGET /\r\n0\r\n\r\n")), 400);
+        check_rejected(chunked(&format!("5{extension}\r\nGET /\r\n0\r\n\r\n")), 400);
     }
 }
 
-/// RFC 9112 section 7.1.1: the length of the extensions is limited, and beyond it the answer is a 4xx.
+/// RFC 9112 section 7.1.1: the length of the extensions of a body is limited, and beyond the limit the response is a
+/// 4xx.
 #[test]
 fn chunk_extensions_are_limited() {
     let longest = CHUNK_OVERHEAD_MAX as usize - "5;\r\n".len();
     let body = |length: usize| format!("5;{}\r\nGET /\r\n0\r\n\r\n", "x".repeat(length));
     check_served(chunked(&body(longest)), 405);
-    check_refused(chunked(&body(longest + 1)), 400);
+    check_rejected(chunked(&body(longest + 1)), 400);
 }
 
-/// RFC 9112 section 7.1.2: trailers may be discarded, and must not be taken for fields of the head: not for
-/// a framing, not for a host, not for the end of the connection, not for a precondition.
+/// RFC 9112 section 7.1.2: trailers may be discarded and must not be taken for header fields: not for framing, host,
+/// persistence or a precondition.
 #[test]
 fn trailers_are_not_merged_into_the_head() {
     for trailer in [
@@ -174,7 +174,7 @@ fn trailers_are_not_merged_into_the_head() {
     }
 }
 
-/// RFC 9112 section 7.1.2: trailers are field lines, and they end with an empty line.
+/// RFC 9112 section 7.1.2: trailers are field lines that end with an empty line.
 #[test]
 fn malformed_trailers_are_400() {
     for trailer in [
@@ -191,30 +191,30 @@ fn malformed_trailers_are_400() {
         "\u{e9}: b\r\n",
         "GET / HTTP/1.1\r\n",
     ] {
-        check_refused(chunked(&format!("0\r\n{trailer}\r\n")), 400);
+        check_rejected(chunked(&format!("0\r\n{trailer}\r\n")), 400);
     }
 }
 
-/// RFC 9112 section 7.1.2: what trailers take is limited, like a head.
+/// RFC 9112 section 7.1.2: the length of the trailers is limited like that of a head.
 #[test]
 fn trailers_are_limited() {
     let longest = CHUNK_OVERHEAD_MAX as usize - "0\r\nA:\r\n\r\n".len();
     let body = |length: usize| format!("0\r\nA:{}\r\n\r\n", "x".repeat(length));
     check_served(chunked(&body(longest)), 405);
-    check_refused(chunked(&body(longest + 1)), 400);
+    check_rejected(chunked(&body(longest + 1)), 400);
 }
 
-/// RFC 9112 section 7.1.3: what decoding comes to is where the next request begins, chunk by chunk.
+/// RFC 9112 section 7.1.3: the next request begins where decoding ends.
 #[test]
-fn the_next_request_begins_behind_the_last_chunk() {
+fn the_next_request_begins_after_the_last_chunk() {
     let body = "1\r\nG\r\n2;x\r\nET\r\n0\r\nT: v\r\n\r\n";
     let stream = [chunked(body), chunked("0\r\n\r\n"), chunked(body), NEXT.to_owned()].concat();
     assert_eq!(statuses(&Wire::new().send(stream)), [405, 405, 405, 200]);
 }
 
-/// RFC 9112 section 7.4: `TE` says what a client accepts; nothing has to follow from it.
+/// RFC 9112 section 7.4: `TE` lists the codings that a client accepts, and none has to be used.
 #[test]
-fn what_te_offers_is_not_taken_up() {
+fn the_codings_in_te_are_not_used() {
     let plain = Wire::new().ask(request("GET /healthz", ""));
     for offer in ["trailers", "gzip", "chunked", "trailers, gzip;q=0.5", ""] {
         let offered = request("GET /healthz", &format!("TE: {offer}\r\nConnection: TE\r\n"));

@@ -1,8 +1,8 @@
-//! RFC 9112 section 8: messages that stop short.
+//! RFC 9112 section 8: incomplete messages.
 
 use crate::wire::{Ending, NEXT, Wire, only, request};
 
-/// What ends after `input` is refused as incomplete, after as many good requests as there are before it.
+/// Checks that a stream which ends after `input` is rejected as incomplete, after any number of valid requests.
 fn check_incomplete(input: &str) {
     let mut wire = Wire::new();
     assert_eq!(wire.send(input), [], "{input:?}");
@@ -11,16 +11,16 @@ fn check_incomplete(input: &str) {
     assert_eq!(wire.ending(), Ending::Closed, "{input:?}");
 }
 
-/// RFC 9112 section 8: an incomplete request may be answered with an error before the connection is
-/// closed, and is never served: a head without its empty line is incomplete at every byte.
+/// RFC 9112 section 8: an incomplete request may get an error before the connection closes and is never served. A
+/// head without its empty line is incomplete at every byte.
 #[test]
-fn a_head_without_end_is_not_served() {
+fn a_head_without_its_end_is_not_served() {
     for length in 1..NEXT.len() {
         check_incomplete(&NEXT[..length]);
     }
 }
 
-/// RFC 9112 section 8: a chunked body is incomplete until the last chunk, and all behind it, has come.
+/// RFC 9112 section 8: a chunked body is incomplete until the last chunk and the trailers have arrived.
 #[test]
 fn a_chunked_body_without_its_last_chunk_is_incomplete() {
     let head = request("GET /healthz", "Transfer-Encoding: chunked\r\n");
@@ -30,7 +30,7 @@ fn a_chunked_body_without_its_last_chunk_is_incomplete() {
     }
 }
 
-/// RFC 9112 section 8: a body of known length is incomplete until so many bytes have come.
+/// RFC 9112 section 8: a body of known length is incomplete until that many bytes have arrived.
 #[test]
 fn a_body_shorter_than_its_length_is_incomplete() {
     let head = request("GET /healthz", "Content-Length: 5\r\n");
@@ -39,7 +39,7 @@ fn a_body_shorter_than_its_length_is_incomplete() {
     }
 }
 
-/// RFC 9112 section 8: what was complete before is served all the same.
+/// RFC 9112 section 8: complete requests before an incomplete one are served.
 #[test]
 fn complete_requests_before_an_incomplete_one_are_served() {
     let mut wire = Wire::new();
@@ -48,9 +48,9 @@ fn complete_requests_before_an_incomplete_one_are_served() {
     assert_eq!(wire.ending(), Ending::Closed);
 }
 
-/// RFC 9112 section 8: a time-out, too, may be answered before the connection is closed.
+/// RFC 9112 section 8: a request that times out, too, may get a response before the connection closes.
 #[test]
-fn a_request_that_takes_too_long_is_told_so() {
+fn a_request_that_times_out_gets_408() {
     let chunked = request("GET /healthz", "Transfer-Encoding: chunked\r\n");
     for begun in [
         "G",

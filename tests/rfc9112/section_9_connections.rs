@@ -1,9 +1,10 @@
-//! RFC 9112 section 9: how long a connection lasts, and how it ends. What only a socket shows (no reset
-//! before the answer is read) is in `tests/it/closing.rs`.
+//! RFC 9112 section 9: persistence and closing of connections. `tests/it/closing.rs` has what only a socket shows: no
+//! reset before the client has read the response.
 
-use crate::wire::{Ending, NEXT, NEXT_BODY, Wire, check_refused, check_served, request, statuses};
+use crate::wire::{Ending, NEXT, NEXT_BODY, Wire, check_rejected, check_served, request, statuses};
 
-/// How the connection stands after a request of this version with these fields, and what the answer says.
+/// Returns the state of the connection after a request of this version with these fields, and the `Connection` field
+/// of the response.
 fn persistence(version: &str, fields: &str) -> (Ending, Option<String>) {
     let mut wire = Wire::new();
     let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
@@ -11,7 +12,7 @@ fn persistence(version: &str, fields: &str) -> (Ending, Option<String>) {
     (wire.ending(), reply.field("Connection").map(str::to_owned))
 }
 
-/// RFC 9112 section 9.2: each request has one final response; an interim one comes before it.
+/// RFC 9112 section 9.2: each request has one final response, which may follow an interim one.
 #[test]
 fn each_request_has_one_final_response() {
     let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
@@ -19,7 +20,7 @@ fn each_request_has_one_final_response() {
     assert_eq!(statuses(&Wire::new().send(stream)), [200, 100, 405, 200]);
 }
 
-/// RFC 9112 section 9.3, first rule: `close` ends the connection, in any version and beside anything else.
+/// RFC 9112 section 9.3, first rule: `close` ends the connection in any version and in any combination.
 #[test]
 fn close_ends_the_connection() {
     for version in ["1.0", "1.1", "1.2"] {
@@ -32,8 +33,8 @@ fn close_ends_the_connection() {
             "a,,close ,b",
             ",close",
         ] {
-            let told = persistence(version, &format!("Connection: {value}\r\n"));
-            assert_eq!(told, (Ending::Closed, Some("close".to_owned())), "{version} {value:?}");
+            let found = persistence(version, &format!("Connection: {value}\r\n"));
+            assert_eq!(found, (Ending::Closed, Some("close".to_owned())), "{version} {value:?}");
         }
         let lines = "Connection: keep-alive\r\nConnection: close\r\n";
         assert_eq!(persistence(version, lines).0, Ending::Closed, "{version}");
@@ -52,16 +53,17 @@ fn a_connection_persists_in_1_1() {
     }
 }
 
-/// RFC 9112 section 9.3, third rule: in HTTP/1.0 it persists if the client asks for it, who is told so.
+/// RFC 9112 section 9.3, third rule: in HTTP/1.0 the connection persists if the client requests keep-alive, and the
+/// response confirms it.
 #[test]
-fn a_connection_persists_in_1_0_if_asked() {
+fn a_connection_persists_in_1_0_with_keep_alive() {
     for value in ["keep-alive", "Keep-Alive", "KEEP-ALIVE", "a, keep-alive"] {
-        let told = persistence("1.0", &format!("Connection: {value}\r\n"));
-        assert_eq!(told, (Ending::Open, Some("keep-alive".to_owned())), "{value}");
+        let found = persistence("1.0", &format!("Connection: {value}\r\n"));
+        assert_eq!(found, (Ending::Open, Some("keep-alive".to_owned())), "{value}");
     }
 }
 
-/// RFC 9112 section 9.3, last rule: otherwise the connection ends with the response.
+/// RFC 9112 section 9.3, last rule: otherwise the connection closes after the response.
 #[test]
 fn otherwise_the_connection_ends() {
     for fields in
@@ -72,9 +74,9 @@ fn otherwise_the_connection_ends() {
     }
 }
 
-/// RFC 9112 section 9.3: whoever closes after a response says so in it, be it an error or not.
+/// RFC 9112 section 9.3: the last response before a close has `close`, also if it is an error.
 #[test]
-fn a_response_that_is_the_last_says_close() {
+fn the_last_response_has_close() {
     let mut wire = Wire::new();
     for target in ["/healthz", "/nothing", "/api/fibonacci/x", "/api/fibonacci/1", "/metrics"] {
         wire.reconnect();
@@ -84,22 +86,22 @@ fn a_response_that_is_the_last_says_close() {
     }
 }
 
-/// RFC 9112 section 9.3: the whole body of a request is read, or the connection closed: what is left of it
-/// is never the next request.
+/// RFC 9112 section 9.3: the whole body is read or the connection closes: the rest of a body is never the next
+/// request.
 #[test]
-fn the_whole_body_is_read_or_the_connection_closed() {
+fn the_whole_body_is_read_or_the_connection_closes() {
     for length in [1, NEXT.len(), NEXT.len() * 1000] {
         let body: String = NEXT.chars().cycle().take(length).collect();
         let head = request("PUT /nothing", &format!("Content-Length: {length}\r\n"));
         check_served(format!("{head}{body}"), 404);
     }
     let too_long = request("PUT /nothing", "Content-Length: 99999999\r\n");
-    check_refused(format!("{too_long}{}", NEXT.repeat(100)), 413);
+    check_rejected(format!("{too_long}{}", NEXT.repeat(100)), 413);
 }
 
-/// RFC 9112 section 9.3.2: responses to pipelined requests come in the order of the requests.
+/// RFC 9112 section 9.3.2: responses to pipelined requests have the order of the requests.
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn pipelined_requests_get_responses_in_order() {
     let mut wire = Wire::new();
     let requests: String =
         (0..=100).map(|n| request(&format!("GET /api/fibonacci/{n}"), "")).collect();
@@ -108,7 +110,7 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(tags, (0..=100).map(|n| format!("\"{n}\"")).collect::<Vec<_>>());
 }
 
-/// RFC 9112 section 9.3.2: a failure among them takes its place in that order.
+/// RFC 9112 section 9.3.2: a failed request among them keeps its place in that order.
 #[test]
 fn errors_among_pipelined_requests_keep_the_order() {
     let lines =
@@ -117,20 +119,20 @@ fn errors_among_pipelined_requests_keep_the_order() {
     assert_eq!(statuses(&Wire::new().send(requests)), [200, 404, 405, 400, 200]);
 }
 
-/// RFC 9112 section 9.5: a connection that is idle for too long is closed, without an answer that nobody
-/// asked for: a client might take it for that to its next request.
+/// RFC 9112 section 9.5: an idle connection that times out closes without a response, which a client could take for
+/// that to its next request.
 #[test]
-fn an_idle_connection_is_closed_silently() {
+fn an_idle_connection_closes_without_a_response() {
     let mut wire = Wire::new();
     assert_eq!(wire.ask(NEXT).status, 200);
     assert_eq!(wire.expire(), []);
     assert_eq!(wire.ending(), Ending::Lingering);
 }
 
-/// RFC 9112 section 9.6: after the response to a request with `close` the server closes, and processes no
-/// further request, be it there already or come later.
+/// RFC 9112 section 9.6: after the response to a request with `close` the server closes and processes no further
+/// request, even if it has arrived already.
 #[test]
-fn no_request_is_processed_after_a_client_said_close() {
+fn no_request_is_processed_after_a_client_sent_close() {
     let last = request("GET /api/fibonacci/10", "Connection: close\r\n");
     let mut wire = Wire::new();
     let reply = wire.ask(format!("{last}{NEXT}"));
@@ -145,10 +147,10 @@ fn no_request_is_processed_after_a_client_said_close() {
     assert_eq!(wire.ending(), Ending::Closed, "there was none, so at once");
 }
 
-/// RFC 9112 section 9.6: the close of a client is honoured after the response to the request that has it,
-/// and not before: the requests ahead of it are answered.
+/// RFC 9112 section 9.6: `close` takes effect after the response to the request that has it: the requests before it
+/// are served.
 #[test]
-fn close_takes_effect_behind_its_own_response() {
+fn close_takes_effect_after_its_own_response() {
     let last = request("PUT /healthz", "Connection: close\r\nContent-Length: 5\r\n") + "GET /";
     let replies = Wire::new().send([NEXT, NEXT, &last, NEXT].concat());
     assert_eq!(statuses(&replies), [200, 200, 405]);
@@ -156,20 +158,20 @@ fn close_takes_effect_behind_its_own_response() {
     assert_eq!(said, [None, None, Some("close")]);
 }
 
-/// RFC 9112 section 9.6: after a response in which the server says `close` it processes no further request.
+/// RFC 9112 section 9.6: after a response with `close` the server processes no further request.
 #[test]
-fn no_request_is_processed_after_the_server_said_close() {
-    check_refused(request("BREW /healthz", ""), 501);
-    check_refused(request("GET /healthz", "Content-Length: x\r\n"), 400);
+fn no_request_is_processed_after_the_server_sent_close() {
+    check_rejected(request("BREW /healthz", ""), 501);
+    check_rejected(request("GET /healthz", "Content-Length: x\r\n"), 400);
     let mut wire = Wire::new();
     let old = "GET /healthz HTTP/1.0\r\n\r\n";
     assert_eq!(statuses(&wire.send(format!("{old}{old}{NEXT}"))), [200]);
     assert_eq!(wire.send(NEXT), []);
 }
 
-/// RFC 9112 section 9.6: closing by stages is bounded: a peer that goes on sending is cut off.
+/// RFC 9112 section 9.6: a lingering close is bounded: the connection closes if the client keeps sending.
 #[test]
-fn lingering_ends_when_too_much_comes() {
+fn lingering_ends_after_too_many_bytes() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("\0")), [400]);
     assert_eq!(wire.send(vec![b'x'; fibsrv::http::conn::LINGER_BYTES_MAX as usize]), []);
@@ -178,9 +180,9 @@ fn lingering_ends_when_too_much_comes() {
     assert_eq!(wire.ending(), Ending::Closed);
 }
 
-/// RFC 9112 section 9.6: and a peer that sends nothing and does not close is waited for only so long.
+/// RFC 9112 section 9.6: a lingering close is bounded in time if the client neither sends nor closes.
 #[test]
-fn lingering_ends_when_time_runs_out() {
+fn lingering_ends_after_its_timeout() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("\0")), [400]);
     assert_eq!(wire.ending(), Ending::Lingering);

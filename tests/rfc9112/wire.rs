@@ -1,4 +1,4 @@
-//! Sends streams to the server, and says what is to become of them.
+//! Sends streams to the server and checks the outcome.
 
 use fibsrv::http::{
     conn::{Conn, Waiting},
@@ -11,18 +11,18 @@ use crate::{
     reply::Reply,
 };
 
-/// How a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Another request may come.
     Open,
-    /// Its sending side is shut, and what comes is discarded.
+    /// The server has shut down its sending side and discards what it receives.
     Lingering,
     /// It is closed.
     Closed,
 }
 
-/// A connection to a server that nobody else uses.
+/// A connection to a server that has no other connections.
 #[derive(Debug)]
 pub(crate) struct Wire {
     offline: Offline,
@@ -41,19 +41,19 @@ impl Wire {
         wire
     }
 
-    /// Another connection to the same server.
+    /// Opens another connection to the same server.
     pub(crate) fn reconnect(&mut self) {
         self.conn = Conn::new();
         self.standing = Standing::Open;
     }
 
-    /// Sends bytes at once; returns the replies, none of them to HEAD.
+    /// Sends bytes at once. Returns the replies, none of them to HEAD.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.turn(bytes.as_ref());
         self.take_replies(ReplyTo::Other)
     }
 
-    /// Sends bytes at once; returns the replies, all of them to HEAD.
+    /// Sends bytes at once. Returns the replies, all of them to HEAD.
     pub(crate) fn send_head(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.turn(bytes.as_ref());
         self.take_replies(ReplyTo::Head)
@@ -67,7 +67,7 @@ impl Wire {
         self.take_replies(ReplyTo::Other)
     }
 
-    /// Sends one request; returns the one reply.
+    /// Sends one request. Returns the only reply.
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Reply {
         only(self.send(request))
     }
@@ -79,27 +79,27 @@ impl Wire {
         self.take_replies(ReplyTo::Other)
     }
 
-    /// Lets the time pass that the server would wait now.
+    /// Lets the current time limit of the connection expire.
     pub(crate) fn expire(&mut self) -> Vec<Reply> {
         self.conn.expire();
         self.turn(b"");
         self.take_replies(ReplyTo::Other)
     }
 
-    /// The same, while a request with HEAD is under way.
+    /// The same, during a request with HEAD.
     pub(crate) fn expire_head(&mut self) -> Vec<Reply> {
         self.conn.expire();
         self.turn(b"");
         self.take_replies(ReplyTo::Head)
     }
 
-    /// Sends bytes and the end of the stream, which the server sees together.
+    /// Sends bytes and the end of the stream, which the server receives together.
     pub(crate) fn send_with_end(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.conn.receive_eof();
         self.send(bytes)
     }
 
-    /// A measure of what the connection holds: the length of its debug text, which has all its bytes.
+    /// Returns a measure of what the connection holds: the length of its debug text, which has all bytes.
     pub(crate) fn held(&self) -> usize {
         format!("{:?}", self.conn).len()
     }
@@ -116,7 +116,7 @@ impl Wire {
         }
     }
 
-    /// Bytes go nowhere once the connection is closed, as with a socket.
+    /// Bytes sent after the connection closed are lost, as with a socket.
     fn turn(&mut self, bytes: &[u8]) {
         if self.standing == Standing::Open {
             self.standing = self.offline.turn(&mut self.conn, bytes);
@@ -130,20 +130,22 @@ impl Wire {
 
 /// A request for a number that always exists.
 pub(crate) const NEXT: &str = "GET /api/fibonacci/10 HTTP/1.1\r\nHost: a\r\n\r\n";
-/// The content of the answer to [`NEXT`].
+/// The content of the response to [`NEXT`].
 pub(crate) const NEXT_BODY: &str = "55";
 
-/// A request in HTTP/1.1 with a valid `Host` and these field lines, each with its CRLF.
+/// Returns a request in HTTP/1.1 with a valid `Host` and these field lines, each with its CRLF.
 pub(crate) fn request(method_and_target: &str, fields: &str) -> String {
     format!("{method_and_target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
 
-/// The limits that hold if no flag is given.
+/// Returns the limits without flags.
 pub(crate) fn default_limits() -> Limits {
     use fibsrv::config::{Command, parse};
     match parse(["fibsrv".into()]).expect("no flag is required") {
         Command::Serve(config) => config.limits,
-        other @ (Command::Health(_) | Command::Print(_)) => panic!("not told to serve: {other:?}"),
+        other @ (Command::Health(_) | Command::Print(_)) => {
+            panic!("no command to serve: {other:?}")
+        }
     }
 }
 
@@ -156,10 +158,10 @@ pub(crate) fn statuses(replies: &[Reply]) -> Vec<u16> {
     replies.iter().map(|reply| reply.status).collect()
 }
 
-/// `input` is refused with this status, the connection is closed by stages, and not a byte behind it is
-/// taken for a request: not what comes along with it, and not what comes later. All that alone, behind a
-/// request that was good, and byte by byte.
-pub(crate) fn check_refused(input: impl AsRef<[u8]>, status: u16) {
+/// Checks that `input` is rejected with this status, that the connection lingers before it closes, and that no byte
+/// after `input` is interpreted, whether it arrives with it or later. The input is sent alone, after a valid request,
+/// and byte by byte.
+pub(crate) fn check_rejected(input: impl AsRef<[u8]>, status: u16) {
     let input = input.as_ref();
     let shown = input.escape_ascii();
     for before in [&b""[..], NEXT.as_bytes()] {
@@ -167,9 +169,9 @@ pub(crate) fn check_refused(input: impl AsRef<[u8]>, status: u16) {
         for slowly in [false, true] {
             let mut wire = Wire::new();
             let mut replies = if slowly { wire.send_slowly(&stream) } else { wire.send(&stream) };
-            let refusal = replies.pop().unwrap_or_else(|| panic!("no reply to {shown}"));
-            assert_eq!(refusal.status, status, "{shown}");
-            assert_eq!(refusal.field("Connection"), Some("close"), "{shown}");
+            let rejection = replies.pop().unwrap_or_else(|| panic!("no reply to {shown}"));
+            assert_eq!(rejection.status, status, "{shown}");
+            assert_eq!(rejection.field("Connection"), Some("close"), "{shown}");
             assert_eq!(replies.len(), usize::from(!before.is_empty()), "{shown}: {replies:?}");
             assert!(replies.iter().all(|reply| reply.status == 200), "{shown}: {replies:?}");
             assert_eq!(wire.ending(), Ending::Lingering, "{shown}");
@@ -180,7 +182,7 @@ pub(crate) fn check_refused(input: impl AsRef<[u8]>, status: u16) {
     }
 }
 
-/// `input` is one request, whole; it is answered with this status, and what follows is the next request.
+/// Checks that `input` is one complete request that gets this status, and that the bytes after it are the next request.
 pub(crate) fn check_served(input: impl AsRef<[u8]>, status: u16) {
     let input = input.as_ref();
     let shown = input.escape_ascii();

@@ -1,27 +1,27 @@
-//! Entity tags in preconditions (RFC 9110 sections 8.8.3 and 13.1.2).
+//! Entity tags in preconditions (RFC 9110 sections 8.8.3, 13.1.1 and 13.1.2).
 
 /// How entity tags are compared (RFC 9110 section 8.8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// `If-Match` asks for it: a weak tag names nothing.
+    /// For `If-Match`: a weak tag matches nothing.
     Strong,
-    /// `If-None-Match` asks for it: `W/"20"` names `"20"` too.
+    /// For `If-None-Match`: `W/"20"` matches `"20"`.
     Weak,
 }
 
-/// Whether one of the field values names the representation whose opaque tag is `tag`, without its quotes.
+/// Whether one of the field values matches the opaque tag `tag`, given without its quotes.
 ///
-/// What is no entity tag matches nothing and ends the value it stands in: answering in full is always
-/// right, answering 304 to nonsense never.
+/// A malformed entity tag matches nothing, and the rest of its value is ignored: a full response is always correct,
+/// a 304 to a malformed request is not.
 pub fn names<'h, V: Iterator<Item = &'h [u8]>>(
     mut values: V,
     tag: &[u8],
     comparison: Comparison,
 ) -> bool {
-    values.any(|value| value == b"*" || list_names(value, tag, comparison))
+    values.any(|value| value == b"*" || list_matches(value, tag, comparison))
 }
 
-fn list_names(mut list: &[u8], tag: &[u8], comparison: Comparison) -> bool {
+fn list_matches(mut list: &[u8], tag: &[u8], comparison: Comparison) -> bool {
     loop {
         list = trim_separators(list);
         let weak = list.strip_prefix(b"W/");
@@ -36,7 +36,7 @@ fn list_names(mut list: &[u8], tag: &[u8], comparison: Comparison) -> bool {
     }
 }
 
-/// Empty list elements are to be ignored (RFC 9110 section 5.6.1.2).
+/// Skips separators and empty list elements (RFC 9110 section 5.6.1.2).
 fn trim_separators(mut list: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b',', rest @ ..] = list {
         list = rest;
@@ -48,12 +48,12 @@ fn trim_separators(mut list: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn is_named(values: &[&str]) -> bool {
+    fn matches_weakly(values: &[&str]) -> bool {
         names(values.iter().map(|value| value.as_bytes()), b"20", Comparison::Weak)
     }
 
     #[test]
-    fn a_weak_tag_is_no_strong_match() {
+    fn a_weak_tag_never_matches_strongly() {
         for (value, expected) in
             [("\"20\"", true), ("W/\"20\"", false), ("W/\"20\", \"20\"", true), ("*", true)]
         {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn matching() {
+    fn a_tag_matches_in_any_list() {
         for values in [
             &["\"20\""][..],
             &["W/\"20\""],
@@ -73,12 +73,12 @@ mod tests {
             &["\"a,b\" , \"20\""],
             &["\"19\"", "\"20\""],
         ] {
-            assert!(is_named(values), "{values:?}");
+            assert!(matches_weakly(values), "{values:?}");
         }
     }
 
     #[test]
-    fn not_matching() {
+    fn other_and_malformed_tags_do_not_match() {
         for value in [
             "",
             "20",
@@ -92,8 +92,8 @@ mod tests {
             "19, \"20\"",
             "W/",
         ] {
-            assert!(!is_named(&[value]), "{value:?}");
+            assert!(!matches_weakly(&[value]), "{value:?}");
         }
-        assert!(!is_named(&[]));
+        assert!(!matches_weakly(&[]));
     }
 }

@@ -1,12 +1,10 @@
-//! Request heads: from bytes to an owned [`Request`], with httparse as the tokenizer (RFC 9112 sections 2
-//! to 5).
+//! Request heads: from bytes to an owned [`Request`] (RFC 9112 sections 2 to 5).
 //!
-//! A head is first looked for and then parsed, so that one which dribbles in byte by byte costs linear
-//! time. Errors are tied to positions of the stream and never to how it was cut: of two, the one that
-//! stands first wins, and the request line comes before everything else. So however a stream is split,
-//! the answers are the same.
-
-use std::mem::MaybeUninit;
+//! The end of a head is found before its fields are parsed, so that a head which arrives byte by byte costs linear
+//! time. The request line is read by [`super::request_line`]; httparse is the tokenizer of the header fields.
+//!
+//! An error belongs to a position in the stream, and the first one decides. So the responses are the same however
+//! the stream is split.
 
 use super::limits::{FIELDS_MAX, Limits};
 
@@ -16,32 +14,33 @@ use crate::http::{
         body::Framing,
         header_cache::{CacheSlot, HeaderCache},
         headers::{Condition, Expectation, HeaderSummary, Persistence, Version},
-        scan::HeadScanner,
-        target::{self, Target},
+        request_line::RequestLine,
+        scan::{CompleteHead, HeadScanner},
+        target::Target,
     },
 };
 
-/// A request as far as the server cares. Owns nothing and borrows nothing: what it needs of the head's
-/// text it names by offsets, so that the buffer is free to be used while the answer is made.
+/// A request as far as the server needs it. It borrows nothing: it refers to the text of the head by offsets, so
+/// that the buffer stays usable while the response is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// What the request is about, as offsets into the head.
+    /// The request target, as offsets into the head.
     pub target: Target,
-    /// The protocol version of the peer.
+    /// The protocol version of the client.
     pub version: Version,
-    /// Whether the connection outlives the answer.
+    /// Whether the connection stays open after the response.
     pub persistence: Persistence,
     /// How the body is delimited.
     pub framing: Framing,
-    /// What the peer waits for before it sends the body.
+    /// What the client waits for before it sends the body.
     pub expectation: Expectation,
-    /// Whether the answer may depend on a precondition.
+    /// Whether the response may depend on a precondition.
     pub condition: Condition,
     /// Length of the head in bytes, the empty line included.
     pub head_bytes: usize,
-    /// Length of the body in bytes as it came over the wire: zero until it has been skipped.
+    /// Length of the body in bytes on the wire: zero until it has been discarded.
     pub body_bytes: u64,
 }
 
@@ -53,20 +52,20 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser that has seen nothing.
+    /// Creates a parser with an empty cache of header blocks.
     pub fn new(limits: Limits) -> Self {
         Self { limits, cache: HeaderCache::new() }
     }
 
-    /// The limits it keeps to.
+    /// The limits of this parser.
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// Parses the head at the front of `bytes`.
     ///
-    /// `Ok(None)` means that it is not complete: call again with the same bytes and more behind them, and
-    /// with the same `scan`, which must be at its start for a new head.
+    /// Returns `Ok(None)` if the head is incomplete. Call it again with the same bytes followed by more, and with
+    /// the same `scan`, which must be restarted for each head.
     pub fn parse(
         &mut self,
         bytes: &[u8],
@@ -77,118 +76,91 @@ impl Parser {
         {
             return Ok(Some(request));
         }
-        // Nothing beyond the limit may sway the answer, or it would depend on how much came at once.
+        // Bytes beyond the limit must not matter, or the response would depend on how the stream is split.
         let window = bytes.get(..self.limits.head_bytes).unwrap_or(bytes);
-        let outcome = match scan.find_end(window) {
-            Ok(None) if window.len() < bytes.len() => Err(scan.limit_exceeded()),
-            Ok(Some(head)) => self.parse_full(head, scan).map(Some),
-            Ok(None) => Ok(None),
-            Err(reject) => Err(reject),
-        };
-        match outcome {
-            Ok(Some(request)) => Ok(Some(request)),
-            // From here on it is cold. Whatever else is wrong, a bad request line is the answer.
-            Ok(None) => scan.check_request_line(window, &self.limits).map(|()| None),
-            Err(reject) => {
-                Err(scan.check_request_line(window, &self.limits).err().unwrap_or(reject))
-            }
+        match scan.find_end(window, &self.limits)? {
+            Some(head) => self.parse_full(&head, &mut scan.cached).map(Some),
+            None if window.len() < bytes.len() => Err(scan.limit_exceeded()),
+            None => Ok(None),
         }
     }
 
-    /// The short way, for what nearly all requests on a kept connection are: GET in HTTP/1.1, and the
-    /// fields of the request before. What is anything else, or wrong in any way, takes the long way, and
-    /// gets its answer there.
+    /// Parses a head whose header block is cached, as nearly every one on a keep-alive connection is. Returns
+    /// `None` for any other head and for a defective one.
     fn parse_cached(&self, bytes: &[u8], cached: CacheSlot) -> Option<Request> {
         let line_bytes = memchr::memchr(b'\n', bytes)? + 1;
-        let (line, behind) = bytes.split_at_checked(line_bytes)?;
-        let block = self.cache.find(cached, behind)?;
-        let head = bytes.get(..line_bytes + block.len())?;
-        if head.len() > self.limits.head_bytes {
+        let headers = self.cache.find(cached, bytes.get(line_bytes..)?)?;
+        let head = bytes.get(..line_bytes + headers.len())?;
+        if head.len() > self.limits.head_bytes || !head.get(..line_bytes)?.ends_with(b"\r\n") {
             return None;
         }
-        let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1\r\n")?;
-        let target = Span::new(4, 4 + target.len());
-        self.build_request((Method::Get, target, Version::Http11), head, block.summary()).ok()
+        let line = Span::new(0, line_bytes - 2);
+        let line = RequestLine::parse(head, line, &self.limits).ok()?;
+        if line.method == Method::Head {
+            return None; // `HeadScanner::is_head_method` must know it, should the body be rejected
+        }
+        build_request(line, head.len(), headers.summary()).ok()
     }
 
-    /// The long way: makes a request of a complete head.
-    fn parse_full(&mut self, head: &[u8], scan: &mut HeadScanner) -> Result<Request, Reject> {
-        let line = scan.request_line.ok_or(Reject::BadRequestLine)?;
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    /// Parses a complete head and caches its header block.
+    fn parse_full(
+        &mut self,
+        head: &CompleteHead<'_>,
+        cached: &mut CacheSlot,
+    ) -> Result<Request, Reject> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let fields = fields.get_mut(..self.limits.fields).unwrap_or_default();
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, fields) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            // httparse and the search above agree on where a head ends; should they ever not, refuse.
-            Ok(_) => return Err(Reject::BadHeader),
-            Err(httparse::Error::Version) => {
-                return self.parse_full(&as_http11(head, line)?, scan);
+        let fields = match httparse::parse_headers(head.header_block, fields)? {
+            httparse::Status::Complete((length, fields)) if length == head.header_block.len() => {
+                fields
             }
-            Err(error) => return Err(error.into()),
-        }
+            // httparse and the scanner agree on where a head ends. If they ever do not, the head is rejected.
+            httparse::Status::Complete(_) | httparse::Status::Partial => {
+                return Err(Reject::BadHeader);
+            }
+        };
         let mut summary = HeaderSummary::default();
-        for field in &*parsed.headers {
+        for field in fields {
             summary.add(field.name, field.value)?;
         }
-        let method = parsed.method.and_then(Method::from_token).ok_or(Reject::UnknownMethod)?;
-        let target = line.suffix(method.as_str().len() + 1);
-        let target = target.prefix(parsed.path.map_or(0, str::len));
-        let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        let request = self.build_request((method, target, version), head, &summary)?;
-        let block = line.after(head).strip_prefix(b"\r\n").unwrap_or_default();
-        scan.cached = self.cache.insert(block, &summary);
+        let request = build_request(head.request_line, head.bytes.len(), &summary)?;
+        *cached = self.cache.insert(head.header_block, &summary);
         Ok(request)
-    }
-
-    /// Makes a request of the parts of a request line and of what the fields come to.
-    fn build_request(
-        &self,
-        (method, target, version): (Method, Span, Version),
-        head: &[u8],
-        summary: &HeaderSummary,
-    ) -> Result<Request, Reject> {
-        if target.len() > self.limits.target_bytes {
-            return Err(Reject::TargetTooLong);
-        }
-        summary.check_host(version)?;
-        Ok(Request {
-            method,
-            target: target::parse(method, head, target)?,
-            version,
-            persistence: summary.persistence(version),
-            framing: summary.framing(version)?,
-            expectation: summary.expectation(version),
-            condition: summary.condition(),
-            head_bytes: head.len(),
-            body_bytes: 0,
-        })
     }
 }
 
-/// A head whose version httparse does not take, as one of the highest minor version there is (RFC 9110
-/// section 6.2). Offsets stay what they were.
-#[cold]
-fn as_http11(head: &[u8], request_line: Span) -> Result<Vec<u8>, Reject> {
-    let mut patched = head.to_vec();
-    match patched.get_mut(request_line.range()).and_then(<[u8]>::split_last_mut) {
-        Some((minor, before)) if before.ends_with(b"HTTP/1.") && matches!(minor, b'2'..=b'9') => {
-            *minor = b'1';
-            Ok(patched)
-        }
-        _ => Err(Reject::BadRequestLine),
-    }
+/// Combines a request line with the summary of the header fields after it.
+fn build_request(
+    line: RequestLine,
+    head_bytes: usize,
+    summary: &HeaderSummary,
+) -> Result<Request, Reject> {
+    let RequestLine { method, target, version } = line;
+    summary.check_host(version)?;
+    Ok(Request {
+        method,
+        target,
+        version,
+        persistence: summary.persistence(version),
+        framing: summary.framing(version)?,
+        expectation: summary.expectation(version),
+        condition: summary.condition(),
+        head_bytes,
+        body_bytes: 0,
+    })
 }
 
 impl From<httparse::Error> for Reject {
     fn from(error: httparse::Error) -> Self {
         match error {
-            httparse::Error::HeaderName | httparse::Error::HeaderValue => Self::BadHeader,
             httparse::Error::TooManyHeaders => Self::TooManyFields,
-            // NewLine: a CR without LF, in the request line or at the empty line.
-            httparse::Error::NewLine
+            // NewLine is a CR without LF at the start of a field line. A header block causes none of the last three.
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
             | httparse::Error::Status
             | httparse::Error::Token
-            | httparse::Error::Version => Self::BadRequestLine,
+            | httparse::Error::Version => Self::BadHeader,
         }
     }
 }
@@ -209,7 +181,7 @@ mod tests {
             .find(|outcome| outcome != &Ok(None))
             .unwrap_or(Ok(None));
         assert_eq!(whole, byte_by_byte, "{}", head.escape_ascii());
-        // Once more, to a parser that has seen these fields and any others that were before.
+        // Again with a parser that has cached another header block or this one.
         let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
         for before in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], head] {
             let _outcome = parser.parse(before, &mut scan);
@@ -230,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_requests() {
+    fn valid_heads_have_a_method_and_a_path() {
         check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok((Method::Get, "/")));
         check("HEAD /a?b HTTP/1.0\r\n\r\n", Ok((Method::Head, "/a")));
         check("\r\n\r\nGET /x HTTP/1.1\r\nhost:a\r\n\r\n", Ok((Method::Get, "/x")));
@@ -240,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_heads_wait() {
+    fn incomplete_heads_need_more_bytes() {
         for head in [
             "",
             "G",
@@ -256,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_request_lines() {
+    fn malformed_request_lines_are_bad_request_lines() {
         for line in [
             "GET",
             "GET /",
@@ -291,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_fields() {
+    fn malformed_fields_are_bad_headers() {
         for field in [
             "Host : a",
             " Host: a",
@@ -312,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_ends_in_crlf() {
+    fn a_line_that_ends_in_lf_alone_is_rejected() {
         for head in [
             "GET / HTTP/1.1\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
@@ -323,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold_at_the_bound() {
+    fn limits_apply_at_the_bound() {
         let head = |padding: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "x".repeat(padding))
         };
@@ -345,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_line_is_judged_before_the_fields() {
+    fn the_request_line_is_checked_before_the_fields() {
         check("BREW / HTTP/1.1\r\nA\r\n\r\n", Err(Reject::UnknownMethod));
         check("GET / HTTP/3.0\r\nHost: a\n", Err(Reject::UnsupportedVersion));
         assert_eq!(parse_both(b"BREW / HTTP/1.1\r\n"), Err(Reject::UnknownMethod));

@@ -1,8 +1,7 @@
-//! What the header fields of a request mean for its framing, its persistence and its routing.
+//! Interprets the header fields that decide framing, persistence, expectation and preconditions of a request.
 //!
-//! [`HeaderSummary`] takes the fields one after the other and is then turned into the few values that decide how
-//! a connection goes on. Fields that decide nothing there (`Accept`, `If-None-Match`) are only looked up
-//! when an answer depends on them, by [`lines::values`](super::lines::values).
+//! Each field is added to a [`HeaderSummary`], which then yields these values. Other fields (`Accept`, the value of
+//! `If-None-Match`) are only looked up by [`lines::values`](super::lines::values), when a response depends on them.
 
 use crate::http::{
     Reject,
@@ -22,16 +21,16 @@ pub enum Version {
     Http11,
 }
 
-/// Whether the connection outlives the answer (RFC 9112 section 9.3).
+/// Whether the connection stays open after the response (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// Another request may follow.
     KeepAlive,
-    /// The answer is the last one.
+    /// The connection closes after the response.
     Close,
 }
 
-/// What the peer waits for before it sends the body (RFC 9110 section 10.1.1).
+/// What the client waits for before it sends the body (RFC 9110 section 10.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expectation {
     /// Nothing.
@@ -41,8 +40,8 @@ pub enum Expectation {
     Continue,
 }
 
-/// Whether the request has a precondition this server evaluates: `If-Match` or `If-None-Match`
-/// (RFC 9110 section 13.1). There are no modification dates that others could be about.
+/// Whether the request has a precondition that this server evaluates: `If-Match` or `If-None-Match` (RFC 9110
+/// section 13.1). The others are about modification dates, and no resource has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// None.
@@ -52,7 +51,7 @@ pub enum Condition {
     Some,
 }
 
-/// What the fields seen so far come to.
+/// A summary of the header fields of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderSummary {
     hosts: u32,
@@ -63,19 +62,19 @@ pub struct HeaderSummary {
     condition: Condition,
 }
 
-/// The `Connection` options that matter, `close` being the stronger one (RFC 9112 section 9.3).
+/// The `Connection` options that matter. `close` takes precedence (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ConnectionOption {
     #[default]
-    Silent,
+    None,
     KeepAlive,
     Close,
 }
 
 impl HeaderSummary {
-    /// Takes in one field line.
+    /// Adds a field line.
     pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Reject> {
-        // The length tells most names apart at the price of one jump. Names are case-insensitive.
+        // The length rules out most names with one jump. Names are case-insensitive.
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => self.add_host(value),
             6 if name.eq_ignore_ascii_case("expect") => self.add_expect(value),
@@ -115,7 +114,7 @@ impl HeaderSummary {
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.connection = ConnectionOption::Close;
-            } else if self.connection == ConnectionOption::Silent
+            } else if self.connection == ConnectionOption::None
                 && option.eq_ignore_ascii_case(b"keep-alive")
             {
                 self.connection = ConnectionOption::KeepAlive;
@@ -123,13 +122,13 @@ impl HeaderSummary {
         }
     }
 
-    /// One or more digits, once. Repeating the same length is refused like a differing one: the RFC allows
-    /// it, and a peer that does so has two minds about its message (RFC 9112 section 6.3, item 5).
+    /// Adds a length, which must be one or more digits and the only one. A repeated length is rejected even if it is
+    /// the same, which RFC 9112 section 6.3 item 5 allows.
     fn add_content_length(&mut self, value: &[u8]) -> Result<(), Reject> {
         if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Reject::BadContentLength);
         }
-        // A length beyond 64 bits is a length still, and one beyond every limit.
+        // A length beyond 64 bits is valid and exceeds every limit.
         self.length = Some(decimal(value).unwrap_or(u64::MAX));
         Ok(())
     }
@@ -143,7 +142,7 @@ impl HeaderSummary {
         }
     }
 
-    /// How the body is delimited (RFC 9112 section 6.3).
+    /// Returns how the body is delimited (RFC 9112 section 6.3).
     pub fn framing(&self, version: Version) -> Result<Framing, Reject> {
         match (self.codings, self.length, version) {
             (0, None | Some(0), _) => Ok(Framing::Empty),
@@ -154,7 +153,7 @@ impl HeaderSummary {
         }
     }
 
-    /// Checks that a request of this version names its host (RFC 9112 section 3.2).
+    /// Checks that a request of this version has the `Host` it needs (RFC 9112 section 3.2).
     pub const fn check_host(&self, version: Version) -> Result<(), Reject> {
         match (version, self.hosts) {
             (Version::Http11, 0) => Err(Reject::BadHost),
@@ -162,24 +161,24 @@ impl HeaderSummary {
         }
     }
 
-    /// Whether the connection outlives the answer.
+    /// Whether the connection stays open after the response.
     pub const fn persistence(&self, version: Version) -> Persistence {
         match (self.connection, version) {
-            (ConnectionOption::KeepAlive, _) | (ConnectionOption::Silent, Version::Http11) => {
+            (ConnectionOption::KeepAlive, _) | (ConnectionOption::None, Version::Http11) => {
                 Persistence::KeepAlive
             }
-            (ConnectionOption::Close, _) | (ConnectionOption::Silent, Version::Http10) => {
+            (ConnectionOption::Close, _) | (ConnectionOption::None, Version::Http10) => {
                 Persistence::Close
             }
         }
     }
 
-    /// Whether the answer may depend on a precondition.
+    /// Whether the response may depend on a precondition.
     pub const fn condition(&self) -> Condition {
         self.condition
     }
 
-    /// What the peer waits for; a 1.0 peer waits for nothing (RFC 9110 section 10.1.1).
+    /// What the client waits for. An expectation in HTTP/1.0 is ignored (RFC 9110 section 10.1.1).
     pub const fn expectation(&self, version: Version) -> Expectation {
         match version {
             Version::Http10 => Expectation::None,
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn framing() {
+    fn the_framing_is_unambiguous_or_an_error() {
         check_framing(&[], Ok(Framing::Empty));
         check_framing(&[("content-length", "0")], Ok(Framing::Empty));
         check_framing(&[("Content-Length", "007")], Ok(Framing::Length(7)));
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn persistence() {
+    fn persistence_depends_on_version_and_options() {
         use Persistence::{Close, KeepAlive};
         let check = |value, of_10, of_11| {
             let summary = summary(&[("connection", value)]).unwrap();
@@ -250,13 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn connection_lines_add_up() {
+    fn close_in_any_connection_line_takes_precedence() {
         let summary = summary(&[("Connection", "close"), ("Connection", "keep-alive")]).unwrap();
         assert_eq!(summary.persistence(Version::Http11), Persistence::Close);
     }
 
     #[test]
-    fn host() {
+    fn exactly_one_host_is_required_in_http_1_1() {
         assert_eq!(summary(&[]).unwrap().check_host(Version::Http11), Err(Reject::BadHost));
         assert_eq!(summary(&[]).unwrap().check_host(Version::Http10), Ok(()));
         assert!(summary(&[("Host", "")]).is_ok());
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn expectation() {
+    fn the_only_expectation_is_100_continue() {
         let expecting = summary(&[("Expect", "100-Continue")]).unwrap();
         assert_eq!(expecting.expectation(Version::Http11), Expectation::Continue);
         assert_eq!(expecting.expectation(Version::Http10), Expectation::None);

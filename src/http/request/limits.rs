@@ -1,20 +1,20 @@
-//! Limits on a request, each with the status that a request beyond it gets.
+//! The limits on a request, with the status of the response to a request that exceeds one.
 
-/// Most field lines that any configuration may allow.
+/// Maximum of `--max-fields`.
 pub const FIELDS_MAX: usize = 128;
 
-/// Bounds on requests.
+/// Limits on the requests of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the whole head, from the first byte to the empty line; beyond it 431.
+    /// Maximum head size in bytes, with empty lines before it and the empty line at its end; beyond it 431.
     pub head_bytes: usize,
-    /// Bytes of the request target; beyond it 414.
+    /// Maximum size of the request target in bytes; beyond it 414.
     pub target_bytes: usize,
-    /// Field lines, at most [`FIELDS_MAX`]; beyond it 431.
+    /// Maximum number of field lines, at most [`FIELDS_MAX`]; beyond it 431.
     pub fields: usize,
-    /// Bytes of content; beyond it 413.
+    /// Maximum size of the content in bytes; beyond it 413.
     pub body_bytes: u64,
-    /// Requests of one connection that are answered before others have their turn; beyond it they wait.
+    /// Maximum number of responses in a batch; further pipelined requests wait for the next one.
     pub pipelined: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Requests on bytes: from the octets of a head and a body to an owned [`head::Request`].
+//! Parses requests: from the bytes of a head and a body to an owned [`head::Request`].
 
 pub mod body;
 pub mod etag;
@@ -8,5 +8,6 @@ pub mod headers;
 pub mod limits;
 pub mod lines;
 pub mod reject;
+pub mod request_line;
 pub mod scan;
 pub mod target;

@@ -1,48 +1,48 @@
-//! Why a request is refused before it reaches a route: a status and one line of text for each reason.
+//! The reasons to reject a request before it reaches a route, each with a status and a line of text.
 
 use crate::http::Status;
 
-/// A reason to refuse what a peer sent. After any of them the connection is closed: either framing is
-/// in doubt, or the peer has shown that it will not keep to the limits.
+/// A reason to reject a request. The connection closes after each of them, because the framing is in doubt or the
+/// client does not keep to the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
     /// The request line is not `method SP target SP version` (RFC 9112 section 3).
     BadRequestLine,
-    /// A line ends in LF without CR. Reading it as a line end is allowed (RFC 9112 section 2.2), but two
-    /// readers of one stream that disagree about it are how requests are smuggled.
+    /// A line ends in LF without CR. A recipient may accept it as a line end (RFC 9112 section 2.2), but requests can be
+    /// smuggled if two recipients of a stream disagree about it.
     BareLineFeed,
-    /// A field line is malformed: bad name or value, white space before the colon, obs-fold, bare CR, NUL
+    /// A field line is malformed: invalid name or value, white space before the colon, obs-fold, bare CR, NUL
     /// (RFC 9112 section 5, RFC 9110 section 5.5).
     BadHeader,
-    /// `Host` is missing on HTTP/1.1, repeated or not a host (RFC 9112 section 3.2).
+    /// `Host` is missing in HTTP/1.1, repeated or not a host (RFC 9112 section 3.2).
     BadHost,
-    /// The target fits none of the four forms, or not the method (RFC 9112 section 3.2).
+    /// The target has none of the four forms, or not that of the method (RFC 9112 section 3.2).
     BadTarget,
-    /// `Content-Length` is malformed or repeated, or stands beside `Transfer-Encoding` (RFC 9112 section 6.3).
+    /// `Content-Length` is malformed, repeated, or combined with `Transfer-Encoding` (RFC 9112 section 6.3).
     BadContentLength,
-    /// A transfer coding that is not exactly one `chunked`, or any on HTTP/1.0 (RFC 9112 section 6.1).
+    /// `Transfer-Encoding` is not exactly one `chunked`, or the version is HTTP/1.0 (RFC 9112 section 6.1).
     BadTransferCoding,
     /// The chunked coding of a body is malformed (RFC 9112 section 7.1).
     BadChunk,
-    /// The peer stopped sending in the middle of a request (RFC 9112 section 8).
+    /// The stream ended within a request (RFC 9112 section 8).
     Incomplete,
-    /// The head took too long to arrive.
+    /// The head did not arrive in time.
     HeadTimeout,
-    /// The body took too long to arrive.
+    /// The body did not arrive in time.
     BodyTimeout,
     /// The body is longer than the limit.
     BodyTooLarge,
     /// The target is longer than the limit.
     TargetTooLong,
-    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    /// The expectation is not `100-continue` (RFC 9110 section 10.1.1).
     UnknownExpectation,
     /// The head is longer than the limit.
     HeadTooLarge,
     /// The head has more field lines than the limit.
     TooManyFields,
-    /// A method this server does not know (RFC 9110 section 9.1).
+    /// The method is unknown (RFC 9110 section 9.1).
     UnknownMethod,
-    /// A major version other than 1 (RFC 9110 section 2.5).
+    /// The major version is not 1 (RFC 9110 section 2.5).
     UnsupportedVersion,
 }
 
@@ -69,7 +69,7 @@ impl Reject {
         Self::UnsupportedVersion,
     ];
 
-    /// The reason in a word, for the metrics.
+    /// The `reason` label of the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequestLine => "bad_request_line",
@@ -93,7 +93,7 @@ impl Reject {
         }
     }
 
-    /// The status that answers this refusal.
+    /// The status of the response.
     pub const fn status(self) -> Status {
         match self {
             Self::BadRequestLine
@@ -115,7 +115,7 @@ impl Reject {
         }
     }
 
-    /// One line for the peer that says what was wrong.
+    /// The content of the response, a line of text.
     pub const fn text(self) -> &'static str {
         match self {
             Self::BadRequestLine => "the request line is malformed\n",
@@ -145,18 +145,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_follows_the_discriminants_and_the_words_differ() {
-        let mut words: Vec<&str> = Reject::ALL.into_iter().map(Reject::as_str).collect();
+    fn the_list_follows_the_discriminants_and_labels_are_unique() {
+        let mut labels: Vec<&str> = Reject::ALL.into_iter().map(Reject::as_str).collect();
         for (index, reject) in Reject::ALL.into_iter().enumerate() {
             assert_eq!(reject as usize, index);
         }
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), Reject::ALL.len());
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Reject::ALL.len());
     }
 
     #[test]
-    fn every_reason_is_told_in_one_line() {
+    fn every_text_is_one_line() {
         for text in Reject::ALL.map(Reject::text) {
             assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
         }

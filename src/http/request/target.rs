@@ -1,21 +1,21 @@
-//! Request targets (RFC 9112 section 3.2): which of the four forms, and where the path is.
+//! Parses request targets: which of the four forms, and where the path is (RFC 9112 section 3.2).
 //!
-//! Checks the grammar only; which paths exist is the router's business.
+//! Only the grammar is checked here. The router decides which paths exist.
 
 use crate::http::{Method, Reject, Span};
 
-/// What a request is about.
+/// A request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Origin-form or absolute-form: the path, without the query, as offsets into the head.
     Path(Span),
-    /// Asterisk-form: the server as a whole; with OPTIONS only.
+    /// Asterisk-form, the server as a whole. Valid with OPTIONS only.
     Asterisk,
-    /// Authority-form: the far end of a tunnel; with CONNECT only.
+    /// Authority-form, the destination of a tunnel. Valid with CONNECT only.
     Authority,
 }
 
-/// Reads the target of a request that stands at `span` of `head`.
+/// Parses the target at `span` of `head`.
 pub fn parse(method: Method, head: &[u8], span: Span) -> Result<Target, Reject> {
     let target = span.of(head);
     match (method, target.first()) {
@@ -26,27 +26,27 @@ pub fn parse(method: Method, head: &[u8], span: Span) -> Result<Target, Reject> 
     }
 }
 
-/// A path and perhaps a query, each made of the characters of RFC 3986 section 3.3 and 3.4.
+/// Parses a path and an optional query, in the characters of RFC 3986 sections 3.3 and 3.4.
 fn path(head: &[u8], span: Span) -> Result<Target, Reject> {
     let target = span.of(head);
-    if run(target, PATH) == target.len() {
-        return Ok(Target::Path(span)); // hot: nearly every path, without escapes and without query
+    if consists_of(target, PATH) {
+        return Ok(Target::Path(span)); // nearly every target has neither escapes nor a query
     }
     let length = run(target, PATH | ESCAPE);
     let (path, query) = target.split_at_checked(length).ok_or(Reject::BadTarget)?;
     let query_is_valid = match query.first() {
         None => true,
-        Some(b'?') => run(query, QUERY | ESCAPE) == query.len() && escapes_are_whole(query),
+        Some(b'?') => run(query, QUERY | ESCAPE) == query.len() && escapes_are_complete(query),
         Some(_) => false,
     };
-    if !query_is_valid || !escapes_are_whole(path) {
+    if !query_is_valid || !escapes_are_complete(path) {
         return Err(Reject::BadTarget);
     }
     Ok(Target::Path(span.prefix(length)))
 }
 
-/// `scheme "://" authority path-abempty [ "?" query ]`, for the two schemes that HTTP has. The authority
-/// is checked and then, with `Host`, ignored: this server answers for every name (RFC 9112 section 3.2.2).
+/// Parses `scheme "://" authority path-abempty [ "?" query ]`, for the two schemes of HTTP. The authority is
+/// checked and then ignored like `Host`, because this server serves every host (RFC 9112 section 3.2.2).
 fn absolute(head: &[u8], span: Span) -> Result<Target, Reject> {
     let target = span.of(head);
     let scheme = [&b"http://"[..], b"https://"]
@@ -59,16 +59,16 @@ fn absolute(head: &[u8], span: Span) -> Result<Target, Reject> {
     if authority.is_empty() || !is_host(authority) {
         return Err(Reject::BadTarget);
     }
-    // An empty path means "/" (RFC 9110 section 4.2.3); no route has either name, so it may stay empty.
+    // An empty path means "/" (RFC 9110 section 4.2.3). No route has either, so it may stay empty.
     path(head, span.suffix(scheme.len() + length))
 }
 
-/// `host ":" port`, where CONNECT needs the port (RFC 9110 section 9.3.6).
+/// Checks `host ":" port`, where CONNECT requires the port (RFC 9110 section 9.3.6).
 fn authority(target: &[u8]) -> Result<(), Reject> {
     let colon = target.iter().rposition(|byte| *byte == b':').ok_or(Reject::BadTarget)?;
     let port = target.get(colon + 1..).unwrap_or_default();
-    let host_is_there = colon > 0;
-    if host_is_there && is_host(target) && !port.is_empty() && port.iter().all(u8::is_ascii_digit) {
+    let has_host = colon > 0;
+    if has_host && is_host(target) && !port.is_empty() && port.iter().all(u8::is_ascii_digit) {
         Ok(())
     } else {
         Err(Reject::BadTarget)
@@ -84,7 +84,7 @@ pub fn is_host(text: &[u8]) -> bool {
     } else {
         let length = run(text, NAME | ESCAPE);
         let (name, rest) = text.split_at_checked(length).unwrap_or((text, b""));
-        (escapes_are_whole(name), rest)
+        (escapes_are_complete(name), rest)
     };
     let port_is_valid = match rest.split_first() {
         None => true,
@@ -94,7 +94,7 @@ pub fn is_host(text: &[u8]) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// An IPv6 address, or the `IPvFuture` form (RFC 3986 section 3.2.2).
+/// Whether `address` is an IPv6 address or an `IPvFuture` (RFC 3986 section 3.2.2).
 fn is_ip_literal(address: &[u8]) -> bool {
     let Ok(address) = str::from_utf8(address) else { return false };
     if let Some(future) = address.strip_prefix(['v', 'V']) {
@@ -108,21 +108,28 @@ fn is_ip_literal(address: &[u8]) -> bool {
     address.parse::<core::net::Ipv6Addr>().is_ok()
 }
 
-/// How many bytes at the start of `text` are of this class.
-#[inline]
+/// Returns the number of bytes at the start of `text` that are in `class`.
 fn run(text: &[u8], class: u8) -> usize {
-    let is_outside = |byte: &u8| CLASSES.get(usize::from(*byte)).is_none_or(|of| of & class == 0);
-    text.iter().position(is_outside).unwrap_or(text.len())
+    text.iter().take_while(|byte| classes_of(**byte) & class != 0).count()
 }
 
-/// What may stand in a registered name, in a path and in a query (RFC 3986 sections 3.2.2, 3.3 and 3.4).
+/// Whether all bytes of `text` are in `class`. The loop has no early exit, which makes it cheaper per byte.
+fn consists_of(text: &[u8], class: u8) -> bool {
+    text.iter().fold(class, |common, byte| common & classes_of(*byte)) != 0
+}
+
+fn classes_of(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// The characters of a registered name, a path and a query (RFC 3986 sections 3.2.2, 3.3 and 3.4).
 const NAME: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
-/// What begins an escape, in each of them.
+/// The character that begins an escape in each of them.
 const ESCAPE: u8 = 8;
 
-/// The classes of each byte. A lookup, as every byte of every target passes here.
+/// The classes of each byte, as a table because every byte of every target is looked up.
 static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -147,7 +154,7 @@ const fn mark(classes: &mut [u8; 256], bytes: &[u8], class: u8) {
 }
 
 /// Whether each `%` is followed by two hexadecimal digits.
-fn escapes_are_whole(text: &[u8]) -> bool {
+fn escapes_are_complete(text: &[u8]) -> bool {
     memchr::memchr_iter(b'%', text).all(|at| {
         text.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
@@ -174,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn origin_form() {
+    fn origin_form_is_a_path_and_a_query() {
         check(Method::Get, "/", Some("/"));
         check(Method::Get, "/api/fibonacci/20", Some("/api/fibonacci/20"));
         check(Method::Get, "/a?b=/c?d", Some("/a"));
@@ -189,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_form() {
+    fn absolute_form_is_an_http_uri() {
         check(Method::Get, "http://example.org/a?b", Some("/a"));
         check(Method::Get, "HTTPS://[::1]:3000/a", Some("/a"));
         check(Method::Get, "http://example.org", Some(""));
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn asterisk_and_authority_belong_to_their_methods() {
+    fn asterisk_and_authority_form_are_valid_with_their_methods_only() {
         check(Method::Options, "*", Some("(asterisk)"));
         check(Method::Get, "*", None);
         check(Method::Options, "**", None);
@@ -216,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts() {
+    fn hosts_are_names_or_addresses_with_an_optional_port() {
         for good in [
             "",
             "localhost",

@@ -3,7 +3,10 @@
 //! Whatever bytes a client sends, the result is one line of at most [`LINE_BYTES_MAX`] bytes of printable ASCII. This is
 //! the hot path: it copies into buffers that exist already and uses no `core::fmt`.
 
-use crate::http::{Status, date, decimal, request::lines};
+use crate::http::{
+    Status, date, decimal,
+    request::{lines, request_line::Parts},
+};
 use crate::logging::access::{
     address::Address,
     encoder::{self, ELLIPSIS, Escape},
@@ -252,16 +255,16 @@ impl<'a> RequestFields<'a> {
         fields
     }
 
-    /// Splits a request line at its first and last space. A line with fewer than two spaces is logged as a target.
+    /// Returns the parts of a request line. A line that does not have three is logged as a target.
     fn of_line(line: &'a [u8]) -> Self {
-        match (memchr::memchr(b' ', line), memchr::memrchr(b' ', line)) {
-            (Some(first), Some(last)) if first < last => Self {
-                method: line.get(..first),
-                target: line.get(first + 1..last),
-                version: line.get(last + 1..),
+        match Parts::split(line) {
+            Some(Parts { method, target, version }) => Self {
+                method: Some(method),
+                target: Some(target),
+                version: Some(version),
                 ..Self::default()
             },
-            _ => Self { target: (!line.is_empty()).then_some(line), ..Self::default() },
+            None => Self { target: (!line.is_empty()).then_some(line), ..Self::default() },
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What this server promises of HTTP/1.1, sentence by sentence of its design: a test each, named for it.
-//! Limits are in `limits`, refused framings in `smuggling`.
+//! This server's own guarantees about HTTP/1.1, a test for each. Limits are in `limits`, rejected framings in
+//! `smuggling`.
 
 use fibsrv::{
     app::{Answer, App, Bounds},
@@ -15,13 +15,13 @@ use fibsrv::{
 use crate::{
     reply::Reply,
     wire::{
-        Ending, NEXT, NEXT_BODY, Wire, check_refused, check_served, default_limits, only, request,
+        Ending, NEXT, NEXT_BODY, Wire, check_rejected, check_served, default_limits, only, request,
         statuses,
     },
 };
 
 #[test]
-fn keep_alive_is_the_default_in_1_1_and_on_request_in_1_0() {
+fn keep_alive_is_the_default_in_1_1_and_opt_in_in_1_0() {
     for (version, fields, ending) in [
         ("1.1", "", Ending::Open),
         ("1.1", "Connection: close\r\n", Ending::Closed),
@@ -51,7 +51,7 @@ fn connection_options_are_compared_case_insensitively_in_lists() {
 }
 
 #[test]
-fn pipelining_goes_to_any_depth_and_is_answered_in_order() {
+fn pipelined_requests_get_responses_in_order_at_any_depth() {
     let mut wire = Wire::new();
     let numbers = || (0..10_000).map(|n| n % 101);
     let requests: String =
@@ -64,14 +64,14 @@ fn pipelining_goes_to_any_depth_and_is_answered_in_order() {
 }
 
 #[test]
-fn there_is_one_write_per_batch() {
+fn a_batch_is_one_write() {
     let depth = default_limits().pipelined as usize;
     for (requests, batches) in [(1, vec![1]), (depth, vec![depth]), (depth + 1, vec![depth, 1])] {
         assert_eq!(writes(&NEXT.repeat(requests)), batches);
     }
 }
 
-/// How many replies each write has.
+/// Returns the number of replies in each write.
 fn writes(input: &str) -> Vec<usize> {
     let build = Build { version: "", revision: "", rustc: "" };
     let bounds = Bounds { max_n: 100, under_way: 1, bytes: 0 };
@@ -81,9 +81,9 @@ fn writes(input: &str) -> Vec<usize> {
     conn.receive(input.as_bytes());
     loop {
         match conn.next(&mut parser) {
-            Next::Answer(asked) => {
-                let Answer::Ready(response) = app.answer(&asked, conn.head(&asked)) else {
-                    panic!("nobody asks for metrics");
+            Next::Answer(request) => {
+                let Answer::Ready(response) = app.answer(&request, conn.head(&request)) else {
+                    panic!("no request is for the metrics");
                 };
                 conn.respond(&response, &date::imf_fixdate(0));
             }
@@ -101,7 +101,7 @@ fn writes(input: &str) -> Vec<usize> {
 }
 
 #[test]
-fn date_is_on_every_response() {
+fn every_response_has_a_date() {
     for stream in [
         request("GET /healthz", ""),
         request("GET /metrics", ""),
@@ -127,15 +127,15 @@ fn targets_in_absolute_form_are_served() {
 }
 
 #[test]
-fn host_is_required_exactly_once_in_1_1_and_valid_else_400() {
-    check_refused("GET /healthz HTTP/1.1\r\n\r\n", 400);
-    check_refused("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400);
-    check_refused("GET /healthz HTTP/1.1\r\nHost: a/\r\n\r\n", 400);
+fn exactly_one_valid_host_is_required_in_1_1() {
+    check_rejected("GET /healthz HTTP/1.1\r\n\r\n", 400);
+    check_rejected("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400);
+    check_rejected("GET /healthz HTTP/1.1\r\nHost: a/\r\n\r\n", 400);
     check_served("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", 200);
     check_served("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200);
 }
 
-/// The body says whatever may be said in a head or on a wire; the answer is the same.
+/// The body looks like a request, a response or a chunk. The response does not change.
 #[test]
 fn a_request_body_is_never_interpreted() {
     for body in [NEXT, "\0\r\n\r\n", "0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "{}", "\u{16}\u{3}"] {
@@ -164,9 +164,9 @@ fn a_body_never_becomes_a_request() {
     }
 }
 
-/// Whatever a connection keeps, it shows when it is printed; 16 MiB of body in pieces add nothing to it.
+/// The debug text of a connection has all bytes that it holds. 16 MiB of body in pieces add nothing to it.
 #[test]
-fn a_body_is_skipped_in_bounded_memory() {
+fn a_body_is_discarded_in_bounded_memory() {
     let limits = fibsrv::http::request::limits::Limits { body_bytes: u64::MAX, ..default_limits() };
     for (fields, piece) in [
         ("Content-Length: 16777216\r\n", "x".repeat(4096)),
@@ -186,8 +186,8 @@ fn a_body_is_skipped_in_bounded_memory() {
 #[test]
 fn a_body_beyond_the_limit_is_413_and_closed() {
     let length = default_limits().body_bytes + 1;
-    check_refused(request("PUT /healthz", &format!("Content-Length: {length}\r\n")), 413);
-    check_refused(
+    check_rejected(request("PUT /healthz", &format!("Content-Length: {length}\r\n")), 413);
+    check_rejected(
         request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + &format!("{length:x}\r\n"),
         413,
     );
@@ -198,15 +198,15 @@ fn chunked_bodies_are_decoded_strictly() {
     let chunked = |body: &str| request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + body;
     check_served(chunked("2\r\nab\r\n0\r\n\r\n"), 405);
     for body in ["2\r\nabc\r\n", "2\nab\r\n", "2\r\nab0\r\n", "0\r\n\n", " 2\r\nab\r\n", "\r\n"] {
-        check_refused(chunked(body), 400);
+        check_rejected(chunked(body), 400);
     }
 }
 
 #[test]
-fn the_expectation_of_100_continue_is_honoured() {
+fn a_client_that_expects_100_continue_gets_it() {
     let mut wire = Wire::new();
     let head = request("PUT /healthz", "Expect: 100-continue\r\nContent-Length: 2\r\n");
-    assert_eq!(only(wire.send(&head)).status, 100, "before anything of the body has come");
+    assert_eq!(only(wire.send(&head)).status, 100, "before any of the body has arrived");
     assert_eq!(only(wire.send("ab")).status, 405);
     assert_eq!(wire.ending(), Ending::Open);
 }
@@ -214,12 +214,12 @@ fn the_expectation_of_100_continue_is_honoured() {
 #[test]
 fn another_expectation_is_417() {
     for value in ["tea", "100-continued", "200-ok", "", "100-continue;q=1"] {
-        check_refused(request("PUT /healthz", &format!("Expect: {value}\r\n")), 417);
+        check_rejected(request("PUT /healthz", &format!("Expect: {value}\r\n")), 417);
     }
 }
 
 #[test]
-fn after_an_error_that_leaves_framing_in_doubt_the_close_lingers() {
+fn the_close_lingers_after_an_error_in_the_framing() {
     for input in [
         "\0".to_owned(),
         "GET / HTTP/1.1\n\n".to_owned(),
@@ -234,7 +234,7 @@ fn after_an_error_that_leaves_framing_in_doubt_the_close_lingers() {
 }
 
 #[test]
-fn half_closed_clients_still_get_their_answers() {
+fn half_closed_clients_still_get_their_responses() {
     let mut wire = Wire::new();
     let replies = wire.send_with_end(NEXT.repeat(100));
     assert_eq!(replies.len(), 100);
@@ -243,7 +243,7 @@ fn half_closed_clients_still_get_their_answers() {
 }
 
 #[test]
-fn every_error_answer_is_a_short_line_of_plain_text() {
+fn every_error_response_is_a_short_line_of_plain_text() {
     let long = "x".repeat(9000);
     let inputs = [
         request("GET /nothing", ""),
@@ -281,7 +281,7 @@ fn every_error_answer_is_a_short_line_of_plain_text() {
 }
 
 #[test]
-fn a_timeout_too_is_answered_with_a_line_of_text() {
+fn the_response_to_a_timeout_is_a_line_of_text() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send("GET /")), [0_u16; 0]);
     assert_eq!(only(wire.expire()).body, "the request head took too long to arrive\n");

@@ -1,4 +1,4 @@
-//! RFC 9110: the fields of responses, HEAD, expectations, methods, and how targets are compared.
+//! RFC 9110: response fields, HEAD, expectations, methods, and the comparison of targets.
 
 use crate::{
     reply::Reply,
@@ -9,7 +9,7 @@ fn ask(method_and_target: &str) -> Reply {
     Wire::new().ask(request(method_and_target, ""))
 }
 
-/// RFC 9110 section 9.3.2: HEAD is answered like GET but without content: same status, same fields.
+/// RFC 9110 section 9.3.2: the response to HEAD has the status and the fields of GET, and no content.
 #[test]
 fn head_has_the_fields_of_get_and_no_content() {
     for target in [
@@ -34,10 +34,10 @@ fn head_has_the_fields_of_get_and_no_content() {
     assert_eq!((metrics.status, wire.ending()), (200, Ending::Open));
 }
 
-/// RFC 9110 section 9.3.2: no content in an answer to HEAD, not even where the request is refused: the
-/// client would not read it.
+/// RFC 9110 section 9.3.2: the response to HEAD has no content even if the request is rejected, because the client
+/// would not read it.
 #[test]
-fn a_refused_head_has_no_content_either() {
+fn a_rejected_head_has_no_content() {
     let long = "x".repeat(9000);
     for (stream, status) in [
         ("HEAD /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
@@ -56,17 +56,27 @@ fn a_refused_head_has_no_content_either() {
         for before in ["", NEXT] {
             let mut wire = Wire::new();
             assert_eq!(wire.send(before).len(), usize::from(!before.is_empty()));
-            let refusal = only(wire.send_head(&stream));
-            assert_eq!(refusal.status, status, "{stream:?}");
-            assert!(refusal.field("Content-Length").is_some_and(|length| length != "0"));
+            let rejection = only(wire.send_head(&stream));
+            assert_eq!(rejection.status, status, "{stream:?}");
+            assert!(rejection.field("Content-Length").is_some_and(|length| length != "0"));
             assert_eq!(wire.ending(), Ending::Lingering, "{stream:?}");
         }
     }
 }
 
-/// RFC 9110 section 9.3.2: the same if time runs out, in the head or in the body.
+/// RFC 9110 section 9.3.2: the same if the body is rejected after the header block has been found in the cache.
 #[test]
-fn a_head_that_takes_too_long_has_no_content_either() {
+fn a_rejected_head_with_cached_headers_has_no_content() {
+    let fields = "Transfer-Encoding: chunked\r\n";
+    let mut wire = Wire::new();
+    assert_eq!(wire.ask(request("PUT /healthz", fields) + "0\r\n\r\n").status, 405);
+    let reply = only(wire.send_head(request("HEAD /healthz", fields) + "x"));
+    assert_eq!((reply.status, &*reply.body), (400, ""));
+}
+
+/// RFC 9110 section 9.3.2: the same if the head or the body times out.
+#[test]
+fn a_head_that_times_out_has_no_content() {
     for begun in ["HEAD /", "HEAD / HTTP/1.1\r\nHo", &request("HEAD /", "Content-Length: 5\r\n")] {
         let mut wire = Wire::new();
         assert_eq!(wire.send(begun), []);
@@ -74,7 +84,7 @@ fn a_head_that_takes_too_long_has_no_content_either() {
     }
 }
 
-/// RFC 9110 section 6.6.1: `Date` is in the preferred format, and there once (`field` sees to that).
+/// RFC 9110 section 6.6.1: `Date` has the preferred format and is not repeated (`field` checks that).
 #[test]
 fn date_is_an_imf_fixdate() {
     for line in ["GET /healthz", "GET /api/fibonacci/1", "GET /nothing", "OPTIONS *", "BREW /"] {
@@ -86,9 +96,9 @@ fn date_is_an_imf_fixdate() {
     }
 }
 
-/// RFC 9111 section 5.2.2: numbers may be stored for ever, all else not at all.
+/// RFC 9111 section 5.2.2: numbers may be stored for a year, everything else not at all.
 #[test]
-fn cache_control_is_on_every_response() {
+fn every_response_has_cache_control() {
     for target in ["/api/fibonacci/0", "/api/fibonacci/100"] {
         let caching = "public, max-age=31536000, immutable";
         assert_eq!(ask(&format!("GET {target}")).field("Cache-Control"), Some(caching), "{target}");
@@ -109,9 +119,9 @@ fn cache_control_is_on_every_response() {
     }
 }
 
-/// Whatever has content tells its media type and that the type is not to be guessed.
+/// Content has a media type, and the client must not guess another.
 #[test]
-fn content_has_a_type_that_is_not_to_be_sniffed() {
+fn content_has_a_media_type_and_nosniff() {
     for line in [
         "GET /healthz",
         "GET /metrics",
@@ -127,9 +137,9 @@ fn content_has_a_type_that_is_not_to_be_sniffed() {
     }
 }
 
-/// RFC 9110 section 8.8.3: numbers have a strong tag, in quotes; nothing else has one.
+/// RFC 9110 section 8.8.3: numbers have a strong tag in quotes; nothing else has one.
 #[test]
-fn entity_tags_are_strong_and_for_numbers_alone() {
+fn entity_tags_are_strong_and_for_numbers_only() {
     for n in [0, 1, 9, 10, 99, 100] {
         let reply = ask(&format!("GET /api/fibonacci/{n}"));
         assert_eq!(reply.field("ETag"), Some(&*format!("\"{n}\"")));
@@ -141,9 +151,9 @@ fn entity_tags_are_strong_and_for_numbers_alone() {
     }
 }
 
-/// RFC 9110 sections 9.3.7, 10.2.1 and 15.5.6: a 405 has `Allow`, and so has the answer to OPTIONS.
+/// RFC 9110 sections 9.3.7, 10.2.1 and 15.5.6: a 405 and a response to OPTIONS have `Allow`.
 #[test]
-fn allow_is_in_405_and_in_options() {
+fn allow_is_in_405_and_in_responses_to_options() {
     for target in ["/healthz", "/readyz", "/metrics", "/api/fibonacci/1", "/api/fibonacci/x"] {
         for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
             let reply = ask(&format!("{method} {target}"));
@@ -154,7 +164,7 @@ fn allow_is_in_405_and_in_options() {
     }
 }
 
-/// RFC 9110 section 9.3.8: TRACE is not carried out, so that no field of a request is sent back.
+/// RFC 9110 section 9.3.8: TRACE is not implemented, so that no field of a request is sent back.
 #[test]
 fn trace_does_not_reflect_the_request() {
     let reply = Wire::new().ask(request("TRACE /healthz", "Cookie: secret\r\n"));
@@ -162,10 +172,10 @@ fn trace_does_not_reflect_the_request() {
     assert!(!reply.body.contains("secret"));
 }
 
-/// RFC 9110 section 10.1.1: a client of HTTP/1.0 is not sent an interim response, and one that has no body
-/// to send does not wait for any; one whose body will be refused is told that at once.
+/// RFC 9110 section 10.1.1: an HTTP/1.0 client and a request without a body get no interim response. A request whose
+/// body is rejected gets its final response at once.
 #[test]
-fn an_interim_response_is_sent_to_those_who_wait_for_it() {
+fn an_interim_response_is_sent_to_clients_that_wait_for_it() {
     let body = "Content-Length: 2\r\n";
     for (version, fields, statuses) in [
         ("1.1", body, &[100, 405][..]),
@@ -188,7 +198,7 @@ fn an_interim_response_is_sent_to_those_who_wait_for_it() {
     }
 }
 
-/// RFC 9110 section 7.8: an upgrade may be ignored, and the protocol is never switched.
+/// RFC 9110 section 7.8: an upgrade may be ignored, and the protocol never changes.
 #[test]
 fn an_upgrade_is_ignored() {
     for protocol in ["h2c", "websocket", "TLS/1.0", "HTTP/2.0"] {
@@ -197,7 +207,7 @@ fn an_upgrade_is_ignored() {
     }
 }
 
-/// RFC 9110 section 14.2: a range may be ignored: the answer is whole.
+/// RFC 9110 section 14.2: a range may be ignored, and the response is complete.
 #[test]
 fn a_range_is_ignored() {
     for range in ["bytes=0-0", "bytes=-1", "bytes=9-", "lines=1-2"] {
@@ -207,7 +217,7 @@ fn a_range_is_ignored() {
     }
 }
 
-/// RFC 3986 section 6.2.2.2: escapes of unreserved characters mean the characters, in either case.
+/// RFC 3986 section 6.2.2.2: escapes of unreserved characters are equivalent to the characters, in either case.
 #[test]
 fn escapes_of_unreserved_characters_are_decoded() {
     for path in ["/%68ealthz", "/%68%65%61%6c%74%68%7a", "/%68%65%61%6C%74%68%7A", "/healthz?%zz?"]
@@ -220,8 +230,7 @@ fn escapes_of_unreserved_characters_are_decoded() {
     }
 }
 
-/// RFC 3986 section 2.2: an escape of a reserved character is not that character; and nothing is decoded
-/// twice.
+/// RFC 3986 section 2.2: an escape of a reserved character is not equivalent to it, and nothing is decoded twice.
 #[test]
 fn escapes_of_reserved_characters_are_not_decoded() {
     for path in [

@@ -1,8 +1,8 @@
-//! RFC 9110 section 13: preconditions, of which `If-None-Match` is evaluated.
+//! RFC 9110 section 13: preconditions, with `If-None-Match`.
 
 use crate::wire::{Ending, Wire, check_served, only, request};
 
-/// The status of F(20) with this value of `If-None-Match`, the same for GET and HEAD.
+/// Returns the status of F(20) with this `If-None-Match`, which is the same for GET and HEAD.
 fn status(value: &str) -> u16 {
     let fields = format!("If-None-Match: {value}\r\n");
     let mut wire = Wire::new();
@@ -14,9 +14,9 @@ fn status(value: &str) -> u16 {
     get.status
 }
 
-/// RFC 9110 section 13.1.2: a tag that is listed means 304, one that is not means an answer in full.
+/// RFC 9110 section 13.1.2: a listed tag gets 304, any other tag a full response.
 #[test]
-fn a_listed_tag_is_304_and_any_other_200() {
+fn a_listed_tag_gets_304_and_any_other_200() {
     for value in [
         "\"20\"",
         "\"1\", \"20\"",
@@ -34,7 +34,7 @@ fn a_listed_tag_is_304_and_any_other_200() {
     }
 }
 
-/// RFC 9110 section 13.1.2: the comparison is the weak one.
+/// RFC 9110 section 13.1.2: tags are compared weakly.
 #[test]
 fn the_comparison_is_weak() {
     assert_eq!(status("W/\"20\""), 304);
@@ -42,9 +42,9 @@ fn the_comparison_is_weak() {
     assert_eq!(status("W/\"21\""), 200);
 }
 
-/// RFC 9110 section 13.1.2: `*` matches whatever there is; where there is nothing it matches nothing.
+/// RFC 9110 section 13.1.2: `*` matches any existing representation, and nothing if there is none.
 #[test]
-fn a_star_matches_any_representation_there_is() {
+fn a_star_matches_any_existing_representation() {
     assert_eq!(status("*"), 304);
     assert_eq!(status("\"*\""), 200, "a tag like any other");
     for (target, status) in
@@ -54,24 +54,24 @@ fn a_star_matches_any_representation_there_is() {
     }
 }
 
-/// RFC 9110 section 8.8.3: a comma inside of a tag separates nothing.
+/// RFC 9110 section 8.8.3: a comma within a tag is not a separator.
 #[test]
-fn a_tag_may_have_a_comma() {
+fn a_tag_may_contain_a_comma() {
     assert_eq!(status("\"a,b\", \"20\""), 304);
     assert_eq!(status("\"a, 20\""), 200);
 }
 
-/// RFC 9110 section 5.3: several lines are one list.
+/// RFC 9110 section 5.3: several field lines are one list.
 #[test]
-fn lines_are_combined() {
+fn field_lines_are_combined() {
     let asked =
         request("GET /api/fibonacci/20", "If-None-Match: \"1\"\r\nif-none-match: \"20\"\r\n");
     check_served(asked, 304);
 }
 
-/// What is no tag matches nothing: an answer in full is always right.
+/// A malformed tag matches nothing, because a full response is always correct.
 #[test]
-fn a_malformed_value_is_answered_in_full() {
+fn a_malformed_value_gets_a_full_response() {
     for value in
         ["20", "\"20", "20\"", "'20'", "w/\"20\"", "W/20", "W\"20\"", "**", "x, \"20\"", "<\"20\">"]
     {
@@ -79,10 +79,9 @@ fn a_malformed_value_is_answered_in_full() {
     }
 }
 
-/// RFC 9110 section 15.4.5: a 304 has the fields that a cache needs and that a 200 would have had, and none
-/// that describe content it does not have.
+/// RFC 9110 section 15.4.5: a 304 has the fields of the 200 that a cache needs, and none that describe content.
 #[test]
-fn the_fields_of_a_304_are_those_of_the_200_about_caching() {
+fn a_304_has_the_caching_fields_of_the_200() {
     let full = Wire::new().ask(request("GET /api/fibonacci/20", ""));
     let short = Wire::new().ask(request("GET /api/fibonacci/20", "If-None-Match: \"20\"\r\n"));
     assert_eq!(short.status, 304);
@@ -95,10 +94,9 @@ fn the_fields_of_a_304_are_those_of_the_200_about_caching() {
     }
 }
 
-/// RFC 9110 section 13.2.1: a precondition is for methods that select a representation: others are
-/// answered as if it were not there.
+/// RFC 9110 section 13.2.1: a precondition is ignored with methods that do not select a representation.
 #[test]
-fn a_precondition_does_not_touch_other_methods() {
+fn a_precondition_is_ignored_with_other_methods() {
     for (line, status) in [("PUT /api/fibonacci/20", 405), ("OPTIONS /api/fibonacci/20", 204)] {
         check_served(request(line, "If-None-Match: \"20\"\r\n"), status);
     }
@@ -107,14 +105,14 @@ fn a_precondition_does_not_touch_other_methods() {
         assert_eq!(
             Wire::new().ask(asked).status,
             200,
-            "{target}: it has no tag and is never stored"
+            "{target}: it has no entity tag and must not be stored"
         );
     }
 }
 
-/// RFC 9110 sections 13.1.3 and 13.1.4: without a date of modification, those that ask for one are ignored.
+/// RFC 9110 sections 13.1.3 and 13.1.4: preconditions on the modification date are ignored if there is none.
 #[test]
-fn dates_of_modification_are_ignored() {
+fn modification_dates_are_ignored() {
     for name in ["If-Modified-Since", "If-Unmodified-Since"] {
         for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "0"] {
             check_served(request("GET /api/fibonacci/20", &format!("{name}: {date}\r\n")), 200);
@@ -122,9 +120,9 @@ fn dates_of_modification_are_ignored() {
     }
 }
 
-/// The tag does not depend on how the number is written, and not on the version of the protocol.
+/// The tag depends neither on the spelling of the number nor on the protocol version.
 #[test]
-fn the_tag_is_that_of_the_number() {
+fn the_tag_identifies_the_number() {
     for target in ["/api/fibonacci/20", "/api/fibonacci/0020", "/api/fibonacci/%32%30?q"] {
         for version in ["1.0", "1.1"] {
             let head =
