@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
     http::{Method, Status},
     metrics::{
-        Build, Counters, Format, Handler, Slot, Snapshot, exposition, requests::SERIES,
+        self, Build, Claim, Format, Handler, RequestLabels, Slot, Snapshot, exposition,
         shared::SharedMemory,
     },
     server::process_stats::ProcessStats,
@@ -12,6 +12,10 @@ use fibsrv::{
 use std::hint::black_box;
 
 const BUILD: Build = Build { version: "0.1.0", revision: "0123456789ab", rustc: "rustc 1.95.0" };
+
+/// The labels of the most frequent response.
+const OK: RequestLabels =
+    RequestLabels { handler: Handler::Fibonacci, method: Some(Method::Get), status: Status::Ok };
 
 criterion_group!(benches, counting, scraping);
 criterion_main!(benches);
@@ -21,12 +25,7 @@ fn counting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("count");
     group.bench_function("requests_add", |bencher| {
         bencher.iter(|| {
-            slot.requests.add(
-                black_box(Handler::Fibonacci),
-                black_box(Some(Method::Get)),
-                black_box(Status::Ok),
-                black_box(1),
-            );
+            slot.add(metrics::REQUESTS.with(black_box(OK)), black_box(1));
         });
     });
     group.bench_function("durations_observe", |bencher| {
@@ -35,11 +34,12 @@ fn counting(criterion: &mut Criterion) {
             // A linear congruential sequence over 0.5 us to 16 ms: a branch predictor learns nothing.
             duration_ns = duration_ns.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let spread = 500 << (duration_ns >> 60);
-            slot.request_durations.observe(black_box(Handler::Fibonacci), spread, black_box(16));
+            let metric = metrics::REQUEST_DURATION.with(black_box(Handler::Fibonacci));
+            slot.observe(metric, spread, black_box(16));
         });
     });
     let shared = SharedMemory::in_memory().and_then(|region| region.claim());
-    for (name, counters) in [("whole_batch", Ok(Counters::private())), ("shared_batch", shared)] {
+    for (name, counters) in [("whole_batch", Ok(Claim::private())), ("shared_batch", shared)] {
         let Ok(counters) = counters else { continue };
         group.bench_function(name, |bencher| bencher.iter(|| count_a_batch(&counters)));
     }
@@ -48,10 +48,10 @@ fn counting(criterion: &mut Criterion) {
 
 /// What is counted for sixteen requests that came together.
 fn count_a_batch(slot: &Slot) {
-    slot.requests.add(Handler::Fibonacci, Some(Method::Get), Status::Ok, black_box(16));
-    slot.request_durations.observe(Handler::Fibonacci, black_box(3_200), 16);
-    slot.request_sizes.add(black_box(1600), 16);
-    slot.response_sizes.add(black_box(3200), 16);
+    slot.add(metrics::REQUESTS.with(OK), black_box(16));
+    slot.observe(metrics::REQUEST_DURATION.with(Handler::Fibonacci), black_box(3_200), 16);
+    slot.summarize(metrics::REQUEST_SIZE, black_box(1600), 16);
+    slot.summarize(metrics::RESPONSE_SIZE, black_box(3200), 16);
 }
 
 fn scraping(criterion: &mut Criterion) {
@@ -98,12 +98,10 @@ fn busy_slot() -> Slot {
 }
 
 fn count_a_lot(slot: &Slot) {
-    for (series, n) in SERIES.iter().zip(123_456..) {
-        if let Some(status) = series.status {
-            slot.requests.add(series.handler, series.method, status, n);
-        }
+    for (labels, n) in RequestLabels::all().zip(123_456..) {
+        slot.add(metrics::REQUESTS.with(labels), n);
         for shift in 0..24 {
-            slot.request_durations.observe(series.handler, 700 << shift, n);
+            slot.observe(metrics::REQUEST_DURATION.with(labels.handler), 700 << shift, n);
         }
     }
 }

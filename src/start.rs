@@ -19,7 +19,7 @@ use crate::{
     http::{conn::Buffers, request::head::Parser},
     logging::access::AccessLog,
     metrics::{
-        Build, Counters,
+        Build, Claim,
         shared::{SharedMemory, SharedMemoryError},
     },
     notify::{StatusReporter, socket::Notifier},
@@ -165,7 +165,7 @@ fn prepare(
     config: &Config,
     table: Table,
     groups: Vec<Group>,
-    counters: Counters,
+    counters: Claim,
     access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
     let probe = ProcessStats::new();
@@ -278,14 +278,14 @@ fn solo_groups(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
 }
 
 /// What to count in: a slot of the region, or else something that nobody else adds up.
-fn claim(region: Option<&SharedMemory>) -> Counters {
+fn claim(region: Option<&SharedMemory>) -> Claim {
     let claimed = region.map(SharedMemory::claim);
     match claimed {
         Some(Ok(counters)) => counters,
         Some(Err(error)) => {
             warn!("cannot share the metrics of this worker: {error}");
-            Counters::private()
+            Claim::private()
         }
-        None => Counters::private(),
+        None => Claim::private(),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         request::{head::Request, lines},
         response::{Body, Response, ResponseKind},
     },
-    metrics::{Build, Counters, Format, Handler, Process, Slot, exposition},
+    metrics::{self, Build, Claim, Executor, Format, Handler, Process, Slot, exposition},
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -60,11 +60,11 @@ enum Readiness {
 impl App {
     /// An application that has answered nothing, and counts for itself.
     pub fn new(table: Table, bounds: Bounds, build: Build) -> Self {
-        Self::with_counters(table, bounds, build, Counters::private())
+        Self::with_counters(table, bounds, build, Claim::private())
     }
 
     /// An application that has answered nothing, and counts here.
-    pub fn with_counters(table: Table, bounds: Bounds, build: Build, counters: Counters) -> Self {
+    pub fn with_counters(table: Table, bounds: Bounds, build: Build, counters: Claim) -> Self {
         let recorder = RequestRecorder::new(counters);
         Self {
             numbers: Numbers::new(table, bounds),
@@ -90,8 +90,7 @@ impl App {
         let route = route(request.target, head);
         let (status, fields, body) = match (route, request.method) {
             (Route::Fibonacci(index), Method::Get | Method::Head) => {
-                let computations = &self.recorder.counters.computations;
-                match self.numbers.answer(index, request, head, computations) {
+                match self.numbers.answer(index, request, head, &self.recorder.counters) {
                     Ok(parts) => parts,
                     Err(n) => return Answer::Compute(n),
                 }
@@ -122,7 +121,7 @@ impl App {
     /// Answers what could not become a request.
     pub fn reject(&mut self, reject: Reject) -> Response<'static> {
         let status = reject.status();
-        self.recorder.counters.reject(reject);
+        self.recorder.counters.add(metrics::REQUESTS_REJECTED.with(reject), 1);
         self.recorder.count_answer(Handler::None, None, status);
         Response { status, fields: ResponseKind::Text, body: Body::Bytes(reject.text().as_bytes()) }
     }
@@ -136,20 +135,20 @@ impl App {
 
     /// Takes in F(n), which has been computed in so many nanoseconds.
     pub fn finish(&mut self, n: u64, computed: &Computed, duration_ns: u64) {
-        let computations = &self.recorder.counters.computations;
-        computations.by_thread.add(1);
-        computations.durations.observe(duration_ns, 1);
-        self.numbers.beyond.finish(n, computed, computations);
+        let counters = &self.recorder.counters;
+        counters.add(metrics::COMPUTATIONS.with(Executor::Thread), 1);
+        counters.observe(metrics::COMPUTATION_DURATION, duration_ns, 1);
+        self.numbers.beyond.finish(n, computed, counters);
     }
 
     /// Takes in that F(n) will not be computed after all, because nobody waits for it any more.
     pub fn abandon(&mut self, n: u64) {
-        self.numbers.beyond.abandon(n, &self.recorder.counters.computations);
+        self.numbers.beyond.abandon(n, &self.recorder.counters);
     }
 
     /// Takes in what the operating system counts for this process, for whoever is asked for the metrics.
     pub fn tell_process(&mut self, process: &Process) {
-        self.recorder.counters.tell_process(process);
+        self.recorder.counters.record_process(process);
     }
 
     /// Renders the metrics, of all workers that share them. Without `process` what this one has told about its
@@ -194,6 +193,7 @@ mod tests {
     use crate::{
         fibonacci::Calculator,
         http::request::{head::Parser, limits::Limits, scan::HeadScanner},
+        metrics::BUCKETS,
     };
 
     const LIMITS: Limits =
@@ -266,7 +266,8 @@ mod tests {
         let taken = ask(&mut app, &line(1_000_000), "");
         assert_eq!(taken.0, "compute", "a number under way takes memory, and this fits beside it");
         let snapshot = app.recorder.counters.snapshot();
-        assert_eq!((snapshot.computations.queued, snapshot.computations.rejected), (2, [1, 0, 0]));
+        assert_eq!(snapshot.get(metrics::COMPUTE_QUEUE_LENGTH), 2);
+        assert_eq!(snapshot.values(metrics::COMPUTATIONS_REJECTED), [1, 0, 0]);
     }
 
     #[test]
@@ -287,9 +288,11 @@ mod tests {
             (response.status, response.fields),
             (Status::ServiceUnavailable, ResponseKind::Retry(1))
         );
-        let computations = app.recorder.counters.snapshot().computations;
-        assert_eq!((computations.by_thread, computations.durations.sum_ns), (1, 7));
-        assert_eq!((computations.cache_hits, computations.cache_misses), (1, 1));
+        let snapshot = app.recorder.counters.snapshot();
+        assert_eq!(snapshot.values(metrics::COMPUTATIONS), [1, 0]);
+        assert_eq!(snapshot.values(metrics::COMPUTATION_DURATION).last(), Some(&7));
+        let cache = [metrics::CACHE_HITS, metrics::CACHE_MISSES];
+        assert_eq!(cache.map(|counter| snapshot.get(counter)), [1, 1]);
     }
 
     #[test]
@@ -347,10 +350,11 @@ mod tests {
         app.count_response(500);
         app.settle(3_000);
         let snapshot = app.recorder.counters.snapshot();
-        assert_eq!(snapshot.requests.iter().sum::<u64>(), 3);
-        let timed = snapshot.request_durations.map(|totals| totals.count());
-        assert_eq!(timed.iter().sum::<u64>(), 3);
-        assert_eq!((snapshot.request_sizes.count, snapshot.response_sizes.bytes), (2, 500));
+        assert_eq!(snapshot.values(metrics::REQUESTS).iter().sum::<u64>(), 3);
+        let timed = snapshot.values(metrics::REQUEST_DURATION).chunks(BUCKETS.len() + 1);
+        assert_eq!(timed.flat_map(|cells| &cells[..BUCKETS.len()]).sum::<u64>(), 3);
+        assert_eq!(snapshot.values(metrics::REQUEST_SIZE)[1], 2);
+        assert_eq!(snapshot.values(metrics::RESPONSE_SIZE)[0], 500);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
         },
         response::{Body, ResponseKind},
     },
-    metrics::computations::Computations,
+    metrics::{self, Executor, RejectReason, Slot},
 };
 
 const NOT_A_NUMBER: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
@@ -73,7 +73,7 @@ impl Numbers {
         index: Index,
         request: &Request,
         head: &[u8],
-        counters: &Computations,
+        counters: &Slot,
     ) -> Result<Parts<'_>, u64> {
         let Index::Number(n) = index else {
             return Ok((Status::BadRequest, ResponseKind::Text, Body::Bytes(NOT_A_NUMBER)));
@@ -103,36 +103,32 @@ pub(super) struct Beyond {
 }
 
 impl Beyond {
-    fn answer(
-        &mut self,
-        n: u64,
-        method: Method,
-        counters: &Computations,
-    ) -> Result<Parts<'_>, u64> {
+    fn answer(&mut self, n: u64, method: Method, counters: &Slot) -> Result<Parts<'_>, u64> {
         if method == Method::Head {
             // The fields tell the length, which needs no digits.
             return Ok((Status::Ok, ResponseKind::Number(n), Body::Length(digit_count(n))));
         }
         if self.store.is_under_way(n) {
-            counters.cache_misses.add(1);
+            counters.add(metrics::CACHE_MISSES, 1);
             return Err(n);
         }
         if self.store.get(n).is_some() {
-            counters.cache_hits.add(1);
+            counters.add(metrics::CACHE_HITS, 1);
         } else {
-            counters.cache_misses.add(1);
+            counters.add(metrics::CACHE_MISSES, 1);
             if let Err(refusal) = self.begin(n, counters) {
-                match refusal {
-                    Rejection::Queue => counters.rejected_queue.add(1),
-                    Rejection::Memory => counters.rejected_memory.add(1),
-                }
+                let reason = match refusal {
+                    Rejection::Queue => RejectReason::Queue,
+                    Rejection::Memory => RejectReason::Memory,
+                };
+                counters.add(metrics::COMPUTATIONS_REJECTED.with(reason), 1);
                 return Ok(busy());
             }
             if n > AT_ONCE_MAX_N {
                 return Err(n);
             }
             let computed = self.calculator.compute(n);
-            counters.by_loop.add(1);
+            counters.add(metrics::COMPUTATIONS.with(Executor::Loop), 1);
             self.finish(n, &computed, counters);
         }
         Ok(self.kept(n))
@@ -149,7 +145,7 @@ impl Beyond {
         }
     }
 
-    fn begin(&mut self, n: u64, counters: &Computations) -> Result<(), Rejection> {
+    fn begin(&mut self, n: u64, counters: &Slot) -> Result<(), Rejection> {
         let outcome =
             if n <= AT_ONCE_MAX_N { self.store.begin_at_once(n) } else { self.store.begin(n) };
         self.tell(counters);
@@ -157,23 +153,23 @@ impl Beyond {
     }
 
     /// Keeps a number that has been computed.
-    pub(super) fn finish(&mut self, n: u64, computed: &Computed, counters: &Computations) {
+    pub(super) fn finish(&mut self, n: u64, computed: &Computed, counters: &Slot) {
         if computed.fallback.is_some() {
-            counters.fallbacks.add(1);
+            counters.add(metrics::COMPUTATION_FALLBACKS, 1);
         }
         self.store.finish(n, Arc::clone(&computed.digits));
         self.tell(counters);
     }
 
     /// Forgets a number that nobody waits for any more and that will not be computed.
-    pub(super) fn abandon(&mut self, n: u64, counters: &Computations) {
+    pub(super) fn abandon(&mut self, n: u64, counters: &Slot) {
         self.store.abandon(n);
         self.tell(counters);
     }
 
-    fn tell(&self, counters: &Computations) {
-        counters.queued.set(self.store.under_way() as u64);
-        counters.cache_bytes.set(self.store.bytes() as u64);
+    fn tell(&self, counters: &Slot) {
+        counters.set(metrics::COMPUTE_QUEUE_LENGTH, self.store.under_way() as u64);
+        counters.set(metrics::CACHE_BYTES, self.store.bytes() as u64);
     }
 }
 

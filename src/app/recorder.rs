@@ -2,13 +2,13 @@
 
 use crate::{
     http::{Method, Status, request::head::Request},
-    metrics::{Counters, Handler},
+    metrics::{self, Claim, Handler, RequestLabels},
 };
 
 /// The counters, and what has not got there yet.
 #[derive(Debug)]
 pub(super) struct RequestRecorder {
-    pub(super) counters: Counters,
+    pub(super) counters: Claim,
     batch: Batch,
 }
 
@@ -24,7 +24,7 @@ struct Batch {
 }
 
 impl RequestRecorder {
-    pub(super) fn new(counters: Counters) -> Self {
+    pub(super) fn new(counters: Claim) -> Self {
         Self { counters, batch: Batch::default() }
     }
 
@@ -42,7 +42,8 @@ impl RequestRecorder {
         method: Option<Method>,
         status: Status,
     ) {
-        self.counters.requests.add(handler, method, status, 1);
+        let labels = RequestLabels { handler, method, status };
+        self.counters.add(metrics::REQUESTS.with(labels), 1);
         if let Some(answers) = self.batch.answers_by_handler.get_mut(handler as usize) {
             *answers += 1;
         }
@@ -58,10 +59,11 @@ impl RequestRecorder {
         let batch = std::mem::take(&mut self.batch);
         for (handler, answers) in Handler::ALL.into_iter().zip(batch.answers_by_handler) {
             if answers > 0 {
-                self.counters.request_durations.observe(handler, duration_ns, answers.into());
+                let duration = metrics::REQUEST_DURATION.with(handler);
+                self.counters.observe(duration, duration_ns, answers.into());
             }
         }
-        self.counters.request_sizes.add(batch.request_bytes, batch.requests);
-        self.counters.response_sizes.add(batch.response_bytes, batch.responses);
+        self.counters.summarize(metrics::REQUEST_SIZE, batch.request_bytes, batch.requests);
+        self.counters.summarize(metrics::RESPONSE_SIZE, batch.response_bytes, batch.responses);
     }
 }

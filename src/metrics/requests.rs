@@ -1,251 +1,151 @@
-//! The requests answered, by handler, method and status.
+//! The labels of `fibsrv_requests_total`: handler, method and status.
 //!
-//! Of all combinations only those exist that can occur: `occurs` has the rules, and the compiler turns
-//! them into [`SERIES`], the list that is counted and exposed, and into a lookup from a combination to its
-//! place in that list. Whether an answer deserves its status is not decided here.
+//! Only combinations that can occur are series. `occurs` has the rules, and the compiler turns them into the list
+//! of series and into a lookup from a combination to its place in that list.
 
-use crate::http::{Method, Status};
-use crate::metrics::{Counter, add_each};
+use crate::{
+    http::{Method, Status},
+    metrics::{family::Labels, labels::Handler},
+};
 
-/// Who answered a request. The value of the label `handler`.
+/// The labels of one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handler {
-    /// `/api/fibonacci/:n`.
-    Fibonacci,
-    /// `/metrics`.
-    Metrics,
-    /// `/healthz`.
-    Healthz,
-    /// `/readyz`.
-    Readyz,
-    /// No handler: no path matched, or the request was refused before it had one.
-    None,
-}
-
-impl Handler {
-    /// Every handler, in the order of the discriminants.
-    pub const ALL: [Self; 5] =
-        [Self::Fibonacci, Self::Metrics, Self::Healthz, Self::Readyz, Self::None];
-
-    /// The value of the label `handler`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fibonacci => "fibonacci",
-            Self::Metrics => "metrics",
-            Self::Healthz => "healthz",
-            Self::Readyz => "readyz",
-            Self::None => "none",
-        }
-    }
-}
-
-/// Whether `handler` can answer `method` with `status`. No method means that the request was refused
-/// before its method was known.
-const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> bool {
-    match method {
-        None => matches!(handler, Handler::None) && refuses_without_a_method(status),
-        Some(Method::Get | Method::Head) => match handler {
-            Handler::Fibonacci => matches!(
-                status,
-                Status::Ok
-                    | Status::NotModified
-                    | Status::BadRequest
-                    | Status::PreconditionFailed
-                    | Status::UnprocessableContent
-                    | Status::ServiceUnavailable
-            ),
-            Handler::Metrics | Handler::Healthz => matches!(status, Status::Ok),
-            Handler::Readyz => matches!(status, Status::Ok | Status::ServiceUnavailable),
-            Handler::None => matches!(status, Status::NotFound),
-        },
-        // Without a handler: `OPTIONS *` and `CONNECT host:port`, whose targets are no paths.
-        Some(Method::Options) => {
-            matches!(status, Status::NoContent) || is_not_found(handler, status)
-        }
-        Some(Method::Connect) => {
-            matches!(status, Status::MethodNotAllowed) || is_not_found(handler, status)
-        }
-        Some(Method::Post | Method::Put | Method::Delete | Method::Trace | Method::Patch) => {
-            match handler {
-                Handler::Fibonacci | Handler::Metrics | Handler::Healthz | Handler::Readyz => {
-                    matches!(status, Status::MethodNotAllowed)
-                }
-                Handler::None => matches!(status, Status::NotFound),
-            }
-        }
-    }
-}
-
-/// The rejections of the reader of heads and bodies, which come before any handler is chosen.
-const fn refuses_without_a_method(status: Status) -> bool {
-    matches!(
-        status,
-        Status::BadRequest
-            | Status::RequestTimeout
-            | Status::ContentTooLarge
-            | Status::UriTooLong
-            | Status::ExpectationFailed
-            | Status::HeaderFieldsTooLarge
-            | Status::NotImplemented
-            | Status::VersionNotSupported
-    )
-}
-
-const fn is_not_found(handler: Handler, status: Status) -> bool {
-    matches!(handler, Handler::None) && matches!(status, Status::NotFound)
-}
-
-/// One time series of `fibsrv_requests_total`: the labels of one counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Series {
-    /// Who answered.
+pub struct RequestLabels {
+    /// What made the response.
     pub handler: Handler,
-    /// The request's method, if it was known when the request was answered.
+    /// The method of the request, if it was known.
     pub method: Option<Method>,
-    /// The answer's status; none in the catch-all series only.
-    pub status: Option<Status>,
+    /// The status of the response.
+    pub status: Status,
 }
 
-impl Series {
-    /// The value of the label `method`.
-    pub fn method_label(self) -> &'static str {
-        self.method.map_or("none", Method::as_str)
+impl RequestLabels {
+    /// The labels of all series but the last, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..COMBINATIONS).map(Self::of_combination).filter(|labels| labels.occur())
     }
 
-    /// The value of the label `code`.
-    pub fn code_label(self) -> &'static str {
-        self.status.map_or("other", Status::code)
-    }
-}
-
-/// Every series, in the order in which they are counted and exposed.
-pub static SERIES: [Series; SERIES_COUNT] = series();
-
-/// The place in [`SERIES`] of each cell of the cube of handlers, methods and statuses.
-static INDEX: [u8; CELL_COUNT] = index();
-
-const METHOD_COUNT: usize = Method::ALL.len() + 1; // the last: no method
-const CELL_COUNT: usize = Handler::ALL.len() * METHOD_COUNT * Status::ALL.len();
-const SERIES_COUNT: usize = OTHER as usize + 1;
-
-/// The place of the last series, which catches what the rules forgot: the number of those before it.
-const OTHER: u8 = count_known();
-
-/// The requests that one worker has answered.
-#[derive(Debug)]
-#[repr(transparent)]
-pub struct Requests {
-    counters: [Counter; SERIES_COUNT],
-}
-
-impl Requests {
-    /// No request yet.
-    pub const fn new() -> Self {
-        Self { counters: [const { Counter::new() }; SERIES_COUNT] }
-    }
-
-    /// Counts `n` requests with these labels.
-    ///
-    /// A combination that the rules do not know is a mistake in this file: debug builds stop at it, others
-    /// count it under the code "other", so that no request is missing from the sum.
+    /// The place among all combinations.
     #[inline]
-    pub fn add(&self, handler: Handler, method: Option<Method>, status: Status, n: u64) {
-        let index = index_of(handler, method, status);
-        debug_assert_ne!(index, OTHER, "no series for {handler:?} {method:?} {status:?}");
-        if let Some(counter) = self.counters.get(usize::from(index)) {
-            counter.add(n);
-        }
+    fn combination(self) -> usize {
+        let method = self.method.map_or(Method::ALL.len(), |method| method as usize);
+        let row = self.handler as usize * METHODS + method;
+        row * Status::ALL.len() + self.status as usize
     }
 
-    /// Adds each count to the total of the same series.
-    pub(super) fn add_to(&self, totals: &mut [u64; SERIES_COUNT]) {
-        add_each(totals, &self.counters);
+    /// The inverse of [`combination`](Self::combination).
+    #[expect(clippy::indexing_slicing, reason = "the remainders are below the lengths")]
+    const fn of_combination(place: usize) -> Self {
+        let (row, status) = (place / Status::ALL.len(), place % Status::ALL.len());
+        let (handler, method) = (row / METHODS, row % METHODS);
+        let method = if method < Method::ALL.len() { Some(Method::ALL[method]) } else { None };
+        Self { handler: Handler::ALL[handler], method, status: Status::ALL[status] }
+    }
+
+    const fn occur(self) -> bool {
+        occurs(self.handler, self.method, self.status)
     }
 }
 
-impl Default for Requests {
-    fn default() -> Self {
-        Self::new()
+impl Labels for RequestLabels {
+    const NAMES: &'static [&'static str] = &["handler", "method", "code"];
+    const VALUES: &'static [&'static str] = TABLES.0.as_flattened();
+
+    /// A combination that the rules do not know is an error in this file. Debug builds stop at it. Others count
+    /// it in the last series, which has the code "other", so that no request is missing from the sum.
+    #[inline]
+    fn index(self) -> usize {
+        let index = SERIES_OF.get(self.combination()).copied().unwrap_or(OTHER);
+        debug_assert_ne!(index, OTHER, "no series for {self:?}");
+        usize::from(index)
     }
 }
 
-#[inline]
-fn index_of(handler: Handler, method: Option<Method>, status: Status) -> u8 {
-    let method = method.map_or(Method::ALL.len(), |method| method as usize);
-    let row = handler as usize * METHOD_COUNT + method;
-    INDEX.get(row * Status::ALL.len() + status as usize).copied().unwrap_or(OTHER)
+/// Whether `handler` can respond to `method` with `status`.
+const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> bool {
+    use {Handler as H, Method as M, Status as S};
+    match (handler, method) {
+        // Rejected before the method was known.
+        (H::None, None) => matches!(
+            status,
+            S::BadRequest
+                | S::RequestTimeout
+                | S::ContentTooLarge
+                | S::UriTooLong
+                | S::ExpectationFailed
+                | S::HeaderFieldsTooLarge
+                | S::NotImplemented
+                | S::VersionNotSupported
+        ),
+        // No route, or `OPTIONS *` and `CONNECT host:port`, whose targets are not paths.
+        (H::None, Some(M::Options)) => matches!(status, S::NoContent | S::NotFound),
+        (H::None, Some(M::Connect)) => matches!(status, S::MethodNotAllowed | S::NotFound),
+        (H::None, Some(_)) => matches!(status, S::NotFound),
+        (H::Fibonacci, Some(M::Get | M::Head)) => matches!(
+            status,
+            S::Ok
+                | S::NotModified
+                | S::BadRequest
+                | S::PreconditionFailed
+                | S::UnprocessableContent
+                | S::ServiceUnavailable
+        ),
+        (H::Readyz, Some(M::Get | M::Head)) => matches!(status, S::Ok | S::ServiceUnavailable),
+        (H::Metrics | H::Healthz, Some(M::Get | M::Head)) => matches!(status, S::Ok),
+        (_, Some(M::Options)) => matches!(status, S::NoContent),
+        (_, Some(_)) => matches!(status, S::MethodNotAllowed),
+        (_, None) => false,
+    }
 }
 
-/// The labels of a cell: the inverse of the arithmetic in [`index_of`].
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler only, which checks the bounds"
-)]
-const fn labels_of(cell: usize) -> (Handler, Option<Method>, Status) {
-    let (row, status) = (cell / Status::ALL.len(), cell % Status::ALL.len());
-    let (handler, method) = (row / METHOD_COUNT, row % METHOD_COUNT);
-    let method = if method < Method::ALL.len() { Some(Method::ALL[method]) } else { None };
-    (Handler::ALL[handler], method, Status::ALL[status])
-}
+/// Every method, and none.
+const METHODS: usize = Method::ALL.len() + 1;
+const COMBINATIONS: usize = Handler::ALL.len() * METHODS * Status::ALL.len();
 
-const fn cell_occurs(cell: usize) -> bool {
-    let (handler, method, status) = labels_of(cell);
-    occurs(handler, method, status)
-}
+/// The place of the last series: the number of those before it.
+const OTHER: u8 = count();
 
-/// The number of combinations that can occur; were they more than a `u8` holds, this would not compile.
-const fn count_known() -> u8 {
-    let mut count = 0;
-    let mut cell = 0;
-    while cell < CELL_COUNT {
-        count += cell_occurs(cell) as u8;
-        cell += 1;
+/// The place of the series of each combination.
+static SERIES_OF: [u8; COMBINATIONS] = TABLES.1;
+
+/// The label values of each series, and for each combination the place of its series.
+const TABLES: ([[&str; 3]; OTHER as usize + 1], [u8; COMBINATIONS]) = tables();
+
+/// The number of combinations that can occur. More than fit into a `u8` would not compile.
+const fn count() -> u8 {
+    let (mut count, mut place) = (0, 0);
+    while place < COMBINATIONS {
+        count += RequestLabels::of_combination(place).occur() as u8;
+        place += 1;
     }
     count
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler only, which checks the bounds"
-)]
-const fn series() -> [Series; SERIES_COUNT] {
-    let catch_all = Series { handler: Handler::None, method: None, status: None };
-    let mut series = [catch_all; SERIES_COUNT];
-    let (mut cell, mut next) = (0, 0);
-    while cell < CELL_COUNT {
-        if cell_occurs(cell) {
-            let (handler, method, status) = labels_of(cell);
-            series[next] = Series { handler, method, status: Some(status) };
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
+const fn tables() -> ([[&'static str; 3]; OTHER as usize + 1], [u8; COMBINATIONS]) {
+    let mut values = [["none", "none", "other"]; OTHER as usize + 1];
+    let mut series_of = [OTHER; COMBINATIONS];
+    let (mut place, mut next) = (0, 0);
+    while place < COMBINATIONS {
+        let labels = RequestLabels::of_combination(place);
+        if labels.occur() {
+            let method = if let Some(method) = labels.method { method.as_str() } else { "none" };
+            values[next as usize] = [labels.handler.as_str(), method, labels.status.code()];
+            series_of[place] = next;
             next += 1;
         }
-        cell += 1;
+        place += 1;
     }
-    series
-}
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler only, which checks the bounds"
-)]
-const fn index() -> [u8; CELL_COUNT] {
-    let mut index = [OTHER; CELL_COUNT];
-    let (mut cell, mut next) = (0, 0);
-    while cell < CELL_COUNT {
-        if cell_occurs(cell) {
-            index[cell] = next;
-            next += 1;
-        }
-        cell += 1;
-    }
-    index
+    (values, series_of)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{REQUESTS, Slot, Snapshot};
     use std::collections::BTreeSet;
 
-    /// The rules once more, as a person would list them: handler, methods, codes.
+    /// The rules as a list: handler, methods, codes.
     const EXPECTED: [(&str, &str, &str); 17] = [
         ("fibonacci", "GET HEAD", "200 304 400 412 422 503"),
         ("fibonacci", "OPTIONS", "204"),
@@ -266,74 +166,59 @@ mod tests {
         ("none", "none", "other"),
     ];
 
-    type Labels = (&'static str, &'static str, &'static str);
-
-    fn labels(series: Series) -> Labels {
-        (series.handler.as_str(), series.method_label(), series.code_label())
-    }
+    type Values = [&'static str; 3];
 
     #[test]
     fn the_series_are_those_of_the_rules() {
-        let expected: BTreeSet<Labels> = EXPECTED
+        let expected: BTreeSet<Values> = EXPECTED
             .iter()
             .flat_map(|(handler, methods, codes)| {
                 methods.split(' ').flat_map(move |method| {
-                    codes.split(' ').map(move |code| (*handler, method, code))
+                    codes.split(' ').map(move |code| [*handler, method, code])
                 })
             })
             .collect();
-        let found: BTreeSet<Labels> = SERIES.into_iter().map(labels).collect();
+        let found: BTreeSet<Values> = TABLES.0.into_iter().collect();
         assert_eq!(found, expected);
-        assert_eq!(found.len(), SERIES.len(), "two series have the same labels");
+        assert_eq!(found.len(), TABLES.0.len(), "two series have the same labels");
     }
 
     #[test]
     fn every_combination_is_counted_in_its_own_series_or_in_the_last() {
         let mut known = 0;
-        for cell in 0..CELL_COUNT {
-            let (handler, method, status) = labels_of(cell);
-            let series = Series { handler, method, status: Some(status) };
-            let index = index_of(handler, method, status);
-            match SERIES.iter().position(|candidate| *candidate == series) {
-                Some(position) => {
-                    assert_eq!(usize::from(index), position, "{series:?}");
-                    known += 1;
-                }
-                None => assert_eq!(index, OTHER, "{series:?}"),
-            }
+        for (combination, series) in SERIES_OF.into_iter().enumerate() {
+            let labels = RequestLabels::of_combination(combination);
+            assert_eq!(labels.combination(), combination);
+            let method = labels.method.map_or("none", Method::as_str);
+            let values = [labels.handler.as_str(), method, labels.status.code()];
+            let found = TABLES.0.iter().position(|series| *series == values);
+            known += usize::from(found.is_some());
+            let found = found.unwrap_or(TABLES.0.len() - 1);
+            assert_eq!(usize::from(series), found, "{labels:?}");
         }
-        assert_eq!(known + 1, SERIES.len());
-        assert_eq!(SERIES[usize::from(OTHER)].status, None);
+        assert_eq!(known + 1, TABLES.0.len());
+        assert_eq!(RequestLabels::all().count(), known);
     }
 
     #[test]
     fn adding_touches_one_series_only() {
-        for (position, series) in SERIES.iter().enumerate() {
-            let Some(status) = series.status else { continue };
-            let requests = Requests::new();
-            requests.add(series.handler, series.method, status, 3);
-            let mut totals = [0; SERIES_COUNT];
-            requests.add_to(&mut totals);
-            let mut expected = [0; SERIES_COUNT];
-            expected[position] = 3;
-            assert_eq!(totals, expected);
+        for (place, labels) in RequestLabels::all().enumerate() {
+            let slot = Slot::new();
+            slot.add(REQUESTS.with(labels), 3);
+            let mut expected = [0; TABLES.0.len()];
+            expected[place] = 3;
+            assert_eq!(Snapshot::of([&slot].into_iter()).values(REQUESTS), expected);
         }
     }
 
     #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "no series for"))]
-    fn an_unknown_combination_stops_a_debug_build_and_is_counted_in_others() {
-        let requests = Requests::new();
-        requests.add(Handler::Healthz, Some(Method::Get), Status::NotFound, 2);
-        let mut totals = [0; SERIES_COUNT];
-        requests.add_to(&mut totals);
-        assert_eq!(totals[usize::from(OTHER)], 2);
-    }
-
-    #[test]
-    fn the_list_of_handlers_follows_the_discriminants() {
-        for (index, handler) in Handler::ALL.into_iter().enumerate() {
-            assert_eq!(handler as usize, index);
-        }
+    fn an_unknown_combination_stops_a_debug_build_and_is_counted_under_other() {
+        let slot = Slot::new();
+        let (handler, method) = (Handler::Healthz, Some(Method::Get));
+        let labels = RequestLabels { handler, method, status: Status::NotFound };
+        slot.add(REQUESTS.with(labels), 2);
+        let snapshot = Snapshot::of([&slot].into_iter());
+        assert_eq!(snapshot.values(REQUESTS).last(), Some(&2));
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         response::Response,
     },
     logging::access::{AccessLog, Address, Entry},
+    metrics::{self, CloseReason},
     server::process_stats::ProcessStats,
     sys::clock::Clock,
 };
@@ -58,7 +59,7 @@ impl WorkerContext {
     pub fn end_turn(&mut self) {
         if let Some(log) = &mut self.access_log {
             let dropped = log.flush(self.clock.now_ns());
-            self.app.counters().access_log_dropped.add(dropped);
+            self.app.counters().add(metrics::ACCESS_LOG_DROPPED, dropped);
         }
     }
 
@@ -207,21 +208,20 @@ impl Connection {
 
     /// Takes in that the deadline has come, and counts it; to be followed by a turn.
     pub fn expire(&mut self, app: &App) {
-        let connections_closed = &app.counters().connections_closed;
-        match self.conn.waiting().0 {
+        let reason = match self.conn.waiting().0 {
             // Refused, with 408: that is counted as any other refusal.
-            Waiting::Head if self.conn.has_input() => {}
-            Waiting::Body | Waiting::Answer => {}
-            Waiting::Head => connections_closed.head_timeout.add(1),
-            Waiting::Idle => connections_closed.idle_timeout.add(1),
-            Waiting::Write => {
-                connections_closed.write_timeout.add(1);
-                self.reset_when_closed();
-            }
-            Waiting::Linger => {
-                connections_closed.linger_timeout.add(1);
-                self.reset_when_closed();
-            }
+            Waiting::Head if self.conn.has_input() => None,
+            Waiting::Body | Waiting::Answer => None,
+            Waiting::Head => Some(CloseReason::HeadTimeout),
+            Waiting::Idle => Some(CloseReason::IdleTimeout),
+            Waiting::Write => Some(CloseReason::WriteTimeout),
+            Waiting::Linger => Some(CloseReason::LingerTimeout),
+        };
+        if let Some(reason) = reason {
+            app.counters().add(metrics::CONNECTIONS_CLOSED.with(reason), 1);
+        }
+        if matches!(reason, Some(CloseReason::WriteTimeout | CloseReason::LingerTimeout)) {
+            self.reset_when_closed();
         }
         self.conn.expire();
     }

@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream};
 use crate::{
     group::Group,
     logging::throttle::LogThrottle,
+    metrics::{self, CloseReason, PauseReason, RejectReason},
     notify::StatusReporter,
     server::{
         compute::Compute,
@@ -149,7 +150,7 @@ impl Server {
 
     /// Counts that this worker is here because the one before it has died.
     pub fn count_restart(&self) {
-        self.context.app.counters().worker_restarts.add(1);
+        self.context.app.counters().add(metrics::WORKER_RESTARTS, 1);
     }
 
     /// How long there is nothing to do unless an event comes.
@@ -204,7 +205,7 @@ impl Server {
             Outcome::WouldBlock => self.connections.set_deadline(key, self.context.clock.now_ns()),
             Outcome::Yield => {
                 self.connections.set_deadline(key, self.context.clock.now_ns());
-                self.context.app.counters().connection_yields.add(1);
+                self.context.app.counters().add(metrics::CONNECTION_YIELDS, 1);
                 self.again.push(key);
             }
             Outcome::Closed => self.remove_connection(key),
@@ -215,7 +216,7 @@ impl Server {
         let id = self.connections.id_of(key);
         // Closing the socket takes it out of the poll.
         let Some(connection) = self.connections.remove(key) else { return };
-        self.context.app.counters().connections.sub(1);
+        self.context.app.counters().decrement(metrics::CONNECTIONS);
         if let (Some(n), Some(id)) = (connection.awaited(), id)
             && self.compute.cancel(n, id)
         {
@@ -229,7 +230,8 @@ impl Server {
         let Some(id) = self.connections.id_of(key) else { return };
         if let Err(error) = self.compute.submit(n, id, self.context.clock.now_ns()) {
             error!("cannot start the compute thread: {error}");
-            self.context.app.counters().computations.rejected_thread.add(1);
+            let rejected = metrics::COMPUTATIONS_REJECTED.with(RejectReason::Thread);
+            self.context.app.counters().add(rejected, 1);
             self.context.app.abandon(n);
             if self.settle(id) {
                 self.again.push(key);
@@ -296,7 +298,8 @@ impl Server {
         if self.is_full()
             && let Some((key, _)) = self.connections.oldest_idle()
         {
-            self.context.app.counters().connections_closed.evicted.add(1);
+            let evicted = metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted);
+            self.context.app.counters().add(evicted, 1);
             self.remove_connection(key);
         }
     }
@@ -321,10 +324,10 @@ impl Server {
         let has_room = self.next_room_ns(now_ns) == Some(now_ns);
         let most = self.connections_max();
         let Some(entry) = self.listeners.get_mut(index) else { return false };
-        let pauses = &self.context.app.counters().accept_pauses;
+        let counters = self.context.app.counters();
         if !has_room {
             if std::mem::replace(&mut entry.state, AcceptState::AtLimit) != AcceptState::AtLimit {
-                pauses.full.add(1);
+                counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Full), 1);
                 self.throttle.warn(now_ns, || {
                     format!("connection limit ({most}) reached; new connections wait in the kernel")
                 });
@@ -341,7 +344,7 @@ impl Server {
             Err(error) => {
                 entry.state = state_after_error(&error, now_ns);
                 if matches!(entry.state, AcceptState::Backoff { .. }) {
-                    pauses.error.add(1);
+                    counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Error), 1);
                     self.throttle
                         .warn(now_ns, || format!("cannot accept a connection: {error}; retrying"));
                 }
@@ -354,8 +357,8 @@ impl Server {
     /// behind the handshake, and a peer that wants a single answer need never be registered.
     fn admit(&mut self, socket: TcpStream, address: SocketAddr) {
         let counters = self.context.app.counters();
-        counters.connections_accepted.add(1);
-        counters.connections.add(1);
+        counters.add(metrics::CONNECTIONS_ACCEPTED, 1);
+        counters.increment(metrics::CONNECTIONS);
         let mut connection = Connection::new(socket, self.context.address(address));
         if self.drain.is_draining() {
             connection.disable_keep_alive();
@@ -363,7 +366,7 @@ impl Server {
         let turn = connection.turn(&mut self.context);
         let wanted = connection.take_wanted();
         if turn == Outcome::Closed && wanted.is_none() {
-            self.context.app.counters().connections.sub(1);
+            self.context.app.counters().decrement(metrics::CONNECTIONS);
             return;
         }
         let key = self.connections.insert(connection);

@@ -28,7 +28,7 @@ use std::{
 };
 
 use fibsrv::metrics::{
-    Counters, Snapshot,
+    self, BUCKETS, CONNECTIONS_ACCEPTED, Claim, Handler, Snapshot, WORKERS,
     shared::{SharedMemory, SharedMemoryError},
 };
 use rng::Rng;
@@ -50,13 +50,13 @@ fn alone() -> MutexGuard<'static, ()> {
     TESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The parts of a snapshot that count the same thing must be as far as each other, but for one per worker.
+/// Cells that count the same events differ by at most one per worker.
 fn check_consistent(snapshot: &Snapshot, workers: u64) {
-    let totals = &snapshot.request_durations[0];
-    assert_eq!(totals.count(), totals.buckets.iter().sum::<u64>());
-    let requests: u64 = snapshot.requests.iter().sum();
-    assert!(snapshot.connections_accepted >= requests);
-    assert!(snapshot.connections_accepted <= totals.count() + workers);
+    let cells = snapshot.values(metrics::REQUEST_DURATION.with(Handler::Fibonacci));
+    let timed: u64 = cells.iter().take(BUCKETS.len()).sum();
+    let requests: u64 = snapshot.values(metrics::REQUESTS).iter().sum();
+    let accepted = snapshot.get(CONNECTIONS_ACCEPTED);
+    assert!(accepted >= requests && accepted <= timed + workers);
 }
 
 #[test]
@@ -71,19 +71,19 @@ fn points_1_2_7_8_9_killed_at_any_moment_nothing_is_lost_and_slots_are_taken_ove
         told_by_dead += worker.kill();
         let told = told_by_dead + workers.iter().map(|worker| worker.count).sum::<u64>();
         let snapshot = region.snapshot();
-        assert!(snapshot.connections_accepted >= told.max(last_total), "{told} {last_total}");
-        assert_eq!(snapshot.workers, 2);
-        last_total = snapshot.connections_accepted;
+        assert!(snapshot.get(CONNECTIONS_ACCEPTED) >= told.max(last_total), "{told} {last_total}");
+        assert_eq!(snapshot.get(WORKERS), 2);
+        last_total = snapshot.get(CONNECTIONS_ACCEPTED);
         workers.push(Worker::start(&region));
     }
     told_by_dead += workers.into_iter().map(Worker::kill).sum::<u64>();
     let snapshot = region.snapshot();
     // Whoever is killed between counting and telling has counted one that it has not told.
-    let untold = snapshot.connections_accepted.checked_sub(told_by_dead).unwrap();
+    let untold = snapshot.get(CONNECTIONS_ACCEPTED).checked_sub(told_by_dead).unwrap();
     assert!(untold <= KILLS + 3, "{untold} of {told_by_dead}");
     check_consistent(&snapshot, KILLS + 3);
     assert!(region.slots_used() <= 4, "{} slots for 3 processes at once", region.slots_used());
-    assert_eq!(snapshot.process.cpu_time_ns, CPU_NS * (KILLS + 3), "also that of the dead");
+    assert_eq!(snapshot.get(metrics::PROCESS_CPU), CPU_NS * (KILLS + 3), "also that of the dead");
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn point_3_the_gauges_of_the_dead_are_gone() {
     };
     for alive in (0..=3).rev() {
         let snapshot = region.snapshot();
-        assert_eq!(snapshot.workers, alive);
-        assert_eq!(snapshot.connections, CONNECTIONS * alive);
-        assert_eq!(snapshot.process.resident_memory_bytes, MEMORY_BYTES * alive);
-        assert_eq!(snapshot.process.start_time_ns, oldest(&workers));
-        assert_eq!(snapshot.process.cpu_time_ns, 3 * CPU_NS);
+        assert_eq!(snapshot.get(WORKERS), alive);
+        assert_eq!(snapshot.get(metrics::CONNECTIONS), CONNECTIONS * alive);
+        assert_eq!(snapshot.get(metrics::PROCESS_RESIDENT_MEMORY), MEMORY_BYTES * alive);
+        assert_eq!(snapshot.get(metrics::PROCESS_START_TIME), oldest(&workers));
+        assert_eq!(snapshot.get(metrics::PROCESS_CPU), 3 * CPU_NS);
         drop(workers.pop());
     }
 }
@@ -114,22 +114,22 @@ fn point_4_a_full_stop_is_one_reset_and_less_is_none() {
     let kept = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let reopen = || SharedMemory::from_fd(kept.try_clone().unwrap().into());
     let told = Worker::start(&region).kill();
-    assert!(region.snapshot().connections_accepted >= told, "whoever starts workers is there");
+    assert!(region.snapshot().get(CONNECTIONS_ACCEPTED) >= told, "whoever starts workers is there");
     let worker = Worker::start(&region);
     assert_eq!(region.slots_used(), 1);
     drop(region);
     // In a description of its own, as `kept` must not come to hold the region.
     let region = reopen().unwrap();
-    assert!(region.snapshot().connections_accepted > told, "a worker is there");
+    assert!(region.snapshot().get(CONNECTIONS_ACCEPTED) > told, "a worker is there");
     drop(region);
     worker.kill();
     let region = reopen().unwrap();
     let snapshot = region.snapshot();
-    assert_eq!((snapshot.connections_accepted, snapshot.process.cpu_time_ns), (0, 0));
+    assert_eq!((snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(metrics::PROCESS_CPU)), (0, 0));
     assert_eq!(region.slots_used(), 0);
     let worker = Worker::start(&region);
     let started = 1_000_000 + u64::from(worker.child.id());
-    assert_eq!(region.snapshot().process.start_time_ns, started);
+    assert_eq!(region.snapshot().get(metrics::PROCESS_START_TIME), started);
 }
 
 #[test]
@@ -138,15 +138,15 @@ fn point_6_a_lock_is_not_inherited() {
     let region = SharedMemory::in_memory().unwrap();
     let own = region.claim().unwrap();
     let first = Worker::start(&region);
-    assert_eq!((own.snapshot().workers, region.slots_used()), (2, 2));
+    assert_eq!((own.snapshot().get(WORKERS), region.slots_used()), (2, 2));
     // The child was started while we had the slot, and has our descriptor of the region.
     drop(own);
-    assert_eq!(region.snapshot().workers, 1);
+    assert_eq!(region.snapshot().get(WORKERS), 1);
     let second = Worker::start(&region);
-    assert_eq!((region.snapshot().workers, region.slots_used()), (2, 2));
+    assert_eq!((region.snapshot().get(WORKERS), region.slots_used()), (2, 2));
     // And we have the description that they were given.
     drop((first, second));
-    assert_eq!(region.snapshot().workers, 0);
+    assert_eq!(region.snapshot().get(WORKERS), 0);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn several_scrape_at_once_and_none_sees_a_total_fall() {
                     SharedMemory::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap();
                 let mut last = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    let total = mine.snapshot().connections_accepted;
+                    let total = mine.snapshot().get(CONNECTIONS_ACCEPTED);
                     assert!(total >= last, "{total} after {last}");
                     last = total;
                 }
@@ -188,9 +188,9 @@ fn point_12_in_a_directory_processes_find_each_other_and_leave_no_file() {
     let directory = Directory::new("found");
     let workers: Vec<Worker> = (0..3).map(|_| Worker::start_in(&directory.0)).collect();
     let region = SharedMemory::in_directory(&directory.0, 3000).unwrap();
-    assert_eq!((region.snapshot().workers, directory.files()), (3, 1));
+    assert_eq!((region.snapshot().get(WORKERS), directory.files()), (3, 1));
     let told: u64 = workers.into_iter().map(Worker::kill).sum();
-    assert!((told..=told + 3).contains(&region.snapshot().connections_accepted));
+    assert!((told..=told + 3).contains(&region.snapshot().get(CONNECTIONS_ACCEPTED)));
     drop(region);
     assert_eq!(directory.files(), 0);
     // Killed all at once, they leave it; the next to come begins anew, and removes it.
@@ -198,7 +198,7 @@ fn point_12_in_a_directory_processes_find_each_other_and_leave_no_file() {
     workers.into_iter().map(Worker::kill).for_each(drop);
     assert_eq!(directory.files(), 1);
     let region = SharedMemory::in_directory(&directory.0, 3000).unwrap();
-    assert_eq!((region.snapshot().connections_accepted, region.slots_used()), (0, 0));
+    assert_eq!((region.snapshot().get(CONNECTIONS_ACCEPTED), region.slots_used()), (0, 0));
     drop(region);
     assert_eq!(directory.files(), 0);
 }
@@ -255,7 +255,7 @@ fn what_is_no_region_is_refused_and_one_counts_for_oneself() {
     let (reader, _writer) = io::pipe().unwrap();
     assert!(matches!(SharedMemory::from_fd(reader.into()), Err(SharedMemoryError::File)));
     assert!(SharedMemory::in_directory(Path::new("/nowhere"), 3000).is_err());
-    let counters = Counters::private();
-    counters.connections_accepted.add(1);
-    assert_eq!(counters.snapshot().connections_accepted, 1);
+    let counters = Claim::private();
+    counters.add(CONNECTIONS_ACCEPTED, 1);
+    assert_eq!(counters.snapshot().get(CONNECTIONS_ACCEPTED), 1);
 }

@@ -11,7 +11,7 @@ use std::{
 use fibsrv::{
     http::{Method, Status},
     metrics::{
-        Counters, Handler, Process,
+        self, Claim, Handler, Process, RequestLabels,
         shared::{SharedMemory, SharedMemoryError},
     },
 };
@@ -45,7 +45,7 @@ pub(crate) fn act() {
             setrlimit(Resource::Fsize, Rlimit { current: limit, maximum: limit }).unwrap();
             say_error(SharedMemory::in_memory());
             say_error(SharedMemory::in_directory(&directory, 3000));
-            Counters::private().connections_accepted.add(1);
+            Claim::private().add(metrics::CONNECTIONS_ACCEPTED, 1);
         }
         "full" => say_error(SharedMemory::in_directory(&directory, 3000)),
         other => panic!("no such role: {other}"),
@@ -53,18 +53,20 @@ pub(crate) fn act() {
 }
 
 /// Counts until the process is killed, or whoever reads has gone.
-fn count(mut counters: Counters) {
-    counters.connections.set(CONNECTIONS);
-    counters.tell_process(&Process {
+fn count(mut counters: Claim) {
+    counters.set(metrics::CONNECTIONS, CONNECTIONS);
+    counters.record_process(&Process {
         cpu_time_ns: CPU_NS,
         resident_memory_bytes: MEMORY_BYTES,
         start_time_ns: 1_000_000 + u64::from(std::process::id()),
         ..Process::default()
     });
+    let (handler, method) = (Handler::Fibonacci, Some(Method::Get));
+    let labels = RequestLabels { handler, method, status: Status::Ok };
     loop {
-        counters.connections_accepted.add(1);
-        counters.requests.add(Handler::Fibonacci, Some(Method::Get), Status::Ok, 1);
-        counters.request_durations.observe(Handler::Fibonacci, 3_000, 1);
+        counters.add(metrics::CONNECTIONS_ACCEPTED, 1);
+        counters.add(metrics::REQUESTS.with(labels), 1);
+        counters.observe(metrics::REQUEST_DURATION.with(Handler::Fibonacci), 3_000, 1);
         // Counted before it is told.
         if io::stderr().write_all(b".").is_err() {
             return;
@@ -77,8 +79,8 @@ fn visit(directory: &Path) {
         let region = SharedMemory::in_directory(directory, 3000).unwrap();
         let counters = region.claim().unwrap();
         drop(region);
-        counters.connections_accepted.add(1);
-        assert!(counters.snapshot().connections_accepted >= 1);
+        counters.add(metrics::CONNECTIONS_ACCEPTED, 1);
+        assert!(counters.snapshot().get(metrics::CONNECTIONS_ACCEPTED) >= 1);
     }
 }
 

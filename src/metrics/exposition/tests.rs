@@ -1,7 +1,10 @@
-//! The exposition read back by a parser that is not ours.
+//! The exposition read by an independent parser.
 
 use super::*;
-use crate::metrics::Slot;
+use crate::{
+    http::{Method, Reject},
+    metrics::{self, CloseReason, Handler, Process, RequestLabels, Slot},
+};
 use nom_openmetrics::{MetricDescriptor, parser};
 use std::collections::BTreeMap;
 
@@ -56,44 +59,18 @@ fn rendered(format: Format, snapshot: &Snapshot) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// A snapshot in which every number is another one.
+/// A snapshot of shared memory in which all numbers differ.
 fn full() -> Snapshot {
-    let mut next = 0;
-    let mut number = || {
-        next += 7;
-        next
-    };
-    let mut snapshot = Snapshot::empty();
-    snapshot.requests.fill_with(&mut number);
-    for totals in &mut snapshot.request_durations {
-        totals.buckets.fill_with(&mut number);
-        totals.sum_ns = number() * 1_000_001;
-    }
-    snapshot.request_sizes = SizeTotals { bytes: number(), count: number() };
-    snapshot.response_sizes = SizeTotals { bytes: number(), count: number() };
-    snapshot.connections = number();
-    snapshot.connections_accepted = number();
-    snapshot.workers = number();
-    snapshot.worker_restarts = number();
-    snapshot.rejections.fill_with(&mut number);
-    snapshot.connections_closed.fill_with(&mut number);
-    snapshot.accept_pauses.fill_with(&mut number);
-    snapshot.connection_yields = number();
-    snapshot.access_log_dropped = number();
-    let computations = &mut snapshot.computations;
-    computations.by_thread = number();
-    computations.by_loop = number();
-    computations.durations.buckets.fill_with(&mut number);
-    computations.durations.sum_ns = number() * 1_000_001;
-    computations.fallbacks = number();
-    computations.rejected.fill_with(&mut number);
-    computations.queued = number();
-    computations.cache_hits = number();
-    computations.cache_misses = number();
-    computations.cache_bytes = number();
-    snapshot.process = PROCESS;
-    snapshot.is_shared = true;
+    let mut snapshot = Snapshot::with_different_values();
+    snapshot.set(metrics::METRICS_SHARED, 1);
     snapshot
+}
+
+/// A snapshot of one process that has recorded [`PROCESS`].
+fn with_process() -> Snapshot {
+    let slot = Slot::new();
+    slot.record_process(&PROCESS, 0);
+    Snapshot::of([&slot].into_iter())
 }
 
 /// The numbers of these tests are small enough for a lossless conversion.
@@ -101,56 +78,104 @@ fn float(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap())
 }
 
-/// What it must find about the process that is [`PROCESS`].
-fn expected_process() -> impl Iterator<Item = (String, f64)> {
-    let samples = [
-        ("cpu_seconds_total", 12.34),
-        ("open_fds", 17.0),
-        ("max_fds", 1_048_576.0),
-        ("virtual_memory_bytes", 123_456_789.0),
-        ("resident_memory_bytes", 9_876_543.0),
-        ("start_time_seconds", 1_763_929_999.12),
-    ];
-    samples.into_iter().map(|(name, value)| (format!("process_{name} "), value))
+/// The samples about the process: name, and value as the snapshot has it or as [`PROCESS`] makes it.
+fn expected_process(snapshot: &Snapshot) -> [(&'static str, f64); 6] {
+    if snapshot.get(PROCESS_START_TIME) == PROCESS.start_time_ns {
+        return [
+            ("cpu_seconds_total", 12.34),
+            ("open_fds", 17.0),
+            ("max_fds", 1_048_576.0),
+            ("virtual_memory_bytes", 123_456_789.0),
+            ("resident_memory_bytes", 9_876_543.0),
+            ("start_time_seconds", 1_763_929_999.12),
+        ];
+    }
+    [
+        ("cpu_seconds_total", float(snapshot.get(metrics::PROCESS_CPU)) / 1e9),
+        ("open_fds", float(snapshot.get(metrics::PROCESS_OPEN_FDS))),
+        ("max_fds", float(snapshot.get(metrics::PROCESS_MAX_FDS))),
+        ("virtual_memory_bytes", float(snapshot.get(metrics::PROCESS_VIRTUAL_MEMORY))),
+        ("resident_memory_bytes", float(snapshot.get(metrics::PROCESS_RESIDENT_MEMORY))),
+        ("start_time_seconds", float(snapshot.get(PROCESS_START_TIME)) / 1e9),
+    ]
 }
 
-/// What the parser must find, stated independently of the code above.
+/// Adds the samples of one histogram.
+fn expect_histogram(
+    expect: &mut impl FnMut(String, f64),
+    (name, labels): (&str, &str),
+    cells: &[u64],
+) {
+    let (sum_ns, buckets) = cells.split_last().unwrap();
+    let mut cumulative = 0;
+    for (bucket, count) in BUCKETS.iter().zip(buckets) {
+        cumulative += count;
+        let labels = format!("{labels} le={}", bucket.le);
+        expect(format!("{name}_bucket {}", labels.trim_start()), float(cumulative));
+    }
+    expect(format!("{name}_sum {labels}"), float(*sum_ns) / 1e9);
+    expect(format!("{name}_count {labels}"), float(cumulative));
+}
+
+/// Adds the samples of counters and gauges without labels.
+fn expect_singles(expect: &mut impl FnMut(String, f64), snapshot: &Snapshot) {
+    for (name, counter) in [
+        ("connections_accepted", metrics::CONNECTIONS_ACCEPTED),
+        ("worker_restarts", metrics::WORKER_RESTARTS),
+        ("computation_fallbacks", metrics::COMPUTATION_FALLBACKS),
+        ("cache_hits", metrics::CACHE_HITS),
+        ("cache_misses", metrics::CACHE_MISSES),
+        ("connection_yields", metrics::CONNECTION_YIELDS),
+        ("access_log_dropped", metrics::ACCESS_LOG_DROPPED),
+    ] {
+        expect(format!("fibsrv_{name}_total "), float(snapshot.get(counter)));
+    }
+    for (name, gauge) in [
+        ("connections", metrics::CONNECTIONS),
+        ("workers", metrics::WORKERS),
+        ("compute_queue_length", metrics::COMPUTE_QUEUE_LENGTH),
+        ("cache_bytes", metrics::CACHE_BYTES),
+        ("metrics_shared", metrics::METRICS_SHARED),
+    ] {
+        expect(format!("fibsrv_{name} "), float(snapshot.get(gauge)));
+    }
+}
+
+/// What the parser must find, stated independently of the table.
 fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut expect = |key: String, value: f64| assert_eq!(samples.insert(key, value), None);
-    for (series, count) in SERIES.iter().zip(snapshot.requests) {
-        let (handler, method) = (series.handler.as_str(), series.method_label());
-        let code = series.code_label();
+    for labels in RequestLabels::all() {
+        let (handler, code) = (labels.handler.as_str(), labels.status.code());
+        let method = labels.method.map_or("none", Method::as_str);
         expect(
             format!("fibsrv_requests_total handler={handler} method={method} code={code}"),
-            float(count),
+            float(snapshot.get(metrics::REQUESTS.with(labels))),
         );
     }
-    for (handler, totals) in Handler::ALL.iter().zip(&snapshot.request_durations) {
-        let (name, handler) = ("fibsrv_request_duration_seconds", handler.as_str());
-        for (place, bucket) in BUCKETS.iter().enumerate() {
-            let cumulative: u64 = totals.buckets.iter().take(place + 1).sum();
-            expect(format!("{name}_bucket handler={handler} le={}", bucket.le), float(cumulative));
-        }
-        expect(format!("{name}_sum handler={handler}"), float(totals.sum_ns) / 1e9);
-        expect(format!("{name}_count handler={handler}"), float(totals.count()));
+    let other = "fibsrv_requests_total handler=none method=none code=other";
+    expect(other.to_owned(), float(*snapshot.values(metrics::REQUESTS).last().unwrap()));
+    for handler in Handler::ALL {
+        let cells = snapshot.values(metrics::REQUEST_DURATION.with(handler));
+        let labels = format!("handler={}", handler.as_str());
+        expect_histogram(&mut expect, ("fibsrv_request_duration_seconds", &labels), cells);
     }
-    let computations = &snapshot.computations;
-    let name = "fibsrv_computation_duration_seconds";
-    for (place, bucket) in BUCKETS.iter().enumerate() {
-        let cumulative: u64 = computations.durations.buckets.iter().take(place + 1).sum();
-        expect(format!("{name}_bucket le={}", bucket.le), float(cumulative));
+    let cells = snapshot.values(metrics::COMPUTATION_DURATION);
+    expect_histogram(&mut expect, ("fibsrv_computation_duration_seconds", ""), cells);
+    for (executor, count) in ["thread", "loop"].iter().zip(snapshot.values(metrics::COMPUTATIONS)) {
+        expect(format!("fibsrv_computations_total executor={executor}"), float(*count));
     }
-    expect(format!("{name}_sum "), float(computations.durations.sum_ns) / 1e9);
-    expect(format!("{name}_count "), float(computations.durations.count()));
-    expect("fibsrv_computations_total executor=thread".to_owned(), float(computations.by_thread));
-    expect("fibsrv_computations_total executor=loop".to_owned(), float(computations.by_loop));
     let rejections = Reject::ALL.map(Reject::as_str);
+    let closings = CloseReason::ALL.map(CloseReason::as_str);
     for (name, reasons, counts) in [
-        ("requests_rejected", &rejections[..], &snapshot.rejections[..]),
-        ("connections_closed", &ConnectionsClosed::REASONS, &snapshot.connections_closed),
-        ("accept_pauses", &AcceptPauses::REASONS, &snapshot.accept_pauses),
-        ("computations_rejected", &Computations::REJECTIONS, &computations.rejected),
+        ("requests_rejected", &rejections[..], snapshot.values(metrics::REQUESTS_REJECTED)),
+        ("connections_closed", &closings, snapshot.values(metrics::CONNECTIONS_CLOSED)),
+        ("accept_pauses", &["full", "error"], snapshot.values(metrics::ACCEPT_PAUSES)),
+        (
+            "computations_rejected",
+            &["queue", "memory", "thread"],
+            snapshot.values(metrics::COMPUTATIONS_REJECTED),
+        ),
     ] {
         for (reason, count) in reasons.iter().zip(counts) {
             expect(format!("fibsrv_{name}_total reason={reason}"), float(*count));
@@ -159,36 +184,26 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     let build = "fibsrv_build_info version=1.2.3 revision=a\"b\\c \
                  rustc=rustc 1.95.0 (59807616e 2026-04-14)";
     expect(build.to_owned(), 1.0);
-    for (name, value) in [
-        ("fibsrv_request_size_bytes_sum", float(snapshot.request_sizes.bytes)),
-        ("fibsrv_request_size_bytes_count", float(snapshot.request_sizes.count)),
-        ("fibsrv_response_size_bytes_sum", float(snapshot.response_sizes.bytes)),
-        ("fibsrv_response_size_bytes_count", float(snapshot.response_sizes.count)),
-        ("fibsrv_connections", float(snapshot.connections)),
-        ("fibsrv_connections_accepted_total", float(snapshot.connections_accepted)),
-        ("fibsrv_workers", float(snapshot.workers)),
-        ("fibsrv_worker_restarts_total", float(snapshot.worker_restarts)),
-        ("fibsrv_computation_fallbacks_total", float(computations.fallbacks)),
-        ("fibsrv_compute_queue_length", float(computations.queued)),
-        ("fibsrv_cache_hits_total", float(computations.cache_hits)),
-        ("fibsrv_cache_misses_total", float(computations.cache_misses)),
-        ("fibsrv_cache_bytes", float(computations.cache_bytes)),
-        ("fibsrv_connection_yields_total", float(snapshot.connection_yields)),
-        ("fibsrv_access_log_dropped_total", float(snapshot.access_log_dropped)),
-        ("fibsrv_metrics_shared", f64::from(snapshot.is_shared)),
-    ] {
-        expect(format!("{name} "), value);
+    expect_singles(&mut expect, snapshot);
+    for (name, summary) in
+        [("request", metrics::REQUEST_SIZE), ("response", metrics::RESPONSE_SIZE)]
+    {
+        for (part, value) in ["sum", "count"].iter().zip(snapshot.values(summary)) {
+            expect(format!("fibsrv_{name}_size_bytes_{part} "), float(*value));
+        }
     }
-    if snapshot.process == PROCESS {
-        samples.extend(expected_process());
+    if snapshot.get(PROCESS_START_TIME) > 0 {
+        for (name, value) in expected_process(snapshot) {
+            expect(format!("process_{name} "), value);
+        }
     }
     samples
 }
 
 #[test]
-fn every_sample_says_what_the_snapshot_says() {
+fn every_sample_has_the_value_of_the_snapshot() {
     for format in FORMATS {
-        for snapshot in [Snapshot::empty(), Snapshot::of([Slot::new()].iter()), full()] {
+        for snapshot in [Snapshot::empty(), with_process(), full()] {
             let (samples, _) = parse(format, &rendered(format, &snapshot));
             assert_eq!(samples, expected(&snapshot));
         }
@@ -215,8 +230,8 @@ fn every_family_has_its_type() {
     for format in FORMATS {
         let mut expected_types = BTreeMap::new();
         for (kind, names) in expected {
-            let is_suffixed = kind == "counter" && format == Format::Text;
-            let suffix = if is_suffixed { "_total" } else { "" };
+            let has_suffix = kind == "counter" && format == Format::Text;
+            let suffix = if has_suffix { "_total" } else { "" };
             for name in names.split(' ') {
                 expected_types.insert(format!("{name}{suffix}"), kind.to_owned());
             }

@@ -24,7 +24,7 @@ use rustix::{
 
 use crate::metrics::shared::{
     SharedMemory, SharedMemoryError,
-    layout::{self, Mapping, REGION_BYTES},
+    layout::{self, REGION_BYTES},
     locks::{self, MembershipLock},
 };
 
@@ -79,7 +79,7 @@ fn create(home: &Arc<NamedFile>) -> Result<Option<SharedMemory>, SharedMemoryErr
     fallocate(&file, FallocateFlags::empty(), 0, REGION_BYTES as u64)?;
     layout::write_header(&file)?;
     locks::hold(&file)?;
-    let mapping = Arc::new(Mapping::new(&file)?);
+    let layout = layout::map(&super::reopen(&file)?)?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, path, &home.directory, &home.name, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => {}
@@ -87,7 +87,7 @@ fn create(home: &Arc<NamedFile>) -> Result<Option<SharedMemory>, SharedMemoryErr
         Err(error) => return Err(error.into()),
     }
     let holder = super::Holder { file, home: Some(Arc::clone(home)) };
-    Ok(Some(SharedMemory { mapping, holder }))
+    Ok(Some(SharedMemory { layout, holder }))
 }
 
 impl NamedFile {

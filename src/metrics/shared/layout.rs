@@ -16,7 +16,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::MmapOptions;
 use rustix::process::{Resource, getrlimit};
 
 use crate::metrics::{Slot, shared::SharedMemoryError};
@@ -142,25 +142,18 @@ pub(super) fn check_header(file: &File) -> Result<(), SharedMemoryError> {
     Ok(())
 }
 
-/// A region as this process sees it.
-#[derive(Debug)]
-pub(super) struct Mapping(MmapRaw);
-
-impl Mapping {
-    /// Maps a file whose length is that of a region, and cannot become less.
-    pub(super) fn new(file: &File) -> io::Result<Self> {
-        MmapOptions::new().len(REGION_BYTES).map_raw(file).map(Self)
-    }
-
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
-    pub(super) fn layout(&self) -> &Layout {
-        let start = self.0.as_ptr().cast::<Layout>();
-        // SAFETY: the mapping begins on a page, is as long as a `Layout`, readable and writable, and stays
-        // where it is as long as `self`. The file below cannot shrink: memory is sealed against it, and a
-        // file is this user's alone. Other processes write to it, which is what its atomic integers, of
-        // which all values are valid, allow for. No exclusive reference to it is ever made.
-        unsafe { &*start }
-    }
+/// Maps a file whose length is that of a region, and cannot become less. It stays mapped until the process
+/// exits, so that counting needs neither a look-up nor a reference count. A mapping keeps the open file
+/// description: that of `file` must have no locks.
+#[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
+pub(super) fn map(file: &File) -> io::Result<&'static Layout> {
+    let mapping = Box::leak(Box::new(MmapOptions::new().len(REGION_BYTES).map_raw(file)?));
+    let start = mapping.as_ptr().cast::<Layout>();
+    // SAFETY: the mapping begins on a page, is as long as a `Layout`, readable and writable, and is never
+    // unmapped. The file below cannot shrink: memory is sealed against it, and a file is this user's alone.
+    // Other processes write to it, which is what its atomic integers, of which all values are valid, allow for.
+    // No exclusive reference to it is ever made.
+    Ok(unsafe { &*start })
 }
 
 /// Does what a version that knows more fields does to a slot: writes behind those we know.

@@ -1,7 +1,7 @@
 //! The slots of several processes in one piece of memory, so that any of them can tell the sum.
 //!
 //! A [`SharedMemory`] is a header and 256 pages, a slot each. Every process that holds it maps it; each worker owns a
-//! slot through its [`Counters`], and is the only one to write there. Who owns what is told by locks that
+//! slot through its [`Claim`], and is the only one to write there. Who owns what is told by locks that
 //! belong to an open file description, which the kernel frees when its last holder ends, however it ends: no
 //! process identifiers that somebody else may come to have, no heartbeat, nobody who has to clean up.
 //!
@@ -10,16 +10,16 @@
 //! more its life has ended, and whoever comes next begins with zeros.
 //!
 //! A region that cannot be had, or trusted, is an error with a reason: the worker then counts for itself, in
-//! [`Counters::private`].
+//! [`Claim::private`].
 
-mod counters;
+mod claim;
 mod directory;
 mod error;
 mod layout;
 mod locks;
 mod memory;
 
-pub use {counters::Counters, error::SharedMemoryError};
+pub use {claim::Claim, error::SharedMemoryError};
 
 use std::{
     fs::{File, OpenOptions},
@@ -29,15 +29,15 @@ use std::{
     sync::Arc,
 };
 
-use crate::metrics::Snapshot;
+use crate::metrics::{METRICS_SHARED, Owner, Snapshot};
 use directory::NamedFile;
-use layout::{Mapping, SLOTS};
+use layout::{Layout, SLOTS};
 use locks::{Claimed, MembershipLock};
 
 /// Memory with the slots of several processes. It lives as long as somebody holds it or a slot of it.
 #[derive(Debug)]
 pub struct SharedMemory {
-    mapping: Arc<Mapping>,
+    layout: &'static Layout,
     holder: Holder,
 }
 
@@ -46,7 +46,7 @@ impl SharedMemory {
     pub fn in_memory() -> Result<Self, SharedMemoryError> {
         let file = memory::create()?;
         locks::hold(&file)?;
-        Ok(Self { mapping: Arc::new(Mapping::new(&file)?), holder: Holder { file, home: None } })
+        Ok(Self { layout: layout::map(&reopen(&file)?)?, holder: Holder { file, home: None } })
     }
 
     /// A region in memory that somebody else has made, and whose descriptor was inherited or received. It is
@@ -75,7 +75,7 @@ impl SharedMemory {
             layout::reset(&file)?;
         }
         locks::hold(&file)?;
-        Ok(Self { mapping: Arc::new(Mapping::new(&file)?), holder: Holder { file, home } })
+        Ok(Self { layout: layout::map(&reopen(&file)?)?, holder: Holder { file, home } })
     }
 
     /// The descriptor, to be handed to other processes. What they do with it is their business: the locks
@@ -91,20 +91,18 @@ impl SharedMemory {
 
     /// Takes the lowest slot that nobody owns. To be called after a fork, in the process that will count: the
     /// slot would have two owners otherwise, as a lock is shared by those who share its description.
-    pub fn claim(&self) -> Result<Counters, SharedMemoryError> {
+    pub fn claim(&self) -> Result<Claim, SharedMemoryError> {
         let file = reopen(&self.holder.file)?;
-        let layout = self.mapping.layout();
         for index in 0..SLOTS {
-            if !layout.may_be_claimed(index) || !locks::begin_claim(&file, index)? {
+            if !self.layout.may_be_claimed(index) || !locks::begin_claim(&file, index)? {
                 continue;
             }
             // Again, under the lock: its owner of a moment ago may have been of a newer version.
-            if layout.may_be_claimed(index) {
-                layout.claim(index);
+            if self.layout.may_be_claimed(index) {
+                self.layout.claim(index);
                 locks::finish_claim(&file, index)?;
                 let holder = Holder { file, home: self.holder.home.clone() };
-                let mapping = Arc::clone(&self.mapping);
-                return Counters::shared(mapping, holder, index).ok_or(SharedMemoryError::Full);
+                return Claim::shared(self.layout, holder, index).ok_or(SharedMemoryError::Full);
             }
             locks::release(&file, index)?;
         }
@@ -113,29 +111,26 @@ impl SharedMemory {
 
     /// The sum over all slots.
     pub fn snapshot(&self) -> Snapshot {
-        sum(&self.mapping, &self.holder.file, None)
+        sum(self.layout, &self.holder.file, None)
     }
 
     /// How many slots have been used in this life of the region: as many as ever had an owner at once.
     pub fn slots_used(&self) -> usize {
-        self.mapping.layout().slots_used()
+        self.layout.slots_used()
     }
 }
 
 /// The sum over all slots of a region: the counters of all, the gauges of those whose owner lives. `own` is
 /// the slot whose lock belongs to `file`, which the kernel does not report to its holder.
-fn sum(mapping: &Mapping, file: &File, own: Option<usize>) -> Snapshot {
+fn sum(layout: &Layout, file: &File, own: Option<usize>) -> Snapshot {
     let mut snapshot = Snapshot::empty();
-    for (index, slot) in mapping.layout().used().enumerate() {
-        snapshot.add_counters(slot);
+    for (index, slot) in layout.used().enumerate() {
         // If the kernel does not say, its state is not known; the counters are all the same.
         let is_alive = own == Some(index)
             || matches!(locks::claimed_by_other(file, index), Ok(Claimed::Finished));
-        if is_alive {
-            snapshot.add_gauges(slot);
-        }
+        snapshot.add(&slot.values(), if is_alive { Owner::Alive } else { Owner::Gone });
     }
-    snapshot.is_shared = true;
+    snapshot.set(METRICS_SHARED, 1);
     snapshot
 }
 

@@ -10,7 +10,9 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::*;
-use crate::metrics::{Build, Format, Process, exposition};
+use crate::metrics::{
+    Build, CONNECTIONS, CONNECTIONS_ACCEPTED, Format, PROCESS_CPU, Process, WORKERS, exposition,
+};
 
 /// A description of its own that holds nothing, and keeps the memory.
 fn spare(region: &SharedMemory) -> OwnedFd {
@@ -23,7 +25,7 @@ fn other(region: &SharedMemory) -> SharedMemory {
 }
 
 fn accepted(region: &SharedMemory) -> u64 {
-    region.snapshot().connections_accepted
+    region.snapshot().get(CONNECTIONS_ACCEPTED)
 }
 
 #[test]
@@ -32,36 +34,42 @@ fn counters_stay_and_gauges_go() {
     let (first, second) = (region.claim().unwrap(), other(&region));
     let second = second.claim().unwrap();
     for counters in [&first, &second] {
-        counters.connections_accepted.add(10);
-        counters.connections.add(3);
+        counters.add(CONNECTIONS_ACCEPTED, 10);
+        counters.set(CONNECTIONS, 3);
     }
     for snapshot in [first.snapshot(), second.snapshot(), region.snapshot()] {
-        assert_eq!((snapshot.connections_accepted, snapshot.connections), (20, 6));
-        assert_eq!((snapshot.workers, snapshot.is_shared), (2, true));
+        assert_eq!((snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS)), (20, 6));
+        assert_eq!((snapshot.get(WORKERS), snapshot.get(METRICS_SHARED)), (2, 1));
     }
     drop(first);
     let snapshot = second.snapshot();
-    assert_eq!((snapshot.connections_accepted, snapshot.connections, snapshot.workers), (20, 3, 1));
+    assert_eq!(
+        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS), snapshot.get(WORKERS)),
+        (20, 3, 1)
+    );
     let third = region.claim().unwrap();
-    third.connections_accepted.add(1);
+    third.add(CONNECTIONS_ACCEPTED, 1);
     let snapshot = third.snapshot();
-    assert_eq!((snapshot.connections_accepted, snapshot.connections, snapshot.workers), (21, 3, 2));
-    assert_eq!((region.slots_used(), snapshot.is_shared), (2, true));
+    assert_eq!(
+        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS), snapshot.get(WORKERS)),
+        (21, 3, 2)
+    );
+    assert_eq!((region.slots_used(), snapshot.get(METRICS_SHARED)), (2, 1));
 }
 
 #[test]
 fn private_counters_are_those_of_one() {
-    let mut counters = Counters::private();
-    counters.connections_accepted.add(1);
-    counters.tell_process(&Process { cpu_time_ns: 5, start_time_ns: 1, ..Process::default() });
-    counters.tell_process(&Process { cpu_time_ns: 7, start_time_ns: 1, ..Process::default() });
+    let mut counters = Claim::private();
+    counters.add(CONNECTIONS_ACCEPTED, 1);
+    counters.record_process(&Process { cpu_time_ns: 5, start_time_ns: 1, ..Process::default() });
+    counters.record_process(&Process { cpu_time_ns: 7, start_time_ns: 1, ..Process::default() });
     let moved = Box::new(counters);
     let snapshot = moved.snapshot();
     assert_eq!(
-        (snapshot.connections_accepted, snapshot.workers, snapshot.is_shared),
-        (1, 1, false)
+        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(WORKERS), snapshot.get(METRICS_SHARED)),
+        (1, 1, 0)
     );
-    assert_eq!(snapshot.process.cpu_time_ns, 7);
+    assert_eq!(snapshot.get(PROCESS_CPU), 7);
 }
 
 #[test]
@@ -70,12 +78,12 @@ fn the_lowest_free_slot_is_taken_until_all_are() {
     let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim().unwrap()).collect();
     assert!(matches!(region.claim(), Err(SharedMemoryError::Full)));
     for counters in &owners {
-        counters.connections_accepted.add(1);
+        counters.add(CONNECTIONS_ACCEPTED, 1);
     }
-    assert_eq!((accepted(&region), region.snapshot().workers), (256, 256));
+    assert_eq!((accepted(&region), region.snapshot().get(WORKERS)), (256, 256));
     drop(owners.remove(7));
     let again = region.claim().unwrap();
-    assert_eq!(again.connections_accepted.get(), 1, "where the last owner stopped");
+    assert_eq!(again.get(CONNECTIONS_ACCEPTED), 1, "where the last owner stopped");
     assert!(matches!(other(&region).claim(), Err(SharedMemoryError::Full)));
     assert_eq!(region.slots_used(), SLOTS);
 }
@@ -84,12 +92,12 @@ fn the_lowest_free_slot_is_taken_until_all_are() {
 fn an_owner_is_seen_when_its_gauges_are_its_own() {
     let region = SharedMemory::in_memory().unwrap();
     let dead = region.claim().unwrap();
-    dead.connections.add(9);
+    dead.set(CONNECTIONS, 9);
     drop(dead);
     let claiming = reopen(&region.holder.file).unwrap();
     assert!(locks::begin_claim(&claiming, 0).unwrap());
     assert_eq!(locks::claimed_by_other(&region.holder.file, 0).unwrap(), Claimed::Begun);
-    assert_eq!(region.snapshot().connections, 0);
+    assert_eq!(region.snapshot().get(CONNECTIONS), 0);
     locks::finish_claim(&claiming, 0).unwrap();
     assert_eq!(locks::claimed_by_other(&region.holder.file, 0).unwrap(), Claimed::Finished);
     assert!(!locks::begin_claim(&region.holder.file, 0).unwrap());
@@ -101,15 +109,15 @@ fn an_owner_is_seen_when_its_gauges_are_its_own() {
 fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
     let region = SharedMemory::in_memory().unwrap();
     let newer = region.claim().unwrap();
-    newer.connections_accepted.add(5);
+    newer.add(CONNECTIONS_ACCEPTED, 5);
     let before = region.snapshot();
     layout::extend(&region.holder.file, 0, u64::MAX);
     assert_eq!(region.snapshot(), before);
     drop(newer);
     let older = region.claim().unwrap();
-    older.connections_accepted.add(2);
-    assert_eq!((region.slots_used(), older.connections_accepted.get()), (2, 2));
-    assert_eq!((accepted(&region), older.snapshot().workers), (7, 1));
+    older.add(CONNECTIONS_ACCEPTED, 2);
+    assert_eq!((region.slots_used(), older.get(CONNECTIONS_ACCEPTED)), (2, 2));
+    assert_eq!((accepted(&region), older.snapshot().get(WORKERS)), (7, 1));
 }
 
 #[test]
@@ -117,7 +125,7 @@ fn a_full_stop_is_one_reset() {
     let region = SharedMemory::in_memory().unwrap();
     let fd = spare(&region);
     let counters = region.claim().unwrap();
-    counters.connections_accepted.add(5);
+    counters.add(CONNECTIONS_ACCEPTED, 5);
     layout::extend(&region.holder.file, 1, 77);
     drop(region);
     let region = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
@@ -129,11 +137,11 @@ fn a_full_stop_is_one_reset() {
     let region = SharedMemory::from_fd(fd).unwrap();
     assert_eq!((region.snapshot(), region.slots_used()), (with_sharing(Snapshot::empty()), 0));
     let counters = [region.claim().unwrap(), region.claim().unwrap()];
-    assert_eq!((counters[1].snapshot().workers, region.slots_used()), (2, 2));
+    assert_eq!((counters[1].snapshot().get(WORKERS), region.slots_used()), (2, 2));
 }
 
 fn with_sharing(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.is_shared = true;
+    snapshot.set(METRICS_SHARED, 1);
     snapshot
 }
 
@@ -233,7 +241,7 @@ fn in_a_directory_the_last_to_leave_removes_the_file() {
     let directory = Directory::new("last");
     let first = directory.join().unwrap();
     let counters = first.claim().unwrap();
-    counters.connections_accepted.add(4);
+    counters.add(CONNECTIONS_ACCEPTED, 4);
     drop(first);
     let second = directory.join().unwrap();
     assert_eq!(accepted(&second), 4);

@@ -1,30 +1,18 @@
-//! How metrics are written down: metadata, labels and numbers, and where the two formats differ.
-//!
-//! Nothing here knows which metrics there are; that is [`super::exposition`].
+//! The syntax of the text formats: metadata, labels and numbers, and where the two formats differ.
 
-use crate::http::decimal;
-use crate::metrics::Format;
+use crate::{
+    http::decimal,
+    metrics::{Format, Kind},
+};
 
-/// What a family's samples mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    Summary,
-}
-
-/// The value of a sample. Integers all: what is exact in the counters stays exact in the text.
+/// The value of a sample. All are integers, so that what is exact in the counters is exact in the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value {
-    /// A number of things.
+    /// A number.
     Count(u64),
-    /// Nanoseconds, to be written as seconds.
+    /// Nanoseconds, which are written as seconds.
     Nanoseconds(u64),
 }
-
-/// The labels of a sample: names and values.
-pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
 /// Writes one exposition to the end of a buffer.
 #[derive(Debug)]
@@ -38,23 +26,23 @@ impl<'a> Writer<'a> {
         Self { out, format }
     }
 
-    /// Begins a family. `name` is the family's name without `_total`; `help` is one line.
-    pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &str) -> Family<'_> {
+    /// Writes the metadata of a family. `name` has no suffix `_total`; `help` is one line.
+    pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &str) -> Samples<'_> {
         let word = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            Kind::Counter | Kind::Duration => "counter",
+            Kind::Gauge | Kind::Earliest | Kind::Info => "gauge",
             Kind::Histogram => "histogram",
             Kind::Summary => "summary",
         };
-        let suffix = if kind == Kind::Counter { "_total" } else { "" };
+        let suffix = if word == "counter" { "_total" } else { "" };
         // OpenMetrics names the family, the older format the samples.
         let suffix_in_metadata = if self.format == Format::Text { suffix } else { "" };
         put(self.out, &["# HELP ", name, suffix_in_metadata, " ", help, "\n"]);
         put(self.out, &["# TYPE ", name, suffix_in_metadata, " ", word, "\n"]);
-        Family { out: self.out, name, suffix }
+        Samples { out: self.out, name, suffix }
     }
 
-    /// Ends the exposition: OpenMetrics marks its end, so that a truncated one is noticed.
+    /// Ends the exposition. OpenMetrics marks the end, so that a truncated exposition is detected.
     pub(super) fn finish(self) {
         match self.format {
             Format::Text => {}
@@ -63,31 +51,40 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A family whose metadata is written and whose samples follow.
+/// Writes the samples of a family.
 #[derive(Debug)]
-pub(super) struct Family<'a> {
+pub(super) struct Samples<'a> {
     out: &'a mut Vec<u8>,
     name: &'static str,
     suffix: &'static str,
 }
 
-impl Family<'_> {
+impl Samples<'_> {
     /// Writes a sample of a counter or gauge.
-    pub(super) fn sample(&mut self, labels: &Labels<'_>, value: Value) {
+    pub(super) fn sample<'l>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+        value: Value,
+    ) {
         self.part(self.suffix, labels, value);
     }
 
     /// Writes a sample that is part of a histogram or summary: `_bucket`, `_sum` or `_count`.
-    pub(super) fn part(&mut self, suffix: &str, labels: &Labels<'_>, value: Value) {
+    pub(super) fn part<'l>(
+        &mut self,
+        suffix: &str,
+        labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+        value: Value,
+    ) {
         put(self.out, &[self.name, suffix]);
-        let mut before = "{";
+        let (mut before, mut after) = ("{", " ");
         for (name, text) in labels {
             put(self.out, &[before, name, "=\""]);
             put_escaped(self.out, text);
             put(self.out, &["\""]);
-            before = ",";
+            (before, after) = (",", "} ");
         }
-        put(self.out, &[if labels.is_empty() { " " } else { "} " }]);
+        put(self.out, &[after]);
         match value {
             Value::Count(count) => decimal::push(self.out, count),
             Value::Nanoseconds(ns) => put_seconds(self.out, ns),
@@ -102,7 +99,7 @@ fn put(out: &mut Vec<u8>, pieces: &[&str]) {
     }
 }
 
-/// Writes a label's value, in which both formats escape backslash, quote and line feed.
+/// Writes the value of a label. Both formats escape backslash, quote and line feed.
 fn put_escaped(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         match byte {
@@ -164,7 +161,7 @@ mod tests {
         let text = written(|out| {
             Writer::new(out, Format::Text)
                 .family(Kind::Gauge, "g", "Help.")
-                .sample(&[("a", "plain"), ("b", "\"\\\n\u{e9}"), ("c", "")], Value::Count(1));
+                .sample([("a", "plain"), ("b", "\"\\\n\u{e9}"), ("c", "")], Value::Count(1));
         });
         assert_eq!(
             text,
@@ -180,7 +177,7 @@ mod tests {
         ] {
             let text = written(|out| {
                 let mut writer = Writer::new(out, format);
-                writer.family(Kind::Counter, "c", "Help.").sample(&[], Value::Count(5));
+                writer.family(Kind::Counter, "c", "Help.").sample([], Value::Count(5));
                 writer.finish();
             });
             assert_eq!(text, expected);

@@ -1,0 +1,69 @@
+//! A slot that belongs to one worker.
+
+use std::ops::Deref;
+
+use crate::metrics::{
+    Process, Slot, Snapshot,
+    shared::{Holder, layout::Layout, sum},
+};
+
+/// The right to count in a slot, and the slots that a scrape adds up. Dropping it releases the slot, and leaves
+/// the counters in it.
+#[derive(Debug)]
+pub struct Claim {
+    slot: &'static Slot,
+    source: Source,
+    /// CPU time of this process that the slot has already, in nanoseconds.
+    cpu_recorded_ns: u64,
+}
+
+/// Where the slot is.
+#[derive(Debug)]
+enum Source {
+    Private,
+    Shared { layout: &'static Layout, holder: Holder, index: usize },
+}
+
+impl Claim {
+    /// A slot in private memory, which only this process can add up.
+    pub fn private() -> Self {
+        // Never freed: a process has one, for as long as it runs.
+        let slot = Box::leak(Box::new(Slot::new()));
+        slot.claim();
+        Self { slot, source: Source::Private, cpu_recorded_ns: 0 }
+    }
+
+    /// A slot in shared memory, whose lock `holder` has.
+    pub(super) fn shared(layout: &'static Layout, holder: Holder, index: usize) -> Option<Self> {
+        let slot = layout.slot(index)?;
+        Some(Self { slot, source: Source::Shared { layout, holder, index }, cpu_recorded_ns: 0 })
+    }
+
+    /// The slot, for code that counts.
+    pub const fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+
+    /// The sum over all workers that this one can read.
+    pub fn snapshot(&self) -> Snapshot {
+        match &self.source {
+            Source::Private => Snapshot::of(std::iter::once(self.slot)),
+            Source::Shared { layout, holder, index } => sum(layout, &holder.file, Some(*index)),
+        }
+    }
+
+    /// Records what the operating system counts for this process.
+    pub fn record_process(&mut self, process: &Process) {
+        self.slot.record_process(process, self.cpu_recorded_ns);
+        self.cpu_recorded_ns = process.cpu_time_ns;
+    }
+}
+
+impl Deref for Claim {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        self.slot
+    }
+}
