@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Load the server with wrk beside others and print a table: `make load` calls this.
+"""Loads the server and others with wrk and prints a table; `make load` calls it.
 
-Starts bin/fibsrv on a free port of the loopback interface, alone on processor 0, and wrk on processor 1
-(where there are two), one scenario after the other in interleaved rounds. The figure to trust on a small
-machine is the processor time per request, from the kernel's accounting: the rate may be wrk's own limit.
+Starts bin/fibsrv on a free port of the loopback interface, pinned to CPU 0, and wrk on CPU 1 (if there are two), one
+scenario after the other in interleaved rounds. On a small machine compare the CPU time per request, from the kernel's
+accounting: the rate may be limited by wrk.
 
     load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--beside 'NAME=COMMAND WITH {port}']...
 
-Beside it run, in the same rounds: `limit` (benches/peers/limit.rs), which does the least that an event loop can; nginx
-and haproxy with a constant answer, where they are installed; fibsrv with an access log into a file, and with
---defer-accept where that matters; and what --beside says. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone.
+The same rounds measure for comparison: `limit` (benches/peers/limit.rs), the minimum that an event loop can do; nginx and
+haproxy with a constant response, if they are installed; fibsrv with an access log in a file, and with --defer-accept in
+the scenario where it matters; and the servers of --beside. Ratios are medians of the rounds' ratios to `limit`, or to
+fibsrv with --alone.
 """
 import argparse, contextlib, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
@@ -30,7 +31,7 @@ SCENARIOS = {  # name: (connections, requests per write, fields)
     "keep-alive, 256 connections": (256, 1, {}),
     "pipelined by 16": (64, 16, {}),
     "a connection per request": (64, 1, {"Connection": "close"}),
-    "a browser's fields": (64, 1, BROWSER),
+    "browser headers": (64, 1, BROWSER),
     "F(1000)": (64, 1, {}),
 }
 NUMBERS = {"F(1000)": 1000}
@@ -45,15 +46,15 @@ request = function() return batch end
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 
-def pinned(processor, command):
-    """The command on a processor of its own, if there is one."""
+def pinned(cpu, command):
+    """Pins the command to a CPU, if there is more than one."""
     if os.cpu_count() < 2 or not shutil.which("taskset"):
         return command
-    return ["taskset", "-c", str(processor), *command]
+    return ["taskset", "-c", str(cpu), *command]
 
 
 class Server:
-    """A server that this script started, and ends."""
+    """A server that this script starts and stops."""
 
     def __init__(self, name, command, file=None, folder=None, only=""):
         with socket.socket() as probe:
@@ -67,19 +68,19 @@ class Server:
         self.process = subprocess.Popen(pinned(0, words), stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
-                answer = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{PATH}20", timeout=2).read()
-                if answer != b"6765":
-                    sys.exit(f"{name}: F(20) is not {answer[:60]!r}")
+                response = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{PATH}20", timeout=2).read()
+                if response != b"6765":
+                    sys.exit(f"{name}: F(20) is {response[:60]!r}")
                 return
             except OSError:
                 if self.process.poll() is not None:
-                    sys.exit(f"{name}: ended at start with status {self.process.returncode}")
+                    sys.exit(f"{name}: exited at start with status {self.process.returncode}")
                 time.sleep(0.05)
-        sys.exit(f"{name}: no answer on port {self.port}")
+        sys.exit(f"{name}: no response on port {self.port}")
 
-    def processor_seconds(self):
-        """Time so far in user space, and in all, of the process and its children. The kernel measures the sum and estimates
-        how it divides."""
+    def cpu_seconds(self):
+        """Returns the CPU time of the process and its children in user space and in total. The kernel measures the total
+        and estimates the share of user space."""
         pids, user, total = [self.process.pid], 0, 0
         for pid in pids:
             fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -99,7 +100,7 @@ class Server:
 
 
 def load(server, scenario, seconds, script):
-    """One run of wrk: what it says, and what the kernel says about the server meanwhile."""
+    """Runs wrk once; returns its figures and the CPU time of the server."""
     connections, depth, fields = SCENARIOS[scenario]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in fields.items():
@@ -107,13 +108,13 @@ def load(server, scenario, seconds, script):
     if depth > 1:
         command += ["-s", script]
     command += [f"http://127.0.0.1:{server.port}{PATH}{NUMBERS.get(scenario, 20)}"] + (["--", str(depth)] if depth > 1 else [])
-    before = server.processor_seconds()
+    before = server.cpu_seconds()
     out = subprocess.run(pinned(1, command), capture_output=True, text=True, timeout=seconds + 30).stdout
-    user, total = (end - start for end, start in zip(server.processor_seconds(), before))
+    user, total = (end - start for end, start in zip(server.cpu_seconds(), before))
     requests = max(int(re.search(r"(\d+) requests in", out)[1]), 1)
-    trouble = re.search(r"(Socket errors|Non-2xx).*", out)
-    if trouble and depth == 1:
-        print(f"{server.name}, {scenario}: {trouble[0]}", file=sys.stderr)
+    errors = re.search(r"(Socket errors|Non-2xx).*", out)
+    if errors and depth == 1:
+        print(f"{server.name}, {scenario}: {errors[0]}", file=sys.stderr)
 
     def percentile(which):
         found = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)\b", out)
@@ -132,53 +133,53 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=2)
-    options.add_argument("--only", action="append", default=[], metavar="WORD", help="scenarios with this in their names")
-    options.add_argument("--alone", action="store_true", help="beside nobody but who is named by --beside")
+    options.add_argument("--only", action="append", default=[], metavar="WORD", help="only scenarios with this in their names")
+    options.add_argument("--alone", action="store_true", help="no other servers than those of --beside")
     options.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     args = options.parse_args()
     if not shutil.which("wrk"):
-        sys.exit("wrk is needed: install it, with `apt-get install wrk` for example")
+        sys.exit("wrk is missing: `apt-get install wrk`")
     if not BINARY.exists():
-        sys.exit(f"{BINARY} is needed: `make build`")
+        sys.exit(f"{BINARY} is missing: `make build`")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         pathlib.Path(folder, "pipeline.lua").write_text(PIPELINE)
         servers = start(args, folder, running)
         first = servers[0].name
-        print(f"| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | in user space | CPU ÷ {first} |")
+        print(f"| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | user space | CPU ÷ {first} |")
         print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
         for scenario in SCENARIOS:
             if args.only and not any(word in scenario for word in args.only):
                 continue
-            meant = [server for server in servers if server.only in scenario]
-            runs = {server.name: [] for server in meant}
+            selected = [server for server in servers if server.only in scenario]
+            runs = {server.name: [] for server in selected}
             for _ in range(args.rounds):
-                for server in meant:
+                for server in selected:
                     runs[server.name].append(load(server, scenario, args.seconds, f"{folder}/pipeline.lua"))
             for name, rows in runs.items():
-                middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+                medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
                 ratio = statistics.median(a["total"] / max(b["total"], 1e-9) for a, b in zip(rows, runs[first]))
-                print(f"| {scenario} | {name} | {middle['rate']:,.0f} | {middle['p50']:.0f} | {middle['p99']:.0f} | "
-                      f"{middle['total']:.2f} | {middle['user']:.2f} | {ratio:.2f} |", flush=True)
+                print(f"| {scenario} | {name} | {medians['rate']:,.0f} | {medians['p50']:.0f} | {medians['p99']:.0f} | "
+                      f"{medians['total']:.2f} | {medians['user']:.2f} | {ratio:.2f} |", flush=True)
 
 
 def start(args, folder, running):
-    """All servers, the one that ratios refer to first."""
+    """Starts all servers; the first is the one that ratios refer to."""
     ours = f"{shlex.quote(str(BINARY))} --listen 127.0.0.1:{{port}}"
-    wanted = [("fibsrv", ours, None)]
+    commands = [("fibsrv", ours, None)]
     deferred = "fibsrv, --defer-accept 1s"
     if not args.alone:
-        wanted = [("limit", f"{shlex.quote(str(LIMIT))} {{port}}", None), *wanted,
+        commands = [("limit", f"{shlex.quote(str(LIMIT))} {{port}}", None), *commands,
                   ("fibsrv, access log", f"{ours} --access-log combined --access-log-file {folder}/access.log", None),
                   (deferred, f"{ours} --defer-accept 1s", None)]
         for program, command, file in [("nginx", f"nginx -p {folder} -c {folder}/nginx.conf", "nginx.conf"),
                                        ("haproxy", f"haproxy -db -f {folder}/haproxy.cfg", "haproxy.cfg")]:
             if shutil.which(program):
-                wanted.append((program, command, file))
+                commands.append((program, command, file))
             else:
-                print(f"{program} is not installed, and left out", file=sys.stderr)
-    wanted += [(*beside.split("=", 1), None) for beside in args.beside]
+                print(f"{program} is not installed and is skipped", file=sys.stderr)
+    commands += [(*beside.split("=", 1), None) for beside in args.beside]
     servers = []
-    for name, command, file in wanted:
+    for name, command, file in commands:
         only = "a connection per request" if name == deferred else ""
         servers.append(Server(name, command, file, folder, only))
         running.callback(servers[-1].stop)

@@ -1,54 +1,54 @@
 #!/usr/bin/env bash
-# The built server and the clients that people have: curl, wrk, hey, Python's, and the bytes of browsers.
+# The built server with common clients: curl, wrk, hey, Python's http.client, and recorded requests of browsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/start_server.sh
 
-# check WHAT SEEN EXPECTED
+# check NAME FOUND EXPECTED
 check() { [ "$2" = "$3" ] || { echo "clients: $1: '$2', not '$3'" >&2; exit 1; }; }
 curl() { command curl -q -sS --noproxy '*' --max-time 20 "$@"; }
 status() { curl -o /dev/null -w '%{http_code}' "$@"; }
-answered() { curl "$url/metrics" | sed -n 's/^fibsrv_requests_total{handler="fibonacci",method="GET",code="200"} //p'; }
+responses() { curl "$url/metrics" | sed -n 's/^fibsrv_requests_total{handler="fibonacci",method="GET",code="200"} //p'; }
 
 f20=$url/api/fibonacci/20
 check GET "$(curl "$f20")" 6765
 check HEAD "$(curl -I "$f20" | tr -d '\r' | sed -n '1p; /^Content-Length/p' | paste -sd' ')" "HTTP/1.1 200 OK Content-Length: 4"
 check "HTTP/1.0" "$(curl --http1.0 "$f20")" 6765
-check "several on one connection" \
+check "several requests on one connection" \
     "$(curl -o /dev/null -o /dev/null -o /dev/null -w '%{http_code}/%{num_connects} ' "$f20" "$url/nothing" "$url/healthz")" \
     "200/1 404/0 200/0 "
-check "several at a time" "$(curl -Z "$url/api/fibonacci/"'[11-30]' 2>"$files/progress" | wc -c)" 88
+check "concurrent requests" "$(curl -Z "$url/api/fibonacci/"'[11-30]' 2>"$files/progress" | wc -c)" 88
 check POST "$(status -d 'a body' "$f20")" 405
 head -c 2000000 /dev/zero >"$files/long"
-check "a body that is too long" "$(status -H 'Expect: 100-continue' --data-binary "@$files/long" "$f20")" 413
+check "a body beyond the limit" "$(status -H 'Expect: 100-continue' --data-binary "@$files/long" "$f20")" 413
 head -c 1000000 /dev/zero >"$files/short"
-check "a body that is not" "$(status -H 'Expect: 100-continue' --data-binary "@$files/short" "$f20")" 405
+check "a body within the limit" "$(status -H 'Expect: 100-continue' --data-binary "@$files/short" "$f20")" 405
 check chunks "$(status -H 'Transfer-Encoding: chunked' --data-binary "@$files/short" "$f20")" 405
 check "an upload" "$(status -T "$files/short" "$f20")" 405
-check "dots that curl resolves" "$(status "$url/api/../api/fibonacci/20")" 200
-check "dots that it does not" "$(status --path-as-is "$url/api/../api/fibonacci/20")" 404
-check "a tag" "$(status -H 'If-None-Match: "20"' "$f20")" 304
-check "another tag" "$(status -H 'If-None-Match: "21"' "$f20")" 200
+check "dot segments removed by curl" "$(status "$url/api/../api/fibonacci/20")" 200
+check "dot segments in the request" "$(status --path-as-is "$url/api/../api/fibonacci/20")" 404
+check "a matching entity tag" "$(status -H 'If-None-Match: "20"' "$f20")" 304
+check "another entity tag" "$(status -H 'If-None-Match: "21"' "$f20")" 200
 check OPTIONS "$(status -X OPTIONS "$f20")" 204
-check "compression if need be" "$(curl --compressed "$f20")" 6765
+check "Accept-Encoding" "$(curl --compressed "$f20")" 6765
 
 python3 tests/clients.py "${address##*:}"
 
-before=$(answered)
+before=$(responses)
 hey -n 2000 -c 20 "$f20" >"$files/hey"
 check "hey" "$(sed -n 's/^ *\[\(.*\)\][[:space:]]/\1 /p' "$files/hey")" "200 2000 responses"
 hey -n 200 -c 10 -disable-keepalive "$f20" >"$files/hey"
-check "hey, a connection each" "$(sed -n 's/^ *\[\(.*\)\][[:space:]]/\1 /p' "$files/hey")" "200 200 responses"
-check "counted" "$(($(answered) - before))" 2200
+check "hey, one connection per request" "$(sed -n 's/^ *\[\(.*\)\][[:space:]]/\1 /p' "$files/hey")" "200 200 responses"
+check "counted responses" "$(($(responses) - before))" 2200
 
 for script in "" "-s tests/fixtures/pipeline.lua"; do
-    # shellcheck disable=SC2086 # two words, or none
+    # shellcheck disable=SC2086 # zero or two words
     wrk -t1 -c16 -d1s $script "$f20" >"$files/wrk"
     check "wrk $script" "$(grep -E 'Socket errors|Non-2xx' "$files/wrk" || true)" ""
-    grep -qE '[1-9][0-9]* requests in' "$files/wrk" || check "wrk $script" nothing "some requests"
+    grep -qE '[1-9][0-9]* requests in' "$files/wrk" || check "wrk $script" "no requests" "some requests"
 done
 
 kill -TERM "$server"
 wait "$server" || check "status after TERM" $? 0
-check "nothing to complain of" "$(grep -cE ' (WARN|ERROR) ' "$files/log" || true)" 0
-echo "clients: all well"
+check "warnings in the log" "$(grep -cE ' (WARN|ERROR) ' "$files/log" || true)" 0
+echo "clients: passed"

@@ -1,6 +1,6 @@
-# To be sourced: starts bin/fibsrv on a free port, and ends it with the script. Sets server, url and files.
+# Source it: starts bin/fibsrv on a free port and stops it when the script exits. Sets server, address, url and files.
 files=$(mktemp -d)
-: >"$files/log" # which is read before the server may have opened it
+: >"$files/log" # it is read before the server has opened it
 bin/fibsrv --listen 127.0.0.1:0 >"$files/log" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$files"' EXIT
