@@ -5,10 +5,14 @@ CARGO ?= cargo
 ROUNDS ?= 1
 # Options of benches/load.py.
 LOAD ?=
+# The part of all mutants that `make mutants` tests.
+SHARD ?= 0/100
+# Tests that run at a time. Most of them wait for sockets and processes.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check lint fuzz bench pgo load docker_build docker_test up down deb deb_test \
+.PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test \
 	monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -23,7 +27,7 @@ run: build ## serve on port 3000
 	bin/fibsrv
 
 test: ## run all tests
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
 
 check: lint test ## everything that must hold: format, lints, documentation, tests
 
@@ -39,6 +43,11 @@ fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
 
 bench: ## measure lookup against computation, a connection on bytes, the exposition
 	$(CARGO) bench --locked
+
+mutants: ## test the mutants of SHARD, 0/100 unless set; needs cargo-mutants
+	@$(CARGO) mutants --version >/dev/null 2>&1 || \
+		{ echo 'make mutants: install cargo-mutants with `cargo install cargo-mutants --locked`' >&2; exit 1; }
+	$(CARGO) mutants --shard $(SHARD)
 
 pgo: ## build bin/fibsrv by a profile of its own work; needs wrk and the rustup component llvm-tools
 	benches/pgo

@@ -317,7 +317,7 @@ fn an_upgrade_keeps_what_was_passed_and_is_told() {
     let mut names = sockets.each_ref().map(name_of);
     names.sort();
     let variables = format!("LISTEN_PID=$$ LISTEN_FDS=2 {}", manager.variables(""));
-    let flags = ["--workers", "2", "--drain-grace", "0s"];
+    let flags = ["--workers", "2", "--drain-grace", "20s"];
     let mut server = Server::spawn(service(&program.0, &variables, &flags, &sockets.each_ref()));
     manager.await_news("READY");
     for _ in 0..3 {
