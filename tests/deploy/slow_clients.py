@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import collections
 import json
+import resource
 import socket
 import ssl
 import time
@@ -78,7 +79,11 @@ def main():
     options.add_argument("--count", type=int, default=100)
     options.add_argument("--seconds", type=float, default=20.0, help="time limit (20)")
     options.add_argument("--sources", metavar="ADDRESSES", help="source addresses, used round robin")
-    print(json.dumps(asyncio.run(attack(options.parse_args()))))
+    options = options.parse_args()
+    descriptors = options.count + 100
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < descriptors:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, max(descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    print(json.dumps(asyncio.run(attack(options))))
 
 
 if __name__ == "__main__":
