@@ -63,7 +63,7 @@ docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest
 docker_test: ## build the image and bring up the compose file with stand-ins for foreign images; needs root
 	tests/deploy/docker_test.sh
 
-up: ## serve on port 3000 in a container, with Prometheus on 9000, cAdvisor on 8080 and Grafana on 3001
+up: ## serve on port 3000 in a container; on 127.0.0.1 Prometheus 9000, Alertmanager 9093, cAdvisor 8080, Grafana 3001
 	FIBSRV_VERSION=$(VERSION) FIBSRV_REVISION=$(REVISION) docker compose up --build --detach --wait
 
 down: ## stop what `make up` has started; the data of Prometheus is kept

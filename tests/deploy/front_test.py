@@ -9,6 +9,7 @@ round in which the control client of traffic.py detected a stall of the host is 
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -279,6 +280,31 @@ def slow_clients(drills):
                      outcome["counts"] == ends and outcome["longest"] <= limit, outcome)
 
 
+def flood_of_port_80(drills):
+    """Connection floods of the plain HTTP port leave HTTPS, the health check and the floating address alone."""
+    pair = drills.front
+    if not drills.wanted("flood"):
+        return
+    attacker = pair.new_client("flooder", 120)
+    addresses = [f"10.77.0.{number}" for number in range(121, 161)]
+    for address in addresses:
+        attacker.must("ip", "address", "add", f"{address}/24", "dev", "eth0")
+    script = proxy_pair.ROOT / "tests" / "deploy" / "slow_clients.py"
+
+    def flood(count, sources):
+        def act(_):
+            attacker.must(sys.executable, script, "--kind", "handshake", "--port", "80", "--count", count, "--seconds", "4",
+                          "--sources", ",".join(sources), proxy_pair.FLOATING, seconds=60)
+
+        return act
+
+    before = pair.active()
+    for count, sources in ((8500, addresses[:1]), (2000, addresses)):
+        drills.drill(f"flood of port 80: {count} connections, {len(sources)} addresses", flood(count, sources), 1.0, lost=0,
+                     rounds=1, seconds=0)
+    drills.check("the floating address does not move during a flood", pair.active() is before)
+
+
 def client_beyond_rate_limit(drills):
     """One address exceeds its request rate limit."""
     pair = drills.front
@@ -319,6 +345,10 @@ def facts(drills):
         check(f"{version} is {'accepted' if accepted else 'rejected'}", (handshake.returncode == 0) == accepted, handshake.stderr)
     head = pair.curl("-I").stdout.lower()
     check("responses have Strict-Transport-Security", "strict-transport-security: max-age=31536000" in head, head)
+    for what, head in (("404", pair.curl("-I", path="/metrics").stdout.lower()),
+                       ("413", pair.curl("-o", "/dev/null", "-D", "-", "-d", "x" * 5000).stdout.lower())):
+        check(f"the proxy's own {what} has Strict-Transport-Security and X-Request-ID",
+              f" {what}" in head and "strict-transport-security:" in head and "x-request-id:" in head, head)
     plain = client.must("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}",
                         f"http://{proxy_pair.FLOATING}/api/fibonacci/20")
     check("plain HTTP is redirected to HTTPS", plain == f"308 https://{proxy_pair.FLOATING}/api/fibonacci/20", plain)
@@ -346,6 +376,9 @@ def facts(drills):
     log = pair.active().syslog.log()
     check("requests are in the log", '200 208 - - ---- ' in log and '"GET /api/fibonacci/20 HTTP/1.1"' in log, log[-500:])
     check("with the client's address", "10.77.0.101:" in log)
+    identifier = re.search(r"^x-request-id: (\S+)", pair.curl("-I").stdout.lower(), re.MULTILINE)
+    check("the request ID of the response is in the log", identifier and netns.until(
+        "the log line", lambda: f" {identifier[1]}\n" in pair.active().syslog.log()))
 
 
 def main():
@@ -357,7 +390,8 @@ def main():
     began = time.monotonic()
     with netns.Network() as net:
         drills = Drills(net, options.rounds, options.only)
-        for run in (facts, proxies, machines, changes, workers, slow_clients, client_beyond_rate_limit):
+        for run in (facts, proxies, machines, changes, workers, slow_clients, flood_of_port_80,
+                    client_beyond_rate_limit):
             run(drills)
         drills.report()
         drills.traffic.stop()

@@ -10,6 +10,8 @@ need prometheus=prometheus promtool=prometheus python3=python3 pip=python3-pip n
 python_tools
 dashboard_tools
 
+prometheus/mixin.py --check
+python tests/deploy/compose_policy.py
 promtool check config prometheus/prometheus.yml >/dev/null
 promtool check rules --lint=all prometheus/rules/*.yml prometheus/meta_monitoring.yml >/dev/null
 promtool test rules prometheus/tests/*.yml >/dev/null || { promtool test rules prometheus/tests/*.yml; exit 1; }

@@ -23,6 +23,7 @@ DEPLOY = ROOT / "deploy"
 FLOATING = "10.77.0.10"
 NAME = "fibsrv.test"
 URL = f"https://{NAME}/api/fibonacci/20"
+TEXTFILES = "/var/lib/prometheus/node-exporter"
 TOOLS = ("haproxy", "keepalived", "curl", "openssl")
 
 SYSLOG = """
@@ -105,6 +106,12 @@ class Front:
         return netns.until("one proxy has the floating address, the other is eligible", ready, seconds=30, every=0.1)
 
 
+def start_node_exporter(machine):
+    """Starts the node exporter with the textfile collector only, as the machine shares /proc with the host."""
+    return machine.start("prometheus-node-exporter", "--collector.disable-defaults", "--collector.textfile",
+                         f"--collector.textfile.directory={TEXTFILES}", "--web.listen-address=:9100")
+
+
 class Worker:
     """A machine with a fibsrv process."""
 
@@ -130,13 +137,17 @@ class Proxy:
         self.front = front
         self.machine = front.net.machine(f"proxy{number}", (front.public, f"10.77.0.{10 + number}/24"),
                                          (front.internal, f"10.77.1.{10 + number}/24"))
-        for directory in ("/etc/haproxy", "/etc/keepalived", "/var/lib/haproxy"):
+        for directory in ("/etc/haproxy", "/etc/keepalived", "/var/lib"):
             self.machine.mount_tmpfs(directory)
-        self.machine.path("/var/lib/haproxy/dev").mkdir()
+        self.machine.path("/var/lib/haproxy/dev").mkdir(parents=True)
+        self.machine.path(TEXTFILES).mkdir(parents=True)
+        for file in ("fibsrv-vrrp.prom", "fibsrv-vrrp-check.prom"):
+            self.machine.must("install", "-o", "nobody", "-m", "644", "/dev/null", f"{TEXTFILES}/{file}")
         self.machine.write("/etc/haproxy/haproxy.cfg", DEPLOY / "haproxy" / "haproxy.cfg")
         self.machine.write("/etc/keepalived/keepalived.conf", DEPLOY / "keepalived" / "keepalived.conf")
         self.machine.write("/etc/keepalived/node.conf", DEPLOY / "keepalived" / f"node-{number}.conf")
-        self.machine.write("/etc/keepalived/check-proxy", DEPLOY / "keepalived" / "check-proxy", mode=0o755)
+        for script in ("check-proxy", "notify-state"):
+            self.machine.write(f"/etc/keepalived/{script}", DEPLOY / "keepalived" / script, mode=0o755)
         self.install_certificate(certificate)
         self.check()
 

@@ -8,12 +8,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def check(directory):
-    for words in (["check", "rules", "--lint=all", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+    files = [path.name for path in sorted(directory.glob("*.yml")) if path.name in ("rules.yml", "slo.yml")]
+    for words in (["check", "rules", "--lint=all", *files], ["test", "rules", "rules_test.yml"]):
         done = subprocess.run(["promtool", *words], cwd=directory, capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             raise AssertionError(f"{directory.name}: promtool {words[0]}: {done.stdout}{done.stderr}")
-    for alert in re.findall(r"alert: (\w+)", (directory / "rules.yml").read_text()):
-        section(alert)
+    for file in files:
+        for alert in re.findall(r"alert: (\w+)", (directory / file).read_text()):
+            section(alert)
 
 
 def section(alert):

@@ -25,8 +25,10 @@ import rsyslog
 import traffic
 from external_monitoring import MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
 
-TIME_LIMIT = 175
+TIME_LIMIT = 230
 HOSTS = 3
+TARGETS = 2 * HOSTS + 6
+"""Servers, proxies, node exporters of both, Alertmanager and Prometheus."""
 LOG_HOST, INTERNAL = "10.77.1.31", "10.77.1.32"
 ACCESS_LOG = "/var/log/fibsrv/access.log"
 PACE = 100
@@ -34,19 +36,6 @@ PACE = 100
 
 SMOOTH, DEAD_MACHINE, DEAD_PROXY = 0.3, 1.0, 2.0
 """Objectives for the outage in seconds. `SMOOTH` allows for the request interval and scheduling noise."""
-
-SCRAPES = """
-alerting:
-  alertmanagers:
-    - static_configs: [{{targets: ['{monitor}:9093']}}]
-scrape_configs:
-  - job_name: fibsrv
-    static_configs: [{{targets: {hosts}}}]
-  - job_name: front
-    static_configs: [{{targets: {proxies}}}]
-"""
-"""Replaces the scrape configuration of prometheus/prometheus.yml, which is for the compose file."""
-
 
 class Host(proxy_pair.Worker):
     """A machine with a supervisor and two workers, whose access log rsyslog forwards to the log host."""
@@ -58,11 +47,14 @@ class Host(proxy_pair.Worker):
         if self.shipper is None:
             self.machine.set_hosts(f"{LOG_HOST} logs.example\n")
             rsyslog.prepare(self.machine)
-            rsyslog.configure(self.machine, "shipper.conf", "file.conf")
+            rsyslog.configure(self.machine, "shipper.conf", "file.conf", "queue-metrics.conf")
+            self.machine.write("/usr/local/sbin/fibsrv-queue-metrics", rsyslog.SHIPPED / "queue-metrics.py", mode=0o755)
             self.machine.path("/var/log/fibsrv").mkdir()
+            self.machine.path(proxy_pair.TEXTFILES).mkdir(parents=True)
         super().start()
         if self.shipper is None or not self.shipper.running():
             self.shipper = rsyslog.start(self.machine)
+            self.exporter = proxy_pair.start_node_exporter(self.machine)
 
     def worker_pids(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -85,34 +77,46 @@ class Staging:
         self.watch.configure()
         self.watch.start_third_host("external", "internal")
         self.watch.start()
+        for proxy in self.front.proxies:
+            proxy_pair.start_node_exporter(proxy.machine)
         self.internal = self.start_internal(net)
         self.front.wait_ready()
         netns.until("a successful probe", lambda: self.watch.query('probe_success{job="external"}').get(TARGET) == 1, 30)
         self.probed = time.monotonic()
-        netns.until("all internal targets are up", lambda: self.healthy_targets() == HOSTS + 2, 20)
+        netns.until("all internal targets are up", lambda: self.healthy_targets() == TARGETS, 20)
         self.traffic = traffic.Traffic(self.front, TIME_LIMIT, TARGET)
         self.control = traffic.ControlClient(self.front, TIME_LIMIT)
 
     def start_internal(self, net):
-        """Starts the internal Prometheus, which reaches Alertmanager by a second cable."""
+        """Starts the internal Prometheus with the shipped prometheus/ and the rules of all components.
+
+        Only times and the addresses in targets/ differ. It reaches Alertmanager by a second cable.
+        """
         machine = net.machine("internal", (self.front.internal, f"{INTERNAL}/24"), (self.front.public, "10.77.0.104/24"))
         machine.mount_tmpfs("/etc/prometheus")
-        rules = ("prometheus/meta_monitoring.yml", "prometheus/rules/recording.yml", "prometheus/rules/alerts.yml")
-        for file in rules:
-            machine.write(f"/etc/prometheus/{file.removeprefix('prometheus/')}", faster(ROOT / file))
-        machine.write("/etc/prometheus/rules/front.yml", faster(ROOT / "deploy/haproxy/rules.yml"))
-        head, found, _ = faster(ROOT / "prometheus/prometheus.yml").partition("\nscrape_configs:\n")
-        assert found, "prometheus.yml: no scrape_configs"
-        machine.write("/etc/prometheus/prometheus.yml", head + SCRAPES.format(
-            monitor=MONITOR, hosts=[f"10.77.1.{20 + number}:3000" for number in range(1, HOSTS + 1)],
-            proxies=["10.77.1.11:8404", "10.77.1.12:8404"]))
+        shipped = ROOT / "prometheus"
+        for file in (shipped / "prometheus.yml", shipped / "meta_monitoring.yml", *shipped.glob("rules/*.yml")):
+            machine.write(f"/etc/prometheus/{file.relative_to(shipped)}", faster(file, required=False))
+        for component in ("haproxy", "keepalived", "rsyslog"):
+            for file in ROOT.glob(f"deploy/{component}/*.yml"):
+                if file.name in ("rules.yml", "slo.yml"):
+                    machine.write(f"/etc/prometheus/site/{component}-{file.name}", faster(file))
+        hosts = [f"10.77.1.{20 + number}" for number in range(1, HOSTS + 1)]
+        proxies = ["10.77.1.11", "10.77.1.12"]
+        targets = {"fibsrv": [f"{host}:3000" for host in hosts], "front": [f"{proxy}:8404" for proxy in proxies],
+                   "node": [f"{address}:9100" for address in proxies + hosts], "alertmanager": [f"{MONITOR}:9093"],
+                   "prometheus": ["localhost:9090"], "cadvisor": []}
+        assert {file.stem for file in shipped.glob("targets/*.yml")} == set(targets), "a job without addresses"
+        for job, addresses in targets.items():
+            machine.write(f"/etc/prometheus/targets/{job}.yml", json.dumps([{"targets": addresses}]))
+        machine.must("promtool", "check", "config", "/etc/prometheus/prometheus.yml")
         machine.start("prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus")
         return machine
 
     def healthy_targets(self):
         """Returns the number of internal targets that are up."""
         output = self.internal.run("curl", "-fsS", "--max-time", "5", "--get", "--data-urlencode",
-                               'query=count(up{job=~"fibsrv|front"} == 1)', "http://127.0.0.1:9090/api/v1/query").stdout
+                               'query=count(up == 1)', "http://127.0.0.1:9090/api/v1/query").stdout
         found = json.loads(output)["data"]["result"] if output else []
         return int(found[0]["value"][1]) if found else 0
 
@@ -271,6 +275,18 @@ def run_drills(staging, report):
         if outcome["counts"] != {"status 408": 400} or outcome["longest"] > 4.5:
             report.missed.append(f"slow clients are disconnected: {outcome}")
 
+    def kill_helpers():
+        """Failures that no user notices: keepalived on the standby, and rsyslog on a host."""
+        active = pair.wait_ready()
+        found["standby"] = next(proxy for proxy in pair.proxies if proxy is not active)
+        netns.signal_all(found["standby"].of_program("keepalived"), signal.SIGKILL)
+        found["standby"].keepalived.wait()
+        staging.hosts[1].shipper.kill()
+
+    def restore_helpers():
+        found["standby"].start_keepalived()
+        staging.hosts[1].shipper = rsyslog.start(staging.hosts[1].machine)
+
     def interrupt_log_host():
         staging.receiver.freeze()
         time.sleep(1.5)
@@ -305,6 +321,12 @@ def run_drills(staging, report):
     report.drill("all hosts upgraded, one by one", upgrade)
     report.drill("400 slow clients", slow_clients, gap=1.0)
     report.drill("log host frozen, killed, restarted", interrupt_log_host)
+    report.drill("keepalived on the standby and rsyslog on a host killed", kill_helpers,
+                 alerts=[ExpectedAlert("KeepalivedDown", "firing", objective("keepalived down"), "/ticket"),
+                         ExpectedAlert("LogShipperDown", "firing", objective("shipper down"), "/ticket")])
+    report.drill("both restored", restore_helpers, wait=False,
+                 alerts=[ExpectedAlert("KeepalivedDown", "resolved", objective("ticket resolved"), "/ticket"),
+                         ExpectedAlert("LogShipperDown", "resolved", objective("ticket resolved"), "/ticket")])
     # FibsrvUnreachable inhibits the resolved notification of tickets about the same target.
     report.wait_for_remaining_alerts()
     report.drill("all hosts stopped", stop_all, gap=None, failed=None,
