@@ -6,6 +6,8 @@ source tests/deploy/tools.sh
 
 fail() { echo "helm: $*" >&2; exit 1; }
 
+tests/deploy/tools_test.sh
+
 need python3=python3 pip=python3-pip node=nodejs npm=npm
 helm_tools
 python_tools
@@ -80,5 +82,14 @@ targetCPU --set autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercent
 ipFamilies --set service.ipFamilies={IPv5}
 workers --set workers=all
 interval --set serviceMonitor.interval=often
+memory --set workers=16
+memory --set workers=auto,resources.limits.cpu=8
+memory --set config.cacheSize=400MiB
+memory --set config.maxConnections=null
+memory --set config.tableMaxN=60000
+memory --set resources.limits.memory=256Mi
+extraVolumes --set extraVolumes[0].name=host,extraVolumes[0].hostPath.path=/
+liveness --set probes.liveness.periodSeconds=0
+runbookUrl --set prometheusRule.runbookUrl=runbooks.md
 REJECTED
 echo "helm: $count invalid values rejected"

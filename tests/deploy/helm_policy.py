@@ -152,8 +152,8 @@ def the_host_is_isolated(documents):
     for kind, _, spec in pods(documents):
         if spec.get("hostNetwork") or spec.get("hostPID") or spec.get("hostIPC"):
             yield f"{kind} shares namespaces with its node"
-        if spec.get("volumes"):
-            yield f"{kind} has volumes, but the server needs none"
+        if any("hostPath" in volume for volume in spec.get("volumes", [])):
+            yield f"{kind} mounts a directory of its node"
         if any(
             "hostPort" in port
             for container in spec["containers"]
@@ -317,8 +317,26 @@ def replicas_have_one_owner(documents):
 
 
 @rule(
+    ("default", "Deployment", "spec.minReadySeconds", 0),
+    ("default", "Deployment", "spec.progressDeadlineSeconds", REMOVED),
+    ("default", "Deployment", "spec.progressDeadlineSeconds", 10),
+)
+def an_update_notices_bad_pods(documents):
+    """A pod that becomes unready shortly after its start stops the update, which is then reported as failed."""
+    spec = only(documents, "Deployment")["spec"]
+    container = server(documents)["containers"][0]
+    probe = container["readinessProbe"]
+    if spec["minReadySeconds"] < probe["periodSeconds"] * probe["failureThreshold"]:
+        yield "an update continues before readiness can fail"
+    start = container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"]
+    if spec["progressDeadlineSeconds"] <= start + spec["minReadySeconds"]:
+        yield "an update fails before a pod had its time to start"
+
+
+@rule(
     ("default", "PodDisruptionBudget", "spec.maxUnavailable", 0),
     ("single", "PodDisruptionBudget", "spec.minAvailable", 1),
+    ("default", "PodDisruptionBudget", "spec.unhealthyPodEvictionPolicy", "IfHealthyBudget"),
 )
 def a_node_can_be_drained(documents):
     for budget in of_kind(documents, "PodDisruptionBudget"):
@@ -328,6 +346,8 @@ def a_node_can_be_drained(documents):
             None,
         ):
             yield "PodDisruptionBudget blocks node drains"
+        if budget["spec"].get("unhealthyPodEvictionPolicy", "AlwaysAllow") != "AlwaysAllow":
+            yield "PodDisruptionBudget protects pods that are not ready"
 
 
 # Selectors and references.
@@ -352,6 +372,7 @@ def a_node_can_be_drained(documents):
     ),
     ("monitoring", "ServiceMonitor", "spec.selector.matchLabels", {"a": "b"}),
     ("monitoring", "ServiceMonitor", "spec.endpoints.0.port", "metrics"),
+    ("monitoring", "ServiceMonitor", "spec.endpoints.0.relabelings", []),
 )
 def selectors_match_the_servers_only(documents):
     labels = {kind: labels for kind, labels, _ in pods(documents)}
@@ -376,6 +397,9 @@ def selectors_match_the_servers_only(documents):
             service["spec"]["ports"][0]["name"]
         ]:
             yield "ServiceMonitor scrapes another port"
+        labels = {rule["targetLabel"]: rule["replacement"] for rule in monitor["spec"]["endpoints"][0]["relabelings"]}
+        if labels != {"job": "fibsrv", "release": "release"}:
+            yield "ServiceMonitor does not set the labels that the rules select"
 
 
 @rule(
@@ -418,6 +442,23 @@ def references_lead_to_the_service(documents):
         f"{host}:{port['port']}",
     ]:
         yield "helm test uses another service"
+
+
+@rule(
+    ("monitoring", "PrometheusRule", "spec.groups.0.rules.0.expr", 'up{job="fibsrv"}'),
+    ("monitoring", "PrometheusRule", "spec.groups.0.rules.0.expr", "fibsrv_connections > 1"),
+    ("monitoring", "PrometheusRule", "spec.groups.0.rules.0.annotations.runbook_url", "docs/runbooks.md#a"),
+)
+def rules_concern_this_release_only(documents):
+    for document in of_kind(documents, "PrometheusRule"):
+        for group in document["spec"]["groups"]:
+            for entry in group["rules"]:
+                selectors = re.findall(r"\{([^}]*)\}", entry["expr"])
+                if not selectors or not all('namespace="numbers"' in selector for selector in selectors):
+                    yield f"{entry.get('alert') or entry['record']} selects other releases"
+                url = entry.get("annotations", {}).get("runbook_url", "https://")
+                if not url.startswith("https://"):
+                    yield f"{entry['alert']} has a relative runbook_url"
 
 
 @rule(

@@ -69,7 +69,15 @@ found += [
 
 monitoring = {document["kind"]: document for document in releases["monitoring"]}
 paths = sorted(pathlib.Path("prometheus/rules").glob("*.yml"))
-groups = [group for path in paths for group in yaml.safe_load(path.read_text())["groups"]]
+scope = 'namespace="numbers", release="release"'
+texts = [
+    path.read_text()
+    .replace('job="fibsrv"', f'job="fibsrv", {scope}')
+    .replace('container="fibsrv"', 'container="fibsrv", namespace="numbers"')
+    .replace("https://runbooks.example/", "https://wiki.example.org/")
+    for path in paths
+]
+groups = [group for text in texts for group in yaml.safe_load(text)["groups"]]
 if not groups or monitoring["PrometheusRule"]["spec"]["groups"] != groups:
     found.append("PrometheusRule differs from prometheus/rules")
 paths = pathlib.Path("deploy/grafana/dashboards").glob("*.json")

@@ -57,6 +57,33 @@ app.kubernetes.io/component: test
 {{- end }}
 {{- end }}
 
+{{- /* Converts a Kubernetes quantity or a server size to bytes. */ -}}
+{{- define "fibsrv.bytes" -}}
+{{- $text := kindIs "float64" . | ternary (printf "%.0f" (float64 (kindIs "float64" . | ternary . 0.0))) (toString .) }}
+{{- $factors := dict "" 1 "K" 1000 "Ki" 1024 "M" 1000000 "Mi" 1048576 "G" 1000000000 "Gi" 1073741824 }}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (get $factors (regexFind "[KMG]i?" $text)) | floor | int64 }}
+{{- end }}
+
+{{- /* Rejects values whose worst case exceeds the memory limit. The estimate is that of values.yaml. */ -}}
+{{- define "fibsrv.checkMemory" -}}
+{{- $limits := default dict .Values.resources.limits }}
+{{- if $limits.memory }}
+{{- $workers := default 1 .Values.workers }}
+{{- if eq (toString $workers) "auto" }}
+{{- $cpu := toString (default "1" $limits.cpu) }}
+{{- $workers = hasSuffix "m" $cpu | ternary (div (add (trimSuffix "m" $cpu | int64) 999) 1000) (ceil (float64 $cpu)) }}
+{{- end }}
+{{- $config := .Values.config }}
+{{- $connections := mul (default 100000 $config.maxConnections | int64) 102400 }}
+{{- $cache := include "fibsrv.bytes" (default "64MiB" $config.cacheSize) | int64 }}
+{{- $table := default 10000 $config.tableMaxN | int64 }}
+{{- $need := add (mul (int64 $workers) (add $connections $cache 66000000)) (div (mul $table $table) 9) 16777216 }}
+{{- if gt $need (include "fibsrv.bytes" $limits.memory | int64) }}
+{{- fail (printf "resources.limits.memory (%v) is less than the worst case of %d MiB: increase it, or reduce workers (%v), config.maxConnections, config.cacheSize or config.tableMaxN" $limits.memory (div $need 1048576) $workers) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* The public host names, as JSON. */ -}}
 {{- define "fibsrv.publicNames" -}}
 {{- $names := list }}
