@@ -1,10 +1,13 @@
-//! Generates the manual page and shell completions from the definitions of the flags:
+//! Writes the manual page and the shell completions from the server's own flag definitions:
 //!
 //!     cargo run --example manual -- DIRECTORY
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 use clap_complete::{Shell, generate_to};
+
+/// The sections that clap does not know, in roff.
+const SECTIONS: &str = include_str!("manual-sections.roff");
 
 #[expect(clippy::disallowed_methods, reason = "the directory is an argument")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -13,9 +16,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut command = fibsrv::config::command();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).section("1").render(&mut page)?;
+    page.extend_from_slice(environment(&command).as_bytes());
+    page.extend_from_slice(SECTIONS.as_bytes());
     fs::write(directory.join("fibsrv.1"), page)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut command, "fibsrv", &directory)?;
     }
     Ok(())
+}
+
+/// The environment variables of the flags.
+fn environment(command: &clap::Command) -> String {
+    let mut section = ".SH ENVIRONMENT\nA flag takes precedence over its variable.\n".to_owned();
+    for argument in command.get_arguments() {
+        if let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) {
+            let flag = flag.replace('-', "\\-");
+            section.push_str(&format!(
+                ".TP\n.B {}\n\\fB\\-\\-{flag}\\fR\n",
+                variable.to_string_lossy()
+            ));
+        }
+    }
+    section
 }

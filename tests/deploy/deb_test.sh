@@ -11,10 +11,12 @@ source tests/deploy/tools.sh
 say() { printf 'deb: %s\n' "$*"; }
 fail() { echo "deb: $*" >&2; exit 1; }
 
-need /lib/systemd/systemd=systemd dpkg=dpkg unshare=util-linux ip=iproute2 curl=curl python3=python3
+need /lib/systemd/systemd=systemd dpkg=dpkg unshare=util-linux ip=iproute2 curl=curl python3=python3 lintian=lintian
 first=$(deploy/deb/build)
 second=$(VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)+test deploy/deb/build)
 say "made $first and $second"
+lintian --fail-on error,warning --allow-root "$first" || fail 'lintian'
+say 'lintian: no findings'
 
 work=$(mktemp -d)
 mount -t tmpfs tmpfs "$work"
@@ -86,7 +88,10 @@ main_pid() { inside systemctl show --property MainPID --value fibsrv.service; }
 inside dpkg --path-include='/usr/share/*' --install /run/share/first.deb >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log" >&2; fail 'dpkg --install'; }
 await 10 'the service responds' serves
 inside systemctl is-enabled --quiet fibsrv.service || fail 'the service is not enabled'
-inside zcat /usr/share/man/man1/fibsrv.1.gz | grep -q 'access\\-log' || fail 'no manual page'
+inside zcat /usr/share/man/man1/fibsrv.1.gz >"$work/page"
+for word in 'access\\-log' FIBSRV_ACCESS_LOG_FILE 'SH SIGNALS' 'SH EXIT STATUS'; do
+    grep -q "$word" "$work/page" || fail "the manual page lacks $word"
+done
 inside bash -c 'source /usr/share/bash-completion/completions/fibsrv && complete -p fibsrv' | grep -q _fibsrv || fail 'no completions'
 for file in /usr/share/zsh/vendor-completions/_fibsrv /usr/share/fish/vendor_completions.d/fibsrv.fish; do
     inside grep -q max-pipelined "$file" || fail "no completions in $file"
@@ -141,10 +146,13 @@ wait "$load" || { cat "$work/load-socket" >&2; fail 'requests were lost in a res
 say "restarted with socket activation: $(<"$work/load-socket")"
 
 inside mkdir -p /etc/systemd/system/fibsrv.service.d
+inside cp /usr/share/doc/fibsrv/examples/workers.conf /etc/systemd/system/fibsrv.service.d/
 inside dpkg --remove fibsrv >/dev/null 2>&1 || fail 'dpkg --remove'
 serves 2>/dev/null && fail 'the service responds after removal'
 [ -z "$(inside pgrep --exact fibsrv || true)" ] || fail 'processes are left after removal'
 inside dpkg --purge fibsrv >/dev/null 2>&1 || fail 'dpkg --purge'
+inside test -e /etc/systemd/system/fibsrv.service.d/workers.conf || fail "purge removed the administrator's drop-in"
+inside rm -r /etc/systemd/system/fibsrv.service.d
 left=$(inside find / -xdev -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
     -not -path '/var/log/*' -not -path '/var/lib/systemd/*' -not -path '/var/cache/*' -not -path '/run/*' -not -path '/tmp/*' -print 2>/dev/null |
     grep -vF "$PWD" || true)
