@@ -1,10 +1,11 @@
 """Draws dashboard panels as SVG from the data of a Prometheus server."""
 
 import math
+import re
 import time
 import xml.sax.saxutils
 
-PANELS = ("Requests by status", "Latency", "Connections", "Computations", "CPU", "Memory")
+PANELS = ("Requests by status", "Latency", "Connections", "Computations", "CPU per worker", "Memory")
 SECONDS = 18
 WIDTH, HEIGHT, MARGIN, COLUMNS = 360, 200, 12, 3
 COLOURS = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0")
@@ -27,11 +28,17 @@ def draw(path, dashboard, query_range):
         file.write("\n".join([*parts, "</svg>", ""]))
 
 
+def with_defaults(expression, interval):
+    """Replaces the variables of a dashboard by their defaults, which select everything."""
+    expression = expression.replace("$__rate_interval", interval)
+    return re.sub(r"\$(job|namespace|release|instance)\b", ".*", expression)
+
+
 def draw_panel(panel, query_range):
     end = time.time()
     series = []
     for target in panel["targets"]:
-        expression = target["expr"].replace("$__rate_interval", "5s").replace("$instance", ".*")
+        expression = with_defaults(target["expr"], "5s")
         for result in query_range(expression, start=end - SECONDS, end=end, step=1):
             name = target["legendFormat"]
             for label, value in result["metric"].items():
