@@ -81,8 +81,9 @@ compose_tools() {
     local name=compose-2.40.3
     once "$name" unpack_compose
     mkdir -p "$HOME/.docker/cli-plugins"
+    # -e is false for a link to a cache directory that was removed; -f replaces it.
     [ -e "$HOME/.docker/cli-plugins/docker-compose" ] ||
-        ln -s "$cache/$name/docker-compose" "$HOME/.docker/cli-plugins/docker-compose"
+        ln -sf "$cache/$name/docker-compose" "$HOME/.docker/cli-plugins/docker-compose"
 }
 
 unpack_compose() {
