@@ -27,15 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The environment variables of the flags.
 fn environment(command: &clap::Command) -> String {
-    let mut section = ".SH ENVIRONMENT\nA flag takes precedence over its variable.\n".to_owned();
-    for argument in command.get_arguments() {
-        if let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) {
-            let flag = flag.replace('-', "\\-");
-            section.push_str(&format!(
-                ".TP\n.B {}\n\\fB\\-\\-{flag}\\fR\n",
-                variable.to_string_lossy()
-            ));
-        }
-    }
-    section
+    let variables = command.get_arguments().filter_map(|argument| {
+        let (variable, flag) = (argument.get_env()?.to_string_lossy(), argument.get_long()?);
+        Some(format!(".TP\n.B {variable}\n\\fB\\-\\-{}\\fR\n", flag.replace('-', "\\-")))
+    });
+    [".SH ENVIRONMENT\nA flag takes precedence over its variable.\n".to_owned()]
+        .into_iter()
+        .chain(variables)
+        .collect()
 }
