@@ -323,6 +323,27 @@ def client_beyond_rate_limit(drills):
                  set(codes) == {"200", "429"} and codes.index("429") >= 2000, codes[-3:])
 
 
+def client_with_costly_requests(drills):
+    """One address requests many large numbers within its request rate limit."""
+    pair = drills.front
+    if not drills.wanted("costly"):
+        return
+    client = pair.new_client("costly", 103)
+    codes = []
+
+    def send(_):
+        # In parallel, so that more are requested than can be computed.
+        out = client.must("curl", "-s", "-Z", "--parallel-max", "30", "--cacert", "/run/ca.pem", "--connect-to",
+                          f"{proxy_pair.NAME}:443:{proxy_pair.FLOATING}:443", "-o", "/dev/null", "-w", "%{http_code} ",
+                          f"https://{proxy_pair.NAME}/api/fibonacci/[9999001-9999300]", seconds=60)
+        codes.extend(out.split())
+
+    drills.drill("client with costly requests", send, 1.0, lost=0, rounds=1, seconds=0)
+    counts = {code: codes.count(code) for code in set(codes)}
+    drills.check(f"a client with 300 costly requests gets {counts}",
+                 set(counts) == {"200", "429"} and 50 <= counts["200"] <= 110, counts)
+
+
 def facts(drills):
     """Checks without load: TLS, private paths, limits, the log."""
     pair, client, check = drills.front, drills.front.client, drills.check
@@ -391,7 +412,7 @@ def main():
     with netns.Network() as net:
         drills = Drills(net, options.rounds, options.only)
         for run in (facts, proxies, machines, changes, workers, slow_clients, flood_of_port_80,
-                    client_beyond_rate_limit):
+                    client_beyond_rate_limit, client_with_costly_requests):
             run(drills)
         drills.report()
         drills.traffic.stop()
