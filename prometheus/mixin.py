@@ -58,6 +58,11 @@ def proxy_availability():
     return total(RESPONSES + ', code="5xx"', "job"), total(RESPONSES, "job")
 
 
+def probe_availability():
+    probes = 'probe_success{job="external"}[%s]'
+    return f"(count_over_time({probes}) - sum_over_time({probes}))", f"count_over_time({probes})"
+
+
 OBJECTIVES = {
     "prometheus/rules/slo.yml": (
         dict(name="fibsrv_errors", selector=SELECTOR, alert="FibsrvErrorBudgetBurn", rates=server_availability,
@@ -69,6 +74,11 @@ OBJECTIVES = {
     "deploy/haproxy/slo.yml": (
         dict(name="front_errors", selector='job="front"', alert="FrontErrorBudgetBurn", rates=proxy_availability,
              objective=SETTINGS["availability_objective"], what="of the responses of the proxies are 5xx"),
+    ),
+    # FibsrvUnreachable pages for outages.
+    "deploy/monitoring-external/slo.yml": (
+        dict(name="external_failures", selector='job="external"', alert="FibsrvProbeBudgetBurn", rates=probe_availability,
+             objective=SETTINGS["availability_objective"], what="of the probes fail", page=False),
     ),
 }
 
@@ -107,6 +117,7 @@ def alerts(slo):
     lines = []
     for factor, long, short, severity, lasts in WINDOWS:
         threshold = f"{factor} * {budget(slo['objective'])}"
+        severity = severity if slo.get("page", True) else "ticket"
         lines += [
             f"      - alert: {slo['alert']}", "        expr: |",
             f"          job:{slo['name']}:ratio_rate{long}{{{slo['selector']}}} > {threshold}",

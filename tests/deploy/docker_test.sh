@@ -112,13 +112,21 @@ make_prometheus() {
         docker build --quiet --tag "$1" - >/dev/null
 }
 
+make_alertmanager() {
+    debian prometheus-alertmanager | docker import --change 'USER nobody' --change 'EXPOSE 9093' \
+        --change 'ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]' - "$1" >/dev/null
+    printf 'FROM %s\nUSER root\nRUN mkdir -p /alertmanager && chown 65534:65534 /alertmanager\nUSER nobody\nVOLUME /alertmanager\n' "$1" |
+        docker build --quiet --tag "$1" - >/dev/null
+}
+
 hadolint Dockerfile
 say 'hadolint: no findings'
 compose --profile '*' config --quiet
 say "the compose file is valid: $(compose config --services | sort | paste -sd ' ')"
 
 substitute "$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)" make_rust
-substitute "$(compose config --images | grep prometheus)" make_prometheus
+substitute "$(compose config --images | grep prom/prometheus)" make_prometheus
+substitute "$(compose config --images | grep alertmanager)" make_alertmanager
 
 # Passes proxy settings to the build.
 arguments=()
@@ -181,7 +189,15 @@ taken=$(docker run --rm --publish 3000:3000 "fibsrv:$version" 2>&1) && fail 'por
 [ "$(grep -c 'port is already allocated' <<<"$taken")" = 1 ] || fail "unexpected error: $taken"
 say 'a second container on port 3000 is rejected by Docker'
 
-compose up --detach --wait prometheus
+# The load under which eight workers in the same limit were killed: 48 clients with three of the largest numbers each.
+tests/deploy/large_numbers.py 3000 || fail 'requests without a response'
+container=$(compose ps --quiet fibsrv)
+[ "$(docker inspect --format '{{.State.OOMKilled}}' "$container")" = false ] || fail 'the container was killed for lack of memory'
+restarts=$(curl -fsS http://127.0.0.1:3000/metrics | sed -n 's/^fibsrv_worker_restarts_total //p')
+[ "$restarts" = 0 ] || fail "$restarts workers were killed"
+say 'large numbers: every request has a response, and no worker was killed'
+
+compose up --detach --wait prometheus alertmanager
 query() { curl -fsS --get --data-urlencode "query=$1" http://127.0.0.1:9000/api/v1/query | jq --exit-status ".data.result | $2" >/dev/null; }
 await 30 'the target is up' query 'up{job="fibsrv"} == 1' 'length == 1'
 say 'Prometheus on port 9000: target is up'
@@ -190,10 +206,18 @@ await 30 'the request counter' query 'sum(fibsrv_requests_total{handler="fibonac
 say 'the requests are counted'
 rules=$(curl -fsS http://127.0.0.1:9000/api/v1/rules | jq '[.data.groups[].rules[] | select(.health == "err")] | length')
 [ "$rules" = 0 ] || fail "$rules rules fail to evaluate"
+notified() { curl -fsS http://127.0.0.1:9093/api/v2/alerts | jq --exit-status --arg name "$1" 'any(.labels.alertname == $name)' >/dev/null; }
+await 60 'Watchdog in Alertmanager' notified Watchdog
+say 'Alertmanager on port 9093 receives alerts'
+for port in 9000 9093; do
+    [ "$(ss -Hltn "sport = :$port" | awk '{ print $4 }' | sort -u)" = "127.0.0.1:$port" ] || fail "port $port is public"
+done
 compose stop --timeout 10 fibsrv
 pending() { curl -fsS http://127.0.0.1:9000/api/v1/alerts | jq --exit-status '[.data.alerts[].labels.alertname] | any(. == "FibsrvDown" or . == "FibsrvTargetsMissing")' >/dev/null; }
 await 40 'a pending alert' pending
 say 'server stopped: an alert is pending'
+await 90 'the alert in Alertmanager' notified FibsrvDown
+say 'server stopped: the alert has reached Alertmanager'
 
 # Several containers cannot publish the same host port, so scaling needs it removed.
 printf 'services:\n  fibsrv:\n    ports: !reset []\n' >"$work/scale.yml"

@@ -76,7 +76,7 @@ class ExternalMonitoring:
 
     def configure(self):
         self.host.mount_tmpfs("/etc/prometheus")
-        for file in ("monitoring-external/prometheus.yml", "monitoring-external/rules.yml", "blackbox/blackbox.yml",
+        for file in ("monitoring-external/prometheus.yml", "monitoring-external/rules.yml", "monitoring-external/slo.yml", "blackbox/blackbox.yml",
                      "alertmanager/alertmanager.yml"):
             self.host.write(f"/etc/prometheus/{pathlib.Path(file).name}", faster(DEPLOY / file))
 
