@@ -59,9 +59,10 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn new(table: Table, bounds: Bounds) -> Self {
         let store = Cache::new(bounds.bytes, bounds.under_way);
+        let calculator = Calculator::new(table.clone());
         Self {
             table,
-            beyond: Beyond { store, calculator: Calculator::default() },
+            beyond: Beyond { store, calculator },
             max_n: bounds.max_n,
             too_large: format!("n must be at most {}\n", bounds.max_n),
         }

@@ -48,7 +48,7 @@ pub(super) struct Flags {
     pub(super) table_max_n: u32,
 
     /// Largest n served; a larger n gets 422
-    #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::MAX_N)]
+    #[arg(long, env = "FIBSRV_MAX_N", value_name = "N", default_value_t = fibonacci::DEFAULT_MAX_N)]
     #[arg(value_parser = clap::value_parser!(u64).range(..=fibonacci::MAX_N))]
     pub(super) max_n: u64,
 

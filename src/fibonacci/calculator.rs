@@ -1,37 +1,33 @@
-//! Computes F(n) for any n: selects the algorithm by n, verifies the result, and recomputes it with ibig if
+//! Computes F(n) for any n: selects the algorithm by n, verifies the result, and tries more cautious algorithms if
 //! verification fails.
 
 use std::fmt;
 use std::sync::Arc;
 
+use pulp::Arch;
+
 use crate::fibonacci::check::{Mismatch, check};
-use crate::fibonacci::decimal_doubling::{DecimalDoubling, LEAST_N};
 use crate::fibonacci::doubling;
+use crate::fibonacci::large::Doubling;
+use crate::fibonacci::large::precision::{DIGITS_MIN, digits_for};
+use crate::fibonacci::table::Table;
 
-/// The largest n that [`Calculator`] computes in decimal. The error bound of the transform and the memory
-/// bound hold up to here. Larger numbers are computed with ibig.
-pub const MAX_N: u64 = 10_000_000;
+/// The largest n that a [`Calculator`] computes in decimal. The bounds on errors, on the length of F(n) and on memory
+/// hold up to here. Larger numbers are computed with ibig.
+pub const MAX_N: u64 = 100_000_000;
 
-/// From this n on numbers are computed in decimal, below it with ibig.
-///
-/// Measured, including the check, with transforms prepared: 1.9 against 2.2 µs at n = 1,200, 3.1 against
-/// 4.0 µs at 2,000, 5.3 against 8.6 µs at 4,000; nearer to 1,000 the order changes from run to run.
+/// The largest n that is served by default: the response has 2.1 MB.
+pub const DEFAULT_MAX_N: u64 = 10_000_000;
+
+/// From this n on numbers are computed in decimal, below it with ibig, which is as fast there.
 const DECIMAL_FROM: u64 = 2_000;
-const _: () = assert!(DECIMAL_FROM >= LEAST_N, "doubling in decimal cannot start there");
-
-/// From this n on limbs have three digits, below it four, which is faster by half.
-///
-/// The error bound (see [`transform`](super::transform)) allows four digits up to here, but not at the cap.
-const THREE_DIGITS_FROM: u64 = 3_000_000;
 
 /// Computes Fibonacci numbers, one at a time.
 ///
-/// Transforms and working memory are reused for the next number. F([`MAX_N`]) alone takes 56 MB at its peak,
-/// including 2 MB for the result. After numbers of many sizes it is 66 MB, which is the bound, since the
-/// size of the cached transforms is bounded.
-#[derive(Default)]
+/// Constants and working memory are reused for the next number. Memory for F([`DEFAULT_MAX_N`]) is at most 40 MiB at its
+/// peak, and stays allocated. For F([`MAX_N`]) it is less than 400 MB, of which all but 20 MiB is released at once.
 pub struct Calculator {
-    decimal: DecimalDoubling,
+    doubling: Doubling,
 }
 
 /// A computed Fibonacci number.
@@ -39,19 +35,28 @@ pub struct Calculator {
 pub struct Computed {
     /// In decimal, most significant first.
     pub digits: Arc<[u8]>,
-    /// What was wrong with the first result, if it failed verification and was recomputed with ibig.
+    /// What was wrong with the first result, if it failed verification and was computed again.
     pub fallback: Option<Mismatch>,
 }
 
 impl Calculator {
+    /// Returns a calculator that starts from the numbers of `table`.
+    pub fn new(table: Table) -> Self {
+        Self { doubling: Doubling::new(table, Arch::new()) }
+    }
+
     /// Computes F(n).
     pub fn compute(&mut self, n: u64) -> Computed {
-        let digits = match n {
-            DECIMAL_FROM..THREE_DIGITS_FROM => self.decimal.digits::<4>(n),
-            THREE_DIGITS_FROM..=MAX_N => self.decimal.digits::<3>(n),
-            _ => return binary(n, None),
-        };
-        verified(n, digits)
+        let first = if (DECIMAL_FROM..=MAX_N).contains(&n) { digits_for(n) } else { 0 };
+        let attempts = (DIGITS_MIN..=first).rev();
+        first_verified(n, attempts.filter_map(|digits| self.doubling.compute(n, digits)))
+    }
+}
+
+impl Default for Calculator {
+    /// Returns a calculator without a table.
+    fn default() -> Self {
+        Self::new(Table::default())
     }
 }
 
@@ -61,16 +66,15 @@ impl fmt::Debug for Calculator {
     }
 }
 
-/// Returns `digits` if they are F(n), else F(n) as computed with ibig.
-fn verified(n: u64, digits: Arc<[u8]>) -> Computed {
-    match check(n, &digits) {
-        Ok(()) => Computed { digits, fallback: None },
-        Err(mismatch) => binary(n, Some(mismatch)),
+/// Returns the first attempt that is F(n), or F(n) as computed with ibig if there is none.
+fn first_verified(n: u64, attempts: impl Iterator<Item = Arc<[u8]>>) -> Computed {
+    let mut fallback = None;
+    for digits in attempts {
+        match check(n, &digits) {
+            Ok(()) => return Computed { digits, fallback },
+            Err(mismatch) => fallback = fallback.or(Some(mismatch)),
+        }
     }
-}
-
-/// Computes F(n) with ibig.
-fn binary(n: u64, fallback: Option<Mismatch>) -> Computed {
     Computed { digits: doubling::digits(n).into(), fallback }
 }
 
@@ -79,7 +83,11 @@ mod tests {
     use ibig::UBig;
 
     use super::*;
-    use crate::fibonacci::table::Table;
+
+    /// A calculator with the default table.
+    fn calculator() -> Calculator {
+        Calculator::new(Table::new(10_000).unwrap())
+    }
 
     #[track_caller]
     fn compute(calculator: &mut Calculator, n: u64) -> Arc<[u8]> {
@@ -90,15 +98,17 @@ mod tests {
 
     #[test]
     fn numbers_up_to_20_000_equal_the_table() {
-        let (mut calculator, table) = (Calculator::default(), Table::new(20_000).unwrap());
-        for n in 0..=20_000 {
-            assert!(Some(&*compute(&mut calculator, n)) == table.get(n), "F({n})");
+        let table = Table::new(20_000).unwrap();
+        for mut calculator in [Calculator::default(), calculator()] {
+            for n in 0..=20_000 {
+                assert!(Some(&*compute(&mut calculator, n)) == table.get(n), "F({n})");
+            }
         }
     }
 
     #[test]
     fn decimal_and_binary_doubling_agree() {
-        let mut calculator = Calculator::default();
+        let mut calculator = calculator();
         let edges = (15..=18).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]);
         let anywhere = (1..=20_u64).map(|i| 20_000 + i * 0x9E37_79B9 % 200_000);
         for n in edges.chain(anywhere) {
@@ -119,7 +129,7 @@ mod tests {
 
     #[test]
     fn large_numbers_equal_gmp() {
-        let mut calculator = Calculator::default();
+        let mut calculator = calculator();
         check_against_gmp(&mut calculator, 1_000_000, 208_988, 0x05E8_BE02_FFFC_D32F);
         check_against_gmp(&mut calculator, 2_999_999, 626_963, 0xE233_9B21_4375_7D3D);
         check_against_gmp(&mut calculator, 3_000_000, 626_963, 0xAA23_D947_1E8A_8B94);
@@ -128,19 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn memory_at_the_cap_is_bounded() {
+    fn memory_at_the_default_maximum_is_bounded() {
         let mut calculator = Calculator::default();
         let used = allocation_counter::measure(|| {
-            for n in [MAX_N, MAX_N * 4 / 5, MAX_N * 2 / 3, MAX_N] {
+            for n in [10, 8, 7, 10].map(|tenths| DEFAULT_MAX_N / 10 * tenths) {
                 compute(&mut calculator, n);
             }
         });
-        assert!(used.bytes_max < 80 << 20, "{} bytes", used.bytes_max);
+        assert!(used.bytes_max < 40 << 20, "{} bytes", used.bytes_max);
+    }
+
+    #[test]
+    fn memory_at_the_cap_is_bounded_and_released() {
+        let mut calculator = Calculator::default();
+        let used = allocation_counter::measure(|| drop(compute(&mut calculator, MAX_N)));
+        assert!(used.bytes_max < 400_000_000, "{} bytes", used.bytes_max);
+        assert!(used.bytes_current < 20 << 20, "{} bytes", used.bytes_current);
     }
 
     #[test]
     fn addition_doubling_and_cassini_identities_hold() {
-        let mut calculator = Calculator::default();
+        let mut calculator = calculator();
         let mut number = |n| {
             let digits = compute(&mut calculator, n);
             UBig::from_str_radix(str::from_utf8(&digits).unwrap(), 10).unwrap()
@@ -155,16 +173,39 @@ mod tests {
         }
     }
 
+    /// The digits of F(n) with one changed.
+    fn wrong(n: u64, position: usize) -> Arc<[u8]> {
+        let mut digits = doubling::digits(n);
+        digits[position] = if digits[position] == b'5' { b'6' } else { b'5' };
+        digits.into()
+    }
+
     #[test]
-    fn a_wrong_limb_is_detected_and_the_number_recomputed() {
+    fn after_a_wrong_result_the_next_attempt_is_used() {
         let n = 50_000;
-        for limb in [0, 1, 100, 1_000] {
-            let mut decimal = DecimalDoubling::default();
-            let [mut factor, lucas] = decimal.factors::<4>(n);
-            factor.limbs[limb] += 1;
-            let computed = verified(n, decimal.product(n, [factor, lucas]));
-            assert!(computed.fallback.is_some(), "limb {limb}");
+        let right: Arc<[u8]> = doubling::digits(n).into();
+        for position in [0, 1, 5_000, right.len() - 1] {
+            let attempts = [wrong(n, position), Arc::clone(&right)];
+            let computed = first_verified(n, attempts.into_iter());
+            assert!(computed.fallback.is_some(), "digit {position}");
+            assert!(Arc::ptr_eq(&computed.digits, &right), "the second attempt");
+        }
+    }
+
+    #[test]
+    fn after_wrong_results_only_ibig_is_used() {
+        let n = 50_000;
+        for count in [0, 1, 3] {
+            let computed = first_verified(n, (0..count).map(|_| wrong(n, 100)));
+            assert_eq!(computed.fallback, (count > 0).then_some(Mismatch::Residue));
             assert!(*computed.digits == *doubling::digits(n));
         }
+    }
+
+    #[test]
+    fn a_failed_attempt_leaves_no_trace() {
+        let (mut calculator, n) = (calculator(), 300_000);
+        assert_eq!(calculator.doubling.compute(n, 6), None, "six digits are too many");
+        compute(&mut calculator, n);
     }
 }

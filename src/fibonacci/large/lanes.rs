@@ -1,0 +1,118 @@
+//! Eight complex numbers side by side, and their arithmetic on vectors of any width.
+//!
+//! The CPU's vectors hold eight, four or one `f64`. Eight lanes are one, two or eight such vectors, called
+//! *parts* here. The lanes of a value never meet: there is no operation across lanes.
+
+use pulp::Simd;
+
+/// Numbers side by side.
+pub(super) const LANES: usize = 8;
+
+/// Eight complex numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(64))]
+pub(super) struct Lanes {
+    pub(super) re: [f64; LANES],
+    pub(super) im: [f64; LANES],
+}
+
+impl Lanes {
+    /// Makes lane t of the complex number `lane(t)`.
+    pub(super) fn from_fn(mut lane: impl FnMut(usize) -> [f64; 2]) -> Self {
+        let mut lanes = Self::default();
+        for (t, (re, im)) in lanes.re.iter_mut().zip(&mut lanes.im).enumerate() {
+            [*re, *im] = lane(t);
+        }
+        lanes
+    }
+}
+
+/// One part of [`Lanes`], in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Complex<S: Simd> {
+    pub(super) re: S::f64s,
+    pub(super) im: S::f64s,
+}
+
+/// How many parts eight lanes have.
+pub(super) const fn parts<S: Simd>() -> usize {
+    LANES / S::F64_LANES
+}
+
+/// Reads one part of eight real numbers.
+#[expect(clippy::indexing_slicing, reason = "a part is below the number of parts")]
+#[inline(always)]
+pub(super) fn load<S: Simd>(lanes: &[f64; LANES], part: usize) -> S::f64s {
+    S::as_simd_f64s(lanes).0[part]
+}
+
+/// Writes one part of eight real numbers.
+#[expect(clippy::indexing_slicing, reason = "a part is below the number of parts")]
+#[inline(always)]
+pub(super) fn store<S: Simd>(lanes: &mut [f64; LANES], part: usize, value: S::f64s) {
+    S::as_mut_simd_f64s(lanes).0[part] = value;
+}
+
+impl<S: Simd> Complex<S> {
+    #[inline(always)]
+    pub(super) fn zero(simd: S) -> Self {
+        Self { re: simd.splat_f64s(0.0), im: simd.splat_f64s(0.0) }
+    }
+
+    /// The same number in all lanes.
+    #[inline(always)]
+    pub(super) fn splat(simd: S, [re, im]: [f64; 2]) -> Self {
+        Self { re: simd.splat_f64s(re), im: simd.splat_f64s(im) }
+    }
+
+    #[inline(always)]
+    pub(super) fn load(lanes: &Lanes, part: usize) -> Self {
+        Self { re: load::<S>(&lanes.re, part), im: load::<S>(&lanes.im, part) }
+    }
+
+    #[inline(always)]
+    pub(super) fn store(self, lanes: &mut Lanes, part: usize) {
+        store::<S>(&mut lanes.re, part, self.re);
+        store::<S>(&mut lanes.im, part, self.im);
+    }
+
+    #[inline(always)]
+    pub(super) fn plus(self, simd: S, other: Self) -> Self {
+        Self { re: simd.add_f64s(self.re, other.re), im: simd.add_f64s(self.im, other.im) }
+    }
+
+    #[inline(always)]
+    pub(super) fn minus(self, simd: S, other: Self) -> Self {
+        Self { re: simd.sub_f64s(self.re, other.re), im: simd.sub_f64s(self.im, other.im) }
+    }
+
+    /// a·b.
+    #[inline(always)]
+    pub(super) fn times(self, simd: S, by: Self) -> Self {
+        let (re, im) = (simd.mul_f64s(self.re, by.re), simd.mul_f64s(self.re, by.im));
+        Self {
+            re: simd.negate_mul_add_e_f64s(self.im, by.im, re),
+            im: simd.mul_add_e_f64s(self.im, by.re, im),
+        }
+    }
+
+    /// a·b̄, which undoes a multiplication by b of modulus one.
+    #[inline(always)]
+    pub(super) fn times_conjugate(self, simd: S, by: Self) -> Self {
+        let (re, im) = (simd.mul_f64s(self.re, by.re), simd.mul_f64s(self.im, by.re));
+        Self {
+            re: simd.mul_add_e_f64s(self.im, by.im, re),
+            im: simd.negate_mul_add_e_f64s(self.re, by.im, im),
+        }
+    }
+
+    /// self + i·other and self − i·other.
+    #[inline(always)]
+    pub(super) fn plus_minus_i(self, simd: S, other: Self) -> [Self; 2] {
+        let (a, b) = (self, other);
+        [
+            Self { re: simd.sub_f64s(a.re, b.im), im: simd.add_f64s(a.im, b.re) },
+            Self { re: simd.add_f64s(a.re, b.im), im: simd.sub_f64s(a.im, b.re) },
+        ]
+    }
+}

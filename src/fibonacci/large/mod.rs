@@ -1,0 +1,241 @@
+//! Large Fibonacci numbers, by doubling in decimal, so that nothing is converted at the end.
+//!
+//! From F(j) and F(j+1), squared, follow all numbers about twice as far. The last step is one product. Numbers are
+//! rows of `limbs`, which `split` turns into points, `cyclic` multiplies, and `join` turns back. `plan` has the
+//! constants of a length, made of `roots` of unity, and `precision` the bound on rounding errors. `lanes` is the type
+//! that all of these compute with.
+//!
+//! Nothing here verifies a result; [`calculator`](super::calculator) does.
+
+#![expect(
+    clippy::inline_always,
+    reason = "vector code has to be compiled into the function for which wide vectors are enabled"
+)]
+
+mod cyclic;
+mod join;
+mod lanes;
+mod limbs;
+mod plan;
+pub(super) mod precision;
+mod roots;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use pulp::Arch;
+
+use crate::fibonacci::digits::digit_count;
+use crate::fibonacci::large::cyclic::{MultiplyAll, SquareAll};
+use crate::fibonacci::large::join::{Join, Sum};
+use crate::fibonacci::large::lanes::{LANES, Lanes};
+use crate::fibonacci::large::limbs::Base;
+use crate::fibonacci::large::plan::{Plans, Shape};
+use crate::fibonacci::large::precision::is_safe;
+use crate::fibonacci::large::split::Split;
+use crate::fibonacci::table::Table;
+
+/// The most points for which working memory stays allocated, 30 MB: enough for F(10,000,000).
+const REUSED_POINTS_MAX: usize = 1 << 19;
+
+/// The largest start without a table: F(128) fits in a `u128`.
+const START_MAX: u64 = 127;
+
+/// Computes large numbers, one after the other, and reuses plans and working memory.
+pub(super) struct Doubling {
+    table: Table,
+    plans: Plans,
+    /// The widest vectors that the CPU has.
+    arch: Arch,
+    memory: Memory,
+}
+
+/// Working memory of a computation: two numbers and their points.
+#[derive(Default)]
+struct Memory {
+    numbers: [Vec<f64>; 2],
+    points: [Vec<Lanes>; 2],
+}
+
+impl Doubling {
+    pub(super) fn new(table: Table, arch: Arch) -> Self {
+        Self { table, plans: Plans::default(), arch, memory: Memory::default() }
+    }
+
+    /// Returns F(n), by limbs of so many digits, or `None` if rounding errors might reach one half.
+    pub(super) fn compute(&mut self, n: u64, digits: u32) -> Option<Arc<[u8]>> {
+        let steps = Steps::new(n, START_MAX.max(u64::from(self.table.last()).saturating_sub(1)));
+        self.start(&steps, digits);
+        for (k, outputs) in steps.doublings() {
+            self.double(outputs.map(|output| output.at(k)), digits)?;
+        }
+        let text = self.last_product(n, digits);
+        if self.memory.points.iter().any(|points| points.len() * LANES > REUSED_POINTS_MAX) {
+            self.memory = Memory::default();
+        }
+        text
+    }
+
+    /// Sets the two numbers to those that the first step needs.
+    fn start(&mut self, steps: &Steps, digits: u32) {
+        let [current, next] = [steps.start, steps.start + 1].map(|j| start_digits(&self.table, j));
+        for (number, output) in self.memory.numbers.iter_mut().zip(steps.start_outputs()) {
+            let (a, b) = output.of_pair();
+            limbs::read([(&current, a), (&next, b)], digits, number);
+        }
+    }
+
+    /// Replaces the numbers by sums of their squares.
+    fn double(&mut self, sums: [Sum<2>; 2], digits: u32) -> Option<()> {
+        let Self { plans, arch, memory, .. } = self;
+        let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
+        for points in &mut memory.points {
+            let length = plan.shape.length;
+            arch.dispatch(SquareAll { points, length, twists: &plans.twists });
+        }
+        let ([x, y], [a, b]) = (&mut memory.numbers, &memory.points);
+        arch.dispatch(Join {
+            plan,
+            powers: &plans.join,
+            products: [a, b],
+            sums,
+            numbers: [x, y],
+            base: Base::balanced(digits),
+        });
+        memory.numbers.iter_mut().for_each(limbs::trim);
+        Some(())
+    }
+
+    /// Multiplies the numbers: F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) − (−1)ᵏ.
+    fn last_product(&mut self, n: u64, digits: u32) -> Option<Arc<[u8]>> {
+        let Self { plans, arch, memory, .. } = self;
+        let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
+        let ([number, _], [points, by]) = (&mut memory.numbers, &mut memory.points);
+        let length = plan.shape.length;
+        arch.dispatch(MultiplyAll { points, by, length, twists: &plans.twists });
+        let constant = if n.is_multiple_of(2) { 0.0 } else { -sign(n / 2) };
+        arch.dispatch(Join {
+            plan,
+            powers: &plans.join,
+            products: [points],
+            sums: [Sum { factors: [1.0], constant }],
+            numbers: [number],
+            base: Base::positive(digits),
+        });
+        let mut text: Arc<[u8]> = std::iter::repeat_n(b'0', digit_count(n)).collect();
+        if let Some(text) = Arc::get_mut(&mut text) {
+            limbs::write(number, digits, text);
+        }
+        Some(text)
+    }
+}
+
+impl Memory {
+    /// Makes points of the numbers. Returns the index of their plan, or `None` if products of them might be wrong.
+    fn split(&mut self, plans: &mut Plans, arch: Arch) -> Option<usize> {
+        let shape = Shape::for_limbs(self.numbers.iter().map(Vec::len).max().unwrap_or(0));
+        let index = plans.prepare(shape);
+        let plan = plans.get(index)?;
+        let mut squares = [0.0; 2];
+        let numbers = self.numbers.iter_mut().zip(&mut self.points);
+        for ((limbs, points), squares) in numbers.zip(&mut squares) {
+            limbs.resize(shape.points(), 0.0);
+            points.resize(shape.points() / LANES, Lanes::default());
+            *squares = arch.dispatch(Split { plan, powers: &plans.split, limbs, points });
+        }
+        let [x, y] = squares;
+        is_safe(shape, [x.max(y); 2]).then_some(index)
+    }
+}
+
+/// Returns the digits of F(j), from the table or by additions.
+fn start_digits(table: &Table, j: u64) -> Cow<'_, [u8]> {
+    let added = || {
+        let (number, _) = (0..j).fold((0_u128, 1_u128), |(a, b), _| (b, a + b));
+        number.to_string().into_bytes().into()
+    };
+    table.get(j).map_or_else(added, Cow::from)
+}
+
+/// The indices on the way to F(n): `start` is n without its last `shift` bits.
+struct Steps {
+    n: u64,
+    start: u64,
+    shift: u32,
+}
+
+impl Steps {
+    /// The fewest steps from an index up to `start_max`.
+    fn new(n: u64, start_max: u64) -> Self {
+        let mut shift = 1;
+        while n >> shift > start_max {
+            shift += 1;
+        }
+        Self { n, start: n >> shift, shift }
+    }
+
+    /// The two numbers at the start.
+    fn start_outputs(&self) -> [Output; 2] {
+        if self.shift == 1 { self.factors() } else { [Output::Current, Output::Next] }
+    }
+
+    /// The index of each doubling, and the two numbers there.
+    fn doublings(&self) -> impl Iterator<Item = (u64, [Output; 2])> {
+        (1..self.shift).rev().map(|shift| {
+            let pair = [Output::Current, Output::Next];
+            (self.n >> shift, if shift == 1 { self.factors() } else { pair })
+        })
+    }
+
+    /// The factors of the last product.
+    fn factors(&self) -> [Output; 2] {
+        let factor = if self.n.is_multiple_of(2) { Output::Current } else { Output::Next };
+        [factor, Output::Lucas]
+    }
+}
+
+/// A number at an index k.
+#[derive(Clone, Copy)]
+enum Output {
+    /// F(k).
+    Current,
+    /// F(k+1).
+    Next,
+    /// L(k) = 2·F(k+1) − F(k), the Lucas number.
+    Lucas,
+}
+
+impl Output {
+    /// The factors of F(k) and F(k+1) of which this number is the sum.
+    const fn of_pair(self) -> (i32, i32) {
+        match self {
+            Self::Current => (1, 0),
+            Self::Next => (0, 1),
+            Self::Lucas => (-1, 2),
+        }
+    }
+
+    /// This number at k as a sum of squares at j = ⌊k/2⌋.
+    ///
+    /// All follow from F(2j+1) = F(j)² + F(j+1)², F(2j) = F(j)·(2·F(j+1) − F(j)), and Cassini's identity
+    /// F(j)·F(j+1) = F(j+1)² − F(j)² − (−1)ʲ, which saves a third product.
+    fn at(self, k: u64) -> Sum<2> {
+        let sign = sign(k / 2);
+        let (factors, constant) = match (self, k.is_multiple_of(2)) {
+            (Self::Current, true) => ([-3.0, 2.0], -2.0 * sign),
+            (Self::Current, false) | (Self::Next, true) => ([1.0, 1.0], 0.0),
+            (Self::Next, false) => ([-2.0, 3.0], -2.0 * sign),
+            (Self::Lucas, true) => ([5.0, 0.0], 2.0 * sign),
+            (Self::Lucas, false) => ([-5.0, 5.0], -4.0 * sign),
+        };
+        Sum { factors, constant }
+    }
+}
+
+/// (−1)ᵏ.
+fn sign(k: u64) -> f64 {
+    if k.is_multiple_of(2) { 1.0 } else { -1.0 }
+}
