@@ -85,7 +85,8 @@ OBJECTIVES = {
 RULE_FILES = ("prometheus/rules/recording.yml", "prometheus/rules/alerts.yml", "prometheus/rules/containers.yml",
               "prometheus/meta_monitoring.yml", "deploy/haproxy/rules.yml", "deploy/rsyslog/rules.yml",
               "deploy/keepalived/rules.yml", "deploy/monitoring-external/rules.yml")
-OTHERS_WITH_URLS = ("prometheus/tests/*.yml", "deploy/*/*_test.yml", "deploy/monitoring-external/deadman.py")
+OTHERS_WITH_URLS = ("prometheus/tests/*.yml", "deploy/*/*_test.yml", "deploy/monitoring-external/deadman.py",
+                    "deploy/grafana/dashboards/*.json")
 
 
 def budget(objective):
@@ -146,7 +147,7 @@ def generate(slos):
 
 def with_url(text, url):
     """Replaces the base of all runbook URLs."""
-    return re.sub(r"[^\s'\"]*runbooks\.md(?=#\w)", url, text)
+    return re.sub(r"[^\s'\"]*runbooks\.md(?=#\w|\")", url, text)
 
 
 def outputs():

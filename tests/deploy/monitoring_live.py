@@ -112,10 +112,12 @@ def check_dashboard(path, prometheus):
         if panel["type"] in ("timeseries", "stat") and "unit" not in panel["fieldConfig"]["defaults"]:
             problems.append(f"{title}: no unit")
         for target in panel["targets"]:
-            if target["datasource"]["uid"] != "${datasource}":
+            if target["datasource"]["uid"] not in ("${datasource}", "${external}"):
                 problems.append(f"{title}: fixed data source")
             expression = plot.with_defaults(target["expr"], "15s")
-            if "container_" in expression:  # from cAdvisor, which does not run here; the rules on them have promtool tests
+            # Metrics of other components, which do not run here: staging evaluates the operations dashboard, and the rules on
+            # container metrics have promtool tests. An invalid expression is an error nevertheless.
+            if name == "operations.json" or "container_" in expression:
                 query_api(prometheus, "query", query=expression)
                 yield title
                 continue
@@ -227,7 +229,7 @@ def main():
             print(f"monitoring: {count} requests; {len(rules)} rules evaluated")
             dashboards = sorted(ROOT.glob("deploy/grafana/dashboards/*.json"))
             expressions = sum(1 for path in dashboards for _ in check_dashboard(path, prometheus))
-            print(f"monitoring: {expressions} expressions of {len(dashboards)} dashboard return values")
+            print(f"monitoring: {expressions} expressions of {len(dashboards)} dashboards are valid")
             if sys.argv[1:]:
                 plot.draw(sys.argv[1], json.loads(dashboards[0].read_text()),
                              lambda query, **more: query_api(prometheus, "query_range", query=query, **more)["result"])

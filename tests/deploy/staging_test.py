@@ -13,6 +13,7 @@ an objective was missed.
 
 import dataclasses
 import json
+import math
 import pathlib
 import signal
 import sys
@@ -21,6 +22,7 @@ import time
 import results
 import proxy_pair
 import netns
+import plot
 import rsyslog
 import traffic
 from external_monitoring import MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
@@ -119,6 +121,12 @@ class Staging:
                                'query=count(up == 1)', "http://127.0.0.1:9090/api/v1/query").stdout
         found = json.loads(output)["data"]["result"] if output else []
         return int(found[0]["value"][1]) if found else 0
+
+    def query(self, expression):
+        """Returns the values of an expression in the internal Prometheus."""
+        output = self.internal.run("curl", "-fsS", "--max-time", "5", "--get", "--data-urlencode", f"query={expression}",
+                                   "http://127.0.0.1:9090/api/v1/query").stdout
+        return [float(row["value"][1]) for row in json.loads(output)["data"]["result"]] if output else []
 
     def stored_lines(self):
         """Returns the lines on the log host."""
@@ -226,6 +234,18 @@ class Report:
         return results.markdown(("drill", "outage", "failed requests", "alerts", "lines lost", "met"), self.rows)
 
 
+def check_dashboard(staging, report):
+    """Every expression of the operations dashboard has values."""
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/operations.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []) if panel["type"] != "row" else []:
+            expression = plot.with_defaults(target["expr"], "10s")
+            external = target["datasource"]["uid"] == "${external}"
+            values = list(staging.watch.query(expression).values()) if external else staging.query(expression)
+            if not values or not all(math.isfinite(value) for value in values):
+                report.missed.append(f"dashboard: {panel['title']}: {expression} returns {values or 'nothing'}")
+
+
 def run_drills(staging, report):
     pair = staging.front
     victim = staging.hosts[0]
@@ -327,6 +347,7 @@ def run_drills(staging, report):
     report.drill("both restored", restore_helpers, wait=False,
                  alerts=[ExpectedAlert("KeepalivedDown", "resolved", objective("ticket resolved"), "/ticket"),
                          ExpectedAlert("LogShipperDown", "resolved", objective("ticket resolved"), "/ticket")])
+    check_dashboard(staging, report)
     # FibsrvUnreachable inhibits the resolved notification of tickets about the same target.
     report.wait_for_remaining_alerts()
     report.drill("all hosts stopped", stop_all, gap=None, failed=None,
