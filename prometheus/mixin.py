@@ -139,9 +139,9 @@ def generate(slos):
              "window never alert.", "groups:"]
     for slo in slos:
         group = slo["name"].replace("_", "-")
-        lines += [f"  - name: {group}-recording", "    rules:", *recordings(slo), ""]
+        # In one group, so that alerts use the values of the same evaluation.
+        lines += [f"  - name: {group}", "    rules:", *recordings(slo), "", *alerts(slo)]
         lines += [f"  - name: {group}-budget", "    interval: 5m", "    rules:", *remaining(slo), ""]
-        lines += [f"  - name: {group}-alerts", "    rules:", *alerts(slo)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -15,7 +15,8 @@ UNITS = {"s": ((1, "s"), (1e-3, "ms"), (1e-6, "µs")), "bytes": ((1 << 30, "GiB"
 
 def draw(path, dashboard, query_range):
     """Writes the SVG. `query_range` returns the list of series in the format of the Prometheus API."""
-    panels = [panel for name in PANELS for panel in dashboard["panels"] if panel["title"] == name]
+    panels = [panel for name in PANELS for panel in dashboard["panels"]
+              if panel["title"] == name and panel["type"] != "row"]
     rows = math.ceil(len(panels) / COLUMNS)
     width, height = COLUMNS * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + MARGIN) + MARGIN
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="10">',
