@@ -7,6 +7,7 @@ use fibsrv::{
     health, logging, start,
     sys::signals::{self, OnHangup},
 };
+use log::warn;
 
 /// Exit status after an error in flags or environment; other errors are 1.
 const USAGE: u8 = 2;
@@ -20,6 +21,10 @@ fn main() -> ExitCode {
     };
     match config::parse(env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
+        Ok(Command::Check(config, text)) => match start::check(&config) {
+            Ok(limits) => print(&(text + &limits)),
+            Err(error) => fail(&*error, ExitCode::FAILURE),
+        },
         Ok(Command::Serve(config)) => serve(&config, on_hangup),
         Ok(Command::Health(addresses)) => {
             // It ends by itself, and Ctrl-C may end it earlier.
@@ -36,9 +41,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config, on_hangup: OnHangup) -> ExitCode {
-    let outcome = logging::start(config.log_level).and_then(|()| match config.workers {
-        None => start::run(config, on_hangup),
-        Some(workers) => start::run_several(config, workers),
+    let outcome = logging::start(config.log).and_then(|()| {
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+        match config.workers {
+            None => start::run(config, on_hangup),
+            Some(workers) => start::run_several(config, workers),
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

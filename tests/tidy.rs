@@ -104,7 +104,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("clock_gettime", "sys/clock.rs"),
     ("args_os()", "main.rs"),
     ("env::var", "config/"),
-    ("simple_logger", "logging/mod.rs"),
+    ("simple_logger", "logging/"),
     ("httparse::", "http/request/head.rs"),
     ("clap::", "config/"),
 ];

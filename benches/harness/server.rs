@@ -1,16 +1,16 @@
 //! The server under test: a child process, and what the kernel reports about it.
 
 use super::{
-    launcher::{Launched, launch},
+    launcher::{Launched, Streams, launch},
     process::{children, send_signal, tasks},
 };
 use rustix::process::Signal;
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, Error, ErrorKind},
+    io::{self, BufRead, BufReader, Error, ErrorKind},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -44,7 +44,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn follow(&self, mut stream: BufReader<ChildStdout>) {
+    fn follow(&self, mut stream: impl BufRead + Send + 'static) {
         let log = self.clone();
         thread::spawn(move || {
             let mut line = Vec::new();
@@ -69,9 +69,10 @@ impl Server {
         if command.contains("{port}") {
             return Self::start_on_port(|port| shell(&command.replace("{port}", &port)));
         }
-        let Launched { child, log: stream, address, preface } = launch(&mut shell(command))?;
+        let Launched { child, log: stream, address, preface, startup_line } =
+            launch(&mut shell(command), Streams::Stdout)?;
         let log = Log::default();
-        log.push(&format!("{preface}listening on {address}\n"));
+        log.push(&format!("{preface}{startup_line}"));
         log.follow(stream);
         Ok(Self { child, log, address })
     }

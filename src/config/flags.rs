@@ -1,25 +1,21 @@
 //! The command line: flags, their environment variables, defaults and help texts.
 
-use std::{
-    net::{Ipv6Addr, SocketAddr},
-    num::NonZeroUsize,
-    path::PathBuf,
-    str::FromStr,
-    thread,
-};
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, thread};
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
-use crate::fibonacci;
+use crate::{
+    config::address::{Address, ListenAddresses},
+    fibonacci,
+};
 
 /// Flags as clap parses them. The doc comment of a field is its help text.
 #[derive(Debug, Parser)]
 #[command(
     name = "fibsrv",
-    version,
-    long_version = concat!(
+    version = concat!(
         env!("CARGO_PKG_VERSION"), " (", env!("FIBSRV_REVISION"), ", ", env!("FIBSRV_RUSTC"), ")"
     ),
     about = "Serves the nth Fibonacci number at GET /api/fibonacci/:n.",
@@ -27,11 +23,11 @@ use crate::fibonacci;
     disable_help_subcommand = true,
 )]
 pub(super) struct Flags {
-    /// Address and port to listen on; may be repeated. The IPv6 wildcard accepts IPv4 too. Ignored under
-    /// socket activation
+    /// Address and port to listen on: ADDR:PORT, NAME:PORT or PORT; may be repeated. The IPv6 wildcard, which is
+    /// also that of a port alone, accepts IPv4 too. Ignored under socket activation
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
-    #[arg(default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000))])]
-    pub(super) listen: Vec<SocketAddr>,
+    #[arg(default_value = "[::]:3000")]
+    pub(super) listen: Vec<ListenAddresses>,
 
     /// Number of worker processes under a supervisor; auto: one per CPU. Without it a single process serves
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
@@ -124,6 +120,11 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LevelFilter,
 
+    /// Format of process events: text, json or logfmt. They go to stdout, or to stderr while the access log goes
+    /// to stdout
+    #[arg(long, env = "FIBSRV_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
+
     /// Access log, one line per response: off, combined (the format of Apache and nginx, extended) or json
     #[arg(long, env = "FIBSRV_ACCESS_LOG", value_name = "FORMAT", default_value = "off")]
     pub(super) access_log: AccessLogFormat,
@@ -132,7 +133,7 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_ACCESS_LOG_FILE", value_name = "PATH")]
     pub(super) access_log_file: Option<PathBuf>,
 
-    /// Check flags and environment, print the effective configuration and exit
+    /// Check flags, environment, addresses and files, print the effective configuration and exit
     #[arg(long)]
     pub(super) check: bool,
 
@@ -145,9 +146,9 @@ pub(super) struct Flags {
 pub(super) enum Action {
     /// Check whether a running server is ready; the exit status is 0 if it is, otherwise 1 with the reason on stderr
     Health {
-        /// Servers to check, instead of the addresses of --listen
+        /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --listen
         #[arg(value_name = "ADDR:PORT")]
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     },
 }
 
@@ -157,6 +158,14 @@ pub(super) enum AccessLogFormat {
     Off,
     Combined,
     Json,
+}
+
+/// Format of process events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+    Logfmt,
 }
 
 /// Upper bound of `--workers`.

@@ -3,16 +3,17 @@
 //! Every flag has an environment variable; a flag on the command line takes precedence. No other module reads
 //! argv or the environment.
 
+mod address;
 mod effective;
+mod environment;
 mod flags;
 mod inherited;
 mod service_manager;
 mod validate;
 
-use std::{env, ffi::OsString, fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, env, ffi::OsString, fmt, net::SocketAddr, path::PathBuf};
 
-use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
-use log::LevelFilter;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use flags::{Action, Flags};
 pub use inherited::{
@@ -24,7 +25,7 @@ pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 use crate::{
     app,
     http::request::limits,
-    logging::access,
+    logging::{self, access},
     server::{drain, timers::CLASSES},
     sys::listener,
 };
@@ -58,13 +59,30 @@ pub struct Config {
     pub service_manager: ServiceManager,
     /// Times of a graceful shutdown.
     pub drain: drain::Times,
-    /// Minimum severity to log.
-    pub log_level: LevelFilter,
+    /// Process events.
+    pub log: logging::Options,
     /// The access log, if there is one.
     pub access_log: Option<access::Options>,
+    /// Warnings about the environment, to be logged at start.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
+    /// Returns the log line of a server that has started, next to `others` workers that serve the same port.
+    pub fn startup_line(&self, addresses: &BTreeSet<SocketAddr>, others: u64) -> String {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("FIBSRV_REVISION"));
+        let processes = match self.workers {
+            None => "1 process".to_owned(),
+            Some(workers) => format!("{workers} workers"),
+        };
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.join(", ");
+        format!(
+            "started version {version} ({revision}) with {others} other processes on the port: {processes}, \
+             listening on {addresses}"
+        )
+    }
+
     /// Returns who opens the listening sockets. Sockets passed by a service manager replace all others.
     pub fn opened_by(&self) -> OpenedBy {
         if self.service_manager.sockets.is_empty() {
@@ -89,8 +107,10 @@ pub struct Invocation {
 pub enum Command {
     /// Run a server.
     Serve(Box<Config>),
-    /// Check whether the servers at these addresses are ready.
-    Health(Vec<SocketAddr>),
+    /// Check what a server would need, and print this text.
+    Check(Box<Config>, String),
+    /// Check whether the servers at these addresses, each with a host and a port, are ready.
+    Health(Vec<String>),
     /// Print this text and exit with status 0.
     Print(String),
 }
@@ -115,36 +135,45 @@ pub fn command() -> clap::Command {
 /// Parses the arguments, of which the first is the program's name, and the environment.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = match command().try_get_matches_from(&arguments) {
+    let command = environment::command_without_empty_variables();
+    let matches = match command.try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
-        Err(error) => return Err(UsageError(one_line(&error))),
+        Err(error) => return Err(environment::parse_error(&error, &arguments)),
     };
-    let flags = Flags::from_arg_matches(&matches).map_err(|error| UsageError(one_line(&error)))?;
+    let flags = Flags::from_arg_matches(&matches)
+        .map_err(|error| environment::parse_error(&error, &arguments))?;
     if let Some(Action::Health { addresses }) = &flags.action {
-        return flags.addresses_to_check(addresses).map(Command::Health);
+        let addresses = flags.addresses_to_check(addresses);
+        let addresses = addresses.map_err(|error| environment::validation_error(&error, &matches));
+        return addresses.map(Command::Health);
     }
     let program = env::current_exe()
         .map_err(|error| UsageError(format!("cannot find the path of this program: {error}")))?;
     let arguments = arguments.into_iter().skip(1).collect();
-    let service_manager = ServiceManager::read(|name| env::var_os(name), std::process::id())?;
-    let inherited = Inherited::read(|name| env::var_os(name))?;
-    let config = flags.validate(Invocation { program, arguments }, inherited, service_manager)?;
-    Ok(if flags.check {
-        Command::Print(effective::render(&matches, &config))
+    let surroundings = Surroundings {
+        invocation: Invocation { program, arguments },
+        inherited: Inherited::read(|name| env::var_os(name))?,
+        service_manager: ServiceManager::read(|name| env::var_os(name), std::process::id())?,
+        warnings: environment::warnings(environment::names()),
+    };
+    let config = flags
+        .validate(surroundings)
+        .map_err(|error| environment::validation_error(&error, &matches))?;
+    if flags.check {
+        let text = effective::render(&matches, &config);
+        Ok(Command::Check(Box::new(config), text))
     } else {
-        Command::Serve(Box::new(config))
-    })
+        Ok(Command::Serve(Box::new(config)))
+    }
 }
 
-/// Returns the first line of clap's message, which says what is wrong; the rest are hints.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(first);
-    let missing = matches!(error.kind(), ErrorKind::MissingRequiredArgument);
-    debug_assert!(!missing, "no flag is required");
-    format!("{message} (see --help)")
+/// What a configuration has besides the flags.
+struct Surroundings {
+    invocation: Invocation,
+    inherited: Option<Inherited>,
+    service_manager: ServiceManager,
+    warnings: Vec<String>,
 }
 
 #[cfg(test)]

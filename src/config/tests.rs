@@ -1,6 +1,7 @@
 //! From flags to a configuration or an error of one line.
 
 use super::*;
+use crate::logging::{EventFormat, Stream};
 
 fn parse_flags(flags: &[&str]) -> Result<Command, UsageError> {
     let arguments = std::iter::once("fibsrv").chain(flags.iter().copied());
@@ -11,7 +12,7 @@ fn effective(flags: &[&str]) -> String {
     let mut flags = flags.to_vec();
     flags.push("--check");
     match parse_flags(&flags) {
-        Ok(Command::Print(text)) => text,
+        Ok(Command::Check(_, text)) => text,
         other => panic!("{flags:?}: {other:?}"),
     }
 }
@@ -25,7 +26,7 @@ fn defaults() {
          --max-fields 64\n--max-body 1MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
          --body-timeout 10s\n--idle-timeout 60s\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
-         --access-log off\n"
+         --log-format text\n--access-log off\n"
     );
 }
 
@@ -60,6 +61,8 @@ fn invalid_flags_are_errors_of_one_line() {
         &["extra"],
         &["--listen", "here"],
         &["--listen", "127.0.0.1"],
+        &["--listen", "name.invalid:1"],
+        &["--log-format", "xml"],
         &["--workers", "0"],
         &["--workers", "65"],
         &["--workers", "some"],
@@ -120,8 +123,6 @@ fn the_number_of_workers_is_given_or_detected() {
 fn health_checks_the_given_addresses_or_those_of_listen() {
     let check = |flags: &[&str], expected: &[&str]| match parse_flags(flags) {
         Ok(Command::Health(addresses)) => {
-            let expected: Vec<SocketAddr> =
-                expected.iter().map(|address| address.parse().unwrap()).collect();
             assert_eq!(addresses, expected, "{flags:?}");
         }
         other => panic!("{flags:?}: {other:?}"),
@@ -129,8 +130,54 @@ fn health_checks_the_given_addresses_or_those_of_listen() {
     check(&["health"], &["[::]:3000"]);
     check(&["--listen", "127.0.0.1:1,[::1]:2", "health"], &["127.0.0.1:1", "[::1]:2"]);
     check(&["--listen", "127.0.0.1:1", "health", "127.0.0.1:3"], &["127.0.0.1:3"]);
-    for flags in [&["health", "localhost:3000"][..], &["health", "127.0.0.1:0"], &["health", "x"]] {
+    check(&["health", "fib.example:80"], &["fib.example:80"]);
+    check(&["health", "3000"], &["[::]:3000"]);
+    for flags in [&["health", "localhost:0"][..], &["health", "127.0.0.1:0"], &["health", "x"]] {
         let error = parse_flags(flags).expect_err("an invalid address").to_string();
         assert!(error.lines().count() == 1 && error.contains(flags[1]), "{error}");
     }
+}
+
+#[test]
+fn addresses_are_typed_in_several_ways() {
+    let check = |flags: &[&str], expected: &str| {
+        let text = effective(flags);
+        let found: Vec<&str> = text.lines().filter(|line| line.starts_with("--listen ")).collect();
+        assert_eq!(found.join(" "), expected, "{flags:?}");
+    };
+    check(&["--listen", "3001"], "--listen [::]:3001");
+    check(&["--listen", ":3001"], "--listen [::]:3001");
+    check(&["--listen", "3001,127.0.0.1:2"], "--listen [::]:3001 --listen 127.0.0.1:2");
+    assert!(effective(&["--listen", "localhost:3001"]).contains("--listen 127.0.0.1:3001\n"));
+}
+
+#[test]
+fn errors_have_possible_values_and_suggestions() {
+    let check = |flags: &[&str], expected: &str| {
+        assert_eq!(parse_flags(flags).unwrap_err().to_string(), expected);
+    };
+    check(
+        &["--access-log", "jsn"],
+        "invalid value 'jsn' for '--access-log <FORMAT>' [possible values: off, combined, json]; \
+         a similar value exists: 'json' (see --help)",
+    );
+    check(
+        &["--max-haed", "1KiB"],
+        "unexpected argument '--max-haed' found; a similar argument exists: '--max-head' (see --help)",
+    );
+}
+
+#[test]
+fn the_process_log_and_the_access_log_have_different_streams() {
+    let check = |flags: &[&str], format, stream| match parse_flags(flags) {
+        Ok(Command::Serve(config)) => {
+            assert_eq!((config.log.format, config.log.stream), (format, stream), "{flags:?}");
+        }
+        other => panic!("{flags:?}: {other:?}"),
+    };
+    check(&[], EventFormat::Text, Stream::Stdout);
+    check(&["--access-log", "json"], EventFormat::Text, Stream::Stderr);
+    let file = ["--access-log", "json", "--access-log-file", "a.log", "--log-format", "json"];
+    check(&file, EventFormat::Json, Stream::Stdout);
+    check(&["--access-log", "json", "--log-format", "logfmt"], EventFormat::Logfmt, Stream::Stderr);
 }

@@ -1,18 +1,19 @@
 //! From parsed flags to a [`Config`]: bounds, and combinations of flags that clap cannot check.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use crate::{
     app,
     config::{
-        Config, Inherited, Invocation, ServiceManager, UsageError,
-        flags::{AccessLogFormat, Flags},
+        Config, Surroundings,
+        address::{Address, ListenAddresses},
+        flags::{AccessLogFormat, Flags, LogFormat},
     },
     fibonacci::Cache,
     http::request::limits,
-    logging::access,
+    logging::{self, EventFormat, Stream, access},
     server::{
         drain,
         timers::{CLASSES, Class},
@@ -38,29 +39,26 @@ const DEFER_SECONDS_MAX: u8 = 60;
 impl Flags {
     /// Returns the addresses for `fibsrv health`: those named, or else those of `--listen`. Port 0 cannot be
     /// checked, because only the listening process knows the port that the kernel chose.
-    pub(super) fn addresses_to_check(
-        &self,
-        named: &[SocketAddr],
-    ) -> Result<Vec<SocketAddr>, UsageError> {
-        let addresses = if named.is_empty() { &self.listen } else { named };
+    pub(super) fn addresses_to_check(&self, named: &[Address]) -> Result<Vec<String>, String> {
+        let listen = self.listen.iter().flat_map(|ListenAddresses(addresses)| addresses);
+        let listen: Vec<Address> = listen.map(|address| Address::Numeric(*address)).collect();
+        let addresses = if named.is_empty() { &listen } else { named };
         match addresses.iter().find(|address| address.port() == 0) {
-            Some(address) => Err(usage(format!("cannot connect to port 0 of {address}"))),
-            None => Ok(addresses.to_vec()),
+            Some(address) => Err(format!("cannot connect to port 0 of {address}")),
+            None => Ok(addresses.iter().map(ToString::to_string).collect()),
         }
     }
 
     /// Checks bounds and combinations, and returns the configuration.
-    pub(super) fn validate(
-        &self,
-        invocation: Invocation,
-        inherited: Option<Inherited>,
-        service_manager: ServiceManager,
-    ) -> Result<Config, UsageError> {
+    pub(super) fn validate(&self, surroundings: Surroundings) -> Result<Config, String> {
+        let Surroundings { invocation, inherited, service_manager, warnings } = surroundings;
+        let access_log = self.access_log()?;
+        let listen = self.listen.iter().flat_map(|ListenAddresses(addresses)| addresses);
         if self.max_connections == 0 {
-            return Err(usage("--max-connections must be at least 1"));
+            return Err("--max-connections must be at least 1".to_owned());
         }
         Ok(Config {
-            listen: self.listen.clone(),
+            listen: listen.copied().collect(),
             // Numbers above --max-n are never served.
             table_max_n: u32::try_from(self.max_n)
                 .map_or(self.table_max_n, |max_n| max_n.min(self.table_max_n)),
@@ -82,12 +80,13 @@ impl Flags {
                 grace_ns: nanoseconds_or_zero("--drain-grace", self.drain_grace.into())?,
                 timeout_ns: nanoseconds_or_zero("--drain-timeout", self.drain_timeout.into())?,
             },
-            log_level: self.log_level,
-            access_log: self.access_log()?,
+            log: self.log(access_log.as_ref()),
+            access_log,
+            warnings,
         })
     }
 
-    fn number_limits(&self) -> Result<app::Bounds, UsageError> {
+    fn number_limits(&self) -> Result<app::Bounds, String> {
         // The cache must have room for the largest number served.
         let least = Cache::cost(self.max_n) as u64;
         Ok(app::Bounds {
@@ -97,10 +96,10 @@ impl Flags {
         })
     }
 
-    fn request_limits(&self) -> Result<limits::Limits, UsageError> {
+    fn request_limits(&self) -> Result<limits::Limits, String> {
         let most = limits::FIELDS_MAX;
         if !(1..=most).contains(&self.max_fields) {
-            return Err(usage(format!("--max-fields must be 1 to {most}")));
+            return Err(format!("--max-fields must be 1 to {most}"));
         }
         Ok(limits::Limits {
             head_bytes: within("--max-head", self.max_head, HEAD_BYTES_MIN, HEAD_BYTES_MAX)?,
@@ -111,7 +110,7 @@ impl Flags {
         })
     }
 
-    fn time_limits_ns(&self) -> Result<[u64; CLASSES], UsageError> {
+    fn time_limits_ns(&self) -> Result<[u64; CLASSES], String> {
         let mut limits_ns = [0; CLASSES];
         for (limit_ns, class) in limits_ns.iter_mut().zip(Class::ALL) {
             let (flag, time) = match class {
@@ -126,48 +125,59 @@ impl Flags {
         Ok(limits_ns)
     }
 
-    fn access_log(&self) -> Result<Option<access::Options>, UsageError> {
+    /// Process events and the access log never share a stream.
+    fn log(&self, access_log: Option<&access::Options>) -> logging::Options {
+        let is_stdout_taken = access_log.is_some_and(|options| options.file.is_none());
+        logging::Options {
+            level: self.log_level,
+            format: match self.log_format {
+                LogFormat::Text => EventFormat::Text,
+                LogFormat::Json => EventFormat::Json,
+                LogFormat::Logfmt => EventFormat::Logfmt,
+            },
+            stream: if is_stdout_taken { Stream::Stderr } else { Stream::Stdout },
+        }
+    }
+
+    fn access_log(&self) -> Result<Option<access::Options>, String> {
         let format = match self.access_log {
             AccessLogFormat::Combined => access::Format::Combined,
             AccessLogFormat::Json => access::Format::Json,
             AccessLogFormat::Off if self.access_log_file.is_none() => return Ok(None),
             AccessLogFormat::Off => {
-                return Err(usage("--access-log-file requires --access-log combined or json"));
+                let text = "--access-log-file requires --access-log combined or json";
+                return Err(text.to_owned());
             }
         };
         Ok(Some(access::Options { format, file: self.access_log_file.clone() }))
     }
 }
 
-fn usage(text: impl std::fmt::Display) -> UsageError {
-    UsageError(format!("{text} (see --help)"))
-}
-
-fn within(flag: &str, size: ByteSize, least: u64, most: u64) -> Result<usize, UsageError> {
+fn within(flag: &str, size: ByteSize, least: u64, most: u64) -> Result<usize, String> {
     if !(least..=most).contains(&size.as_u64()) {
         let (least, most) = (ByteSize::b(least).display().iec(), ByteSize::b(most).display().iec());
-        return Err(usage(format!("{flag} must be {least} to {most}")));
+        return Err(format!("{flag} must be {least} to {most}"));
     }
-    usize::try_from(size.as_u64()).map_err(|error| usage(format!("{flag}: {error}")))
+    usize::try_from(size.as_u64()).map_err(|error| format!("{flag}: {error}"))
 }
 
-fn nanoseconds(flag: &str, time: Duration) -> Result<u64, UsageError> {
+fn nanoseconds(flag: &str, time: Duration) -> Result<u64, String> {
     if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&time) {
-        return Err(usage(format!("{flag} must be 1ms to 1day")));
+        return Err(format!("{flag} must be 1ms to 1day"));
     }
-    u64::try_from(time.as_nanos()).map_err(|error| usage(format!("{flag}: {error}")))
+    u64::try_from(time.as_nanos()).map_err(|error| format!("{flag}: {error}"))
 }
 
-fn nanoseconds_or_zero(flag: &str, time: Duration) -> Result<u64, UsageError> {
+fn nanoseconds_or_zero(flag: &str, time: Duration) -> Result<u64, String> {
     if time.is_zero() { Ok(0) } else { nanoseconds(flag, time) }
 }
 
 /// Returns whole seconds. The kernel rounds them up to retransmissions of its SYN-ACK, after 1, 3, 7, 15 s.
-fn defer_seconds(time: Duration) -> Result<u8, UsageError> {
+fn defer_seconds(time: Duration) -> Result<u8, String> {
     let seconds = u8::try_from(time.as_secs()).unwrap_or(u8::MAX);
     if time.subsec_nanos() != 0 || seconds > DEFER_SECONDS_MAX {
         let text = format!("--defer-accept must be 0s to {DEFER_SECONDS_MAX}s, in whole seconds");
-        return Err(usage(text));
+        return Err(text);
     }
     Ok(seconds)
 }

@@ -25,6 +25,20 @@ impl Times {
     pub const fn longest_ns(&self) -> u64 {
         self.delay_ns.saturating_add(self.timeout_ns)
     }
+
+    /// Returns times for a person who waits at a terminal: no delay for load balancers, a second for idle connections
+    /// and five seconds for requests in progress, if not less was configured.
+    #[must_use]
+    pub const fn interactive(self) -> Self {
+        const fn at_most(ns: u64, most_ns: u64) -> u64 {
+            if ns < most_ns { ns } else { most_ns }
+        }
+        Self {
+            delay_ns: 0,
+            grace_ns: at_most(self.grace_ns, 1_000_000_000),
+            timeout_ns: at_most(self.timeout_ns, 5_000_000_000),
+        }
+    }
 }
 
 /// Where in leaving a worker stands.
@@ -77,6 +91,11 @@ impl Drain {
     /// Not told to leave.
     pub const fn new(times: Times) -> Self {
         Self { times, stage: DrainState::Serving }
+    }
+
+    /// Replaces the times of a shutdown that has not begun by those for a person who waits.
+    pub const fn shorten(&mut self) {
+        self.times = self.times.interactive();
     }
 
     /// Takes in that the worker was told to leave; the second time it leaves at once.
@@ -146,6 +165,19 @@ mod tests {
     use super::*;
 
     const TIMES: Times = Times { delay_ns: 10, grace_ns: 5, timeout_ns: 20 };
+
+    #[test]
+    fn at_a_terminal_the_times_are_short() {
+        let long = Times { delay_ns: 10, grace_ns: 5_000_000_000, timeout_ns: 25_000_000_000 };
+        let short = long.interactive();
+        let found = (short.delay_ns, short.grace_ns, short.timeout_ns);
+        assert_eq!(found, (0, 1_000_000_000, 5_000_000_000));
+        let mut drain = Drain::new(TIMES);
+        drain.shorten();
+        drain.tell(0);
+        assert_eq!(steps(&mut drain, 0), [Step::StopAccepting], "without the delay");
+        assert_eq!(drain.next_deadline_ns(), Some(5), "a shorter grace is kept");
+    }
 
     fn steps(drain: &mut Drain, now_ns: u64) -> Vec<Step> {
         std::iter::from_fn(|| drain.step(now_ns)).collect()

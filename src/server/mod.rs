@@ -115,7 +115,7 @@ impl Server {
                     SIGNALS => {
                         for request in self.signals.pending()? {
                             match request {
-                                Request::Stop => self.begin_shutdown(),
+                                Request::Stop(signal) => self.begin_shutdown(signal),
                                 Request::Reopen => self.context.reopen_access_log(),
                             }
                         }

@@ -1,21 +1,32 @@
 //! Leaving: what the loop does at each step of a drain.
 
 use log::{info, warn};
+use nix::sys::signal::Signal;
 
-use crate::server::drain::{Step, StopRequest};
-use crate::server::{AcceptState, Server};
+use crate::{
+    server::{
+        AcceptState, Server,
+        drain::{Step, StopRequest},
+    },
+    sys::signals::is_interactive,
+};
 
 impl Server {
-    /// Takes in that the process was told to end.
-    pub(super) fn begin_shutdown(&mut self) {
+    /// Begins a graceful shutdown, or ends one at the second signal.
+    pub(super) fn begin_shutdown(&mut self, signal: Signal) {
+        let is_interactive = is_interactive(signal);
+        if is_interactive {
+            self.drain.shorten();
+        }
         match self.drain.tell(self.context.clock.now_ns()) {
             StopRequest::Graceful => {
                 let status = format!("finishing {} connections", self.connections.len());
-                info!("stop signal received; {status}");
+                let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
+                info!("received {signal}; {status}{hint}");
                 self.reporter.stopping(&status);
                 self.context.app.set_unready();
             }
-            StopRequest::Immediate => info!("second stop signal received; exiting at once"),
+            StopRequest::Immediate => info!("received {signal} again; exiting at once"),
         }
     }
 

@@ -71,6 +71,8 @@ struct Supervisor<'c> {
     children: Vec<Child>,
     /// The memory that the workers count in, to be handed on.
     region: Option<BorrowedFd<'c>>,
+    /// Number of workers of other processes on the port at start.
+    others: u64,
     /// Workers of the program before an upgrade, which leave when those of this one serve.
     old: Vec<Pid>,
     /// Those that have been told to: told twice, a worker leaves at once.
@@ -98,7 +100,7 @@ enum UpgradeState {
 /// is handed on in an upgrade.
 pub fn run(
     config: &Config,
-    workers: usize,
+    (workers, others): (usize, u64),
     sockets: Vec<TcpListener>,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
@@ -111,6 +113,7 @@ pub fn run(
         sockets,
         children: (0..workers).map(|_| Child::new()).collect(),
         region,
+        others,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         stage: UpgradeState::Starting,
@@ -134,7 +137,7 @@ pub fn run(
                 signals::Event::Hangup => supervisor.upgrade(),
                 // The access logs are theirs.
                 signals::Event::Reopen => tell(&supervisor.alive(), Signal::SIGUSR1),
-                signals::Event::Stop => supervisor.stop(),
+                signals::Event::Stop(signal) => supervisor.stop(signal),
             }
         }
         supervisor.enforce();
@@ -211,7 +214,8 @@ impl Supervisor<'_> {
             }
             Fork::Child => {
                 let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
-                Ok(Some(WorkerInit { listeners, ready: writing, is_replacement, parent }))
+                let ready = writing;
+                Ok(Some(WorkerInit { number: place, listeners, ready, is_replacement, parent }))
             }
         }
     }
@@ -257,9 +261,8 @@ impl Supervisor<'_> {
             self.stage = UpgradeState::Serving;
             tell(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);
-            for address in self.addresses().keys() {
-                info!("{} workers, listening on {address}", self.children.len());
-            }
+            let addresses = self.addresses().into_keys().collect();
+            info!("{}", self.config.startup_line(&addresses, self.others));
             self.report_ready("");
         }
     }
@@ -302,13 +305,17 @@ impl Supervisor<'_> {
     }
 
     /// Passes on that it is time to end; the second time workers leave at once.
-    fn stop(&mut self) {
+    fn stop(&mut self, signal: Signal) {
         let mut whom = self.alive();
         if self.stage == UpgradeState::Starting || self.stage == UpgradeState::Serving {
-            info!("told to stop: so are the workers");
+            let is_interactive = signals::is_interactive(signal);
+            let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
+            info!("received {signal}; stopping {} workers{hint}", self.alive().len());
             self.notifier.tell(Notification::Stopping("the workers finish their connections"));
             whom = self.untold();
-            let longest_ns = self.config.drain.longest_ns();
+            let times = self.config.drain;
+            let times = if is_interactive { times.interactive() } else { times };
+            let longest_ns = times.longest_ns();
             let until_ns =
                 self.clock.now_ns().saturating_add(longest_ns).saturating_add(PATIENCE_NS);
             self.stage = UpgradeState::Stopping { until_ns };
@@ -318,7 +325,8 @@ impl Supervisor<'_> {
                 }
             }
         }
-        tell(&whom, Signal::SIGTERM);
+        // Workers have a process group of their own, so Ctrl-C reaches the supervisor only.
+        tell(&whom, signal);
     }
 
     /// Ends workers that should have left long ago.

@@ -35,6 +35,9 @@ pub(super) fn check_binary(invocation: &Invocation) -> io::Result<()> {
     let mut trial = trial
         .args(&invocation.arguments)
         .arg("--check")
+        // It would inherit the sockets, so it does not open any.
+        .env(config::INHERITED_SOCKETS, "")
+        .env(config::INHERITED_WORKERS, "")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;

@@ -11,6 +11,8 @@ use nix::{
 /// What a worker is born with.
 #[derive(Debug)]
 pub struct WorkerInit {
+    /// The number of the worker, from 0.
+    pub number: usize,
     /// What it accepts from.
     pub listeners: Vec<TcpListener>,
     /// To be written to when it serves.

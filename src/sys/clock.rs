@@ -82,6 +82,13 @@ impl Clock {
     }
 }
 
+/// Returns the wall time in milliseconds since 1970, for process events.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn wall_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Microseconds of the monotonic clock that all processes of the machine read alike: for telling them when
 /// something was, and for nothing else here.
 pub fn monotonic_us() -> u64 {

@@ -16,7 +16,7 @@ use crate::sys;
 
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by
 /// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// What a client may leave unread in the kernel: about a batch of answers. The kernel doubles it, for its
 /// own bookkeeping.
@@ -70,9 +70,27 @@ impl std::error::Error for ListenError {
 /// (`SO_REUSEPORT`). The IPv6 wildcard address takes IPv4 as well; on a host without IPv6 it stands for the
 /// IPv4 one.
 pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, ListenError> {
-    let outcome = match open(address, options) {
+    with_fallback(address, |address| {
+        let socket = bind(address, options)?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    })
+}
+
+/// Checks that a socket can be bound to `address`. It does not listen: connections that the kernel gave to it would be
+/// reset.
+pub fn check(address: SocketAddr, options: Options) -> Result<(), ListenError> {
+    with_fallback(address, |address| bind(address, options).map(drop))
+}
+
+/// Calls `open` with the address, or with the IPv4 wildcard on a host without IPv6.
+fn with_fallback<T>(
+    address: SocketAddr,
+    open: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, ListenError> {
+    let outcome = match open(address) {
         Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), options)
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
         }
         outcome => outcome,
     };
@@ -90,7 +108,7 @@ pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn open(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, options: Options) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -100,8 +118,7 @@ fn open(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// Gives a listening socket that another process has opened the options this one would have given it.
@@ -295,9 +312,11 @@ mod tests {
     fn a_port_that_is_not_shared_is_an_error_in_one_line() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = listen(address).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot listen on {address}: Address")), "{error}");
-        assert_eq!(error.lines().count(), 1);
+        let checked = check(address, OPTIONS).unwrap_err();
+        for error in [listen(address).unwrap_err(), checked].map(|error| error.to_string()) {
+            assert!(error.starts_with(&format!("cannot listen on {address}: Address")), "{error}");
+            assert_eq!(error.lines().count(), 1);
+        }
     }
 
     #[test]

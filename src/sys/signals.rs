@@ -3,7 +3,11 @@
 //! No handler ever runs. The signals that this program uses are blocked for all its life and read as data, so one that
 //! arrives while the program starts waits until it is read.
 
-use std::{fs::File, io, os::fd::AsRawFd as _};
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _},
+    os::fd::AsRawFd as _,
+};
 
 use log::info;
 use mio::{Interest, Registry, Token, unix::SourceFd};
@@ -22,7 +26,7 @@ use crate::sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// SIGTERM or SIGINT: stop.
-    Stop,
+    Stop(Signal),
     /// SIGHUP: upgrade, or the terminal is gone.
     Hangup,
     /// SIGUSR1: reopen the access log.
@@ -33,8 +37,8 @@ pub enum Event {
 
 /// The signals that are read from the descriptor.
 const READ: [(Signal, Event); 5] = [
-    (Signal::SIGTERM, Event::Stop),
-    (Signal::SIGINT, Event::Stop),
+    (Signal::SIGTERM, Event::Stop(Signal::SIGTERM)),
+    (Signal::SIGINT, Event::Stop(Signal::SIGINT)),
     (Signal::SIGHUP, Event::Hangup),
     (Signal::SIGUSR1, Event::Reopen),
     (Signal::SIGCHLD, Event::ChildExited),
@@ -64,6 +68,11 @@ pub fn init() -> io::Result<OnHangup> {
     sys::set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn)?;
     let has_terminal = !is_hangup_ignored && File::open("/dev/tty").is_ok();
     Ok(if has_terminal { OnHangup::Shutdown } else { OnHangup::Continue })
+}
+
+/// Returns whether a person waits: the signal is that of Ctrl-C, and stderr is a terminal.
+pub fn is_interactive(signal: Signal) -> bool {
+    signal == Signal::SIGINT && io::stderr().is_terminal()
 }
 
 /// Unblocks all signals, for a command that ends by itself.
@@ -101,8 +110,8 @@ pub fn reap() -> io::Result<Option<WaitStatus>> {
 /// What a signal requests from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// SIGTERM or SIGINT: shut down gracefully.
-    Stop,
+    /// SIGTERM, SIGINT, or SIGHUP when the terminal is gone: shut down gracefully.
+    Stop(Signal),
     /// SIGUSR1: reopen the access log.
     Reopen,
 }
@@ -136,7 +145,7 @@ impl Signals {
             match event {
                 Event::Reopen => requests.push(Request::Reopen),
                 Event::Hangup => match self.on_hangup {
-                    OnHangup::Shutdown => requests.push(Request::Stop),
+                    OnHangup::Shutdown => requests.push(Request::Stop(Signal::SIGHUP)),
                     OnHangup::Continue => {
                         info!(
                             "received SIGHUP; there is no supervisor (--workers) that could upgrade"
@@ -146,7 +155,7 @@ impl Signals {
                 },
                 // As process 1 of a container it inherits processes whose parents have exited.
                 Event::ChildExited => while reap()?.is_some() {},
-                Event::Stop => requests.push(Request::Stop),
+                Event::Stop(signal) => requests.push(Request::Stop(signal)),
             }
         }
         Ok(requests)

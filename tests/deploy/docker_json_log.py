@@ -3,7 +3,7 @@
 
     docker_json_log.py DIRECTORY COMMAND...
 
-Runs a command and writes each line of its stdout to DIRECTORY/c0ffee/c0ffee-json.log as an object with the line, the stream,
+Runs a command and writes each line of its output to DIRECTORY/c0ffee/c0ffee-json.log as an object with the line, the stream,
 the option `tag` and the time in nanoseconds without trailing zeros. Times are rounded so that all lengths occur. SIGHUP
 rotates the file, as Docker does at `max-size`.
 """
@@ -22,7 +22,7 @@ FILES_MAX = 9
 directory = pathlib.Path(sys.argv[1]) / "c0ffee"
 directory.mkdir(parents=True)
 path = directory / "c0ffee-json.log"
-child = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True)
+child = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 rotate = False
 

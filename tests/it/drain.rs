@@ -19,7 +19,7 @@ fn kept_connections_may_ask_once_more_and_are_told_that_it_is_the_last_time() {
         assert_eq!(client.get("/api/fibonacci/20").field("Connection"), None);
     }
     server.signal("TERM");
-    server.await_log("stop signal received");
+    server.await_log("received SIGTERM; finishing ");
     for client in &mut clients {
         let reply = client.get("/api/fibonacci/20");
         assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
@@ -37,7 +37,7 @@ fn what_is_in_flight_is_finished() {
     halfway.send(b"GET /api/fibonacci/20 HTTP/1.1\r\nHost:");
     assert_eq!(server.get("/healthz").status, 200, "both have been read by now");
     server.signal("TERM");
-    server.await_log("stop signal received");
+    server.await_log("received SIGTERM; finishing ");
     halfway.send(b" a\r\n\r\n");
     assert_eq!(halfway.reply().body, "6765");
     let reply = computing.reply();
@@ -50,7 +50,7 @@ fn what_is_in_flight_is_finished() {
 fn readiness_fails_first_and_serving_goes_on_for_the_delay() {
     let mut server = Server::start(&["--drain-delay", "20s"]);
     server.signal("TERM");
-    server.await_log("stop signal received");
+    server.await_log("received SIGTERM; finishing ");
     let reply = server.get("/readyz");
     assert_eq!((reply.status, &*reply.body), (503, "draining\n"));
     let mut client = server.connect();

@@ -26,6 +26,7 @@ mod logs; // a log that cannot be written
 mod malformed; // input that is not HTTP, and clients that ignore an error response
 mod metrics; // the samples of /metrics, read by an independent parser
 mod numbers; // numbers beyond the table
+mod operator; // log formats and streams, environment, --check, Ctrl-C, memory
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod runtime_dir; // metrics shared by a file, or not at all

@@ -73,6 +73,8 @@ fn health_is_a_status_and_when_bad_a_line() {
     let well = run(&["health", &address]);
     assert_eq!((well.status.code(), well.stdout.len(), well.stderr.len()), (Some(0), 0, 0));
     assert_eq!(run(&["--listen", &address, "health"]).status.code(), Some(0));
+    let name = format!("localhost:{}", server.address().port());
+    assert_eq!(run(&["health", &name]).status.code(), Some(0));
     server.signal("TERM");
     eventually("both workers drain", || run(&["health", &address]).status.code() == Some(1));
     check_failure(&["health", &address], 1, &format!("not ready: {address}: status 503"));
@@ -90,7 +92,7 @@ fn signals_end_it_well() {
         server.signal(signal);
         let (status, log) = server.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        assert!(log.contains("stop signal received"), "{log}");
+        assert!(log.contains(&format!("received SIG{signal}; finishing ")), "{log}");
     }
 }
 

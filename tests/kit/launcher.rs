@@ -1,9 +1,9 @@
 //! Starts a server and waits until it listens.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Error, ErrorKind},
+    io::{self, BufRead as _, BufReader, Error, ErrorKind, PipeReader},
     net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,20 +17,37 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Launched {
     pub(crate) child: Child,
     /// Its log, from the line after the one with the address.
-    pub(crate) log: BufReader<ChildStdout>,
+    pub(crate) log: BufReader<PipeReader>,
     pub(crate) address: SocketAddr,
     /// The lines before the one with the address.
     pub(crate) preface: String,
+    /// The line with the address.
+    pub(crate) startup_line: String,
 }
 
-/// Starts a process, which logs to its standard output, and waits for its line `listening on ADDRESS`. A
-/// process that does not get there is killed.
-pub(crate) fn launch(command: &mut Command) -> io::Result<Launched> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let stdout = child.stdout.take().ok_or_else(|| Error::other("no pipe"))?;
-    let (mut log, mut preface) = (BufReader::new(stdout), String::new());
+/// The streams of a process that are its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    Stdout,
+    StdoutAndStderr,
+}
+
+/// Starts a process and waits for the line `listening on ADDRESS` in its log. A process that does not get there is
+/// killed.
+pub(crate) fn launch(command: &mut Command, streams: Streams) -> io::Result<Launched> {
+    let (reader, writer) = io::pipe()?;
+    if streams == Streams::StdoutAndStderr {
+        command.stderr(writer.try_clone()?);
+    }
+    let mut child = command.stdout(writer).spawn()?;
+    // Closes the writing ends.
+    command.stdout(Stdio::null());
+    if streams == Streams::StdoutAndStderr {
+        command.stderr(Stdio::null());
+    }
+    let (mut log, mut preface) = (BufReader::new(reader), String::new());
     match await_address(&mut log, &mut preface) {
-        Ok(address) => Ok(Launched { child, log, address, preface }),
+        Ok((startup_line, address)) => Ok(Launched { child, log, address, preface, startup_line }),
         Err(error) => {
             drop(child.kill());
             let status = child.wait()?;
@@ -40,7 +57,10 @@ pub(crate) fn launch(command: &mut Command) -> io::Result<Launched> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time to start is limited")]
-fn await_address(log: &mut BufReader<ChildStdout>, preface: &mut String) -> io::Result<SocketAddr> {
+fn await_address(
+    log: &mut BufReader<PipeReader>,
+    preface: &mut String,
+) -> io::Result<(String, SocketAddr)> {
     let deadline = Instant::now() + STARTUP_TIMEOUT;
     loop {
         if log.buffer().is_empty() {
@@ -51,14 +71,18 @@ fn await_address(log: &mut BufReader<ChildStdout>, preface: &mut String) -> io::
             return Err(Error::new(ErrorKind::UnexpectedEof, "the server ended at start"));
         }
         if let Some((_, address)) = line.trim().rsplit_once("listening on ") {
-            return address.parse().map_err(|_| Error::other(format!("no address: {line}")));
+            // Other addresses may follow, or the end of a quoted message.
+            let address = address.split([',', '"']).next().unwrap_or_default();
+            let address = address.parse();
+            let address = address.map_err(|_| Error::other(format!("no address: {line}")))?;
+            return Ok((line, address));
         }
         preface.push_str(&line);
     }
 }
 
 /// Waits until the pipe has data or its end.
-fn await_readable(pipe: &ChildStdout, timeout: Duration) -> io::Result<()> {
+fn await_readable(pipe: &PipeReader, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(timeout).map_err(|_| Error::other("a long timeout"))?;
     let mut fds = [PollFd::new(pipe, PollFlags::IN)];
     loop {

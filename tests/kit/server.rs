@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, PipeReader, Read as _},
     net::{Shutdown, SocketAddr},
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus},
+    process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     client::Client,
-    launcher::{Launched, launch},
+    launcher::{Launched, Streams, launch},
     process::{send_signal, state},
     reply::Reply,
 };
@@ -39,9 +39,10 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    stdout: Option<BufReader<ChildStdout>>,
+    stdout: Option<BufReader<PipeReader>>,
     address: SocketAddr,
     preface: String,
+    startup_line: String,
 }
 
 impl Server {
@@ -54,7 +55,7 @@ impl Server {
     pub(crate) fn start_on(address: &str, flags: &[&str]) -> Self {
         let mut server = command();
         server.args(["--listen", address]).args(flags);
-        Self::spawn(server)
+        Self::launch(server, Streams::StdoutAndStderr)
     }
 
     /// Starts another copy of the program.
@@ -72,11 +73,15 @@ impl Server {
         Self::spawn(shell)
     }
 
-    /// Starts a server with this command and waits until it listens.
-    pub(crate) fn spawn(mut command: Command) -> Self {
-        let Launched { child, log, address, preface } =
-            launch(&mut command).expect("a server that listens");
-        Self { child, stdout: Some(log), address, preface }
+    /// Starts a server with this command, which logs to stdout, and waits until it listens.
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::launch(command, Streams::Stdout)
+    }
+
+    fn launch(mut command: Command, streams: Streams) -> Self {
+        let Launched { child, log, address, preface, startup_line } =
+            launch(&mut command, streams).expect("a server that listens");
+        Self { child, stdout: Some(log), address, preface, startup_line }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -86,6 +91,11 @@ impl Server {
     /// The log lines before the one with the address.
     pub(crate) fn preface(&self) -> &str {
         &self.preface
+    }
+
+    /// The log line with the address.
+    pub(crate) fn startup_line(&self) -> &str {
+        &self.startup_line
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -103,7 +113,7 @@ impl Server {
     }
 
     /// Takes the reading end of the pipe that the server logs to.
-    pub(crate) fn take_log(&mut self) -> BufReader<ChildStdout> {
+    pub(crate) fn take_log(&mut self) -> BufReader<PipeReader> {
         self.stdout.take().expect("a log that was not taken before")
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn default_limits() -> Limits {
     use fibsrv::config::{Command, parse};
     match parse(["fibsrv".into()]).expect("no flag is required") {
         Command::Serve(config) => config.limits,
-        other @ (Command::Health(_) | Command::Print(_)) => {
+        other @ (Command::Check(..) | Command::Health(_) | Command::Print(_)) => {
             panic!("no command to serve: {other:?}")
         }
     }

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::OFlags, pipe::PIPE_BUF};
+use rustix::{
+    fs::{Access, AtFlags, CWD, OFlags, accessat},
+    pipe::PIPE_BUF,
+};
 
 use crate::logging;
 use crate::logging::access::lines::LINE_BYTES_MAX;
@@ -48,6 +51,21 @@ impl Destination {
         let is_file = file.metadata()?.is_file();
         let mode = if is_file { WriteMode::File } else { WriteMode::PipeBuf };
         Ok(Self { file, mode, path: path.map(Path::to_path_buf) })
+    }
+
+    /// Checks that [`Destination::open`] would succeed, without creating a file: one that another user creates, or one
+    /// created in the middle of a rotation, would be in the way of the server.
+    pub(super) fn check(path: Option<&Path>) -> io::Result<()> {
+        let Some(path) = path else { return stdout().map(drop) };
+        match options().append(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let access = Access::WRITE_OK | Access::EXEC_OK;
+                let directory = parent.unwrap_or_else(|| Path::new("."));
+                Ok(accessat(CWD, directory, access, AtFlags::EACCESS)?)
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Returns the path of the file; none: stdout.
@@ -159,5 +177,18 @@ mod tests {
         assert_eq!((written, outcome.unwrap_err().kind()), (0, io::ErrorKind::StorageFull));
         let missing = Destination::open(Some(Path::new("/dev/null/log"))).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_check_creates_no_file() {
+        let check =
+            |path: &str| Destination::check(Some(Path::new(path))).map_err(|error| error.kind());
+        check("/dev/full").unwrap();
+        let path = std::env::temp_dir().join(format!("fibsrv-check-{}.log", std::process::id()));
+        check(path.to_str().unwrap()).unwrap();
+        assert!(!path.exists());
+        check("no-such-file.log").unwrap();
+        assert_eq!(check("/dev/null/log"), Err(io::ErrorKind::NotADirectory));
+        assert_eq!(check("/nowhere/a.log"), Err(io::ErrorKind::NotFound));
     }
 }

@@ -33,6 +33,16 @@ pub struct Options {
     pub file: Option<PathBuf>,
 }
 
+impl Options {
+    fn error(&self, error: &io::Error) -> io::Error {
+        let name = match &self.file {
+            Some(file) => file.display().to_string(),
+            None => "on stdout".to_owned(),
+        };
+        io::Error::new(error.kind(), format!("cannot open the access log {name}: {error}"))
+    }
+}
+
 /// An open access log.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -57,13 +67,8 @@ struct Losses {
 impl AccessLog {
     /// Opens the file, or stdout. The error names the file.
     pub fn open(options: &Options) -> io::Result<Self> {
-        let destination = Destination::open(options.file.as_deref()).map_err(|error| {
-            let name = match &options.file {
-                Some(file) => file.display().to_string(),
-                None => "on stdout".to_owned(),
-            };
-            io::Error::new(error.kind(), format!("cannot open the access log {name}: {error}"))
-        })?;
+        let destination = Destination::open(options.file.as_deref());
+        let destination = destination.map_err(|error| options.error(&error))?;
         Ok(Self {
             lines: Lines::new(options.format),
             backlog: Backlog::default(),
@@ -71,6 +76,11 @@ impl AccessLog {
             losses: Losses::default(),
             throttle: LogThrottle::default(),
         })
+    }
+
+    /// Checks that the file can be opened, without creating it.
+    pub fn check(options: &Options) -> io::Result<()> {
+        Destination::check(options.file.as_deref()).map_err(|error| options.error(&error))
     }
 
     /// Begins the line of a response.

@@ -1,5 +1,9 @@
 //! One worker, from its configuration to its end: makes the parts and runs the loop.
 
+mod check;
+
+pub use check::check;
+
 use std::{
     collections::BTreeSet,
     error::Error,
@@ -17,9 +21,9 @@ use crate::{
     fibonacci::Table,
     group::{Group, Joined},
     http::{conn::Buffers, request::head::Parser},
-    logging::access::AccessLog,
+    logging::{self, access::AccessLog},
     metrics::{
-        Build, Claim,
+        Build, Claim, WORKERS,
         shared::{SharedMemory, SharedMemoryError},
     },
     notify::{StatusReporter, socket::Notifier},
@@ -62,15 +66,12 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
             Group::join(address, config.listeners, region).map(Some)
         })?,
     };
-    let mut told = BTreeSet::new();
-    let addresses = groups.iter().map(Group::address).filter(|address| told.insert(*address));
-    let addresses: Vec<_> = addresses.collect();
+    let addresses: BTreeSet<_> = groups.iter().map(Group::address).collect();
+    let others = workers_of(region.as_ref());
     let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
     server.set_on_hangup(on_hangup);
     // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
-    for address in &addresses {
-        info!("listening on {address}");
-    }
+    info!("{}", config.startup_line(&addresses, others));
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
     let reporter = StatusReporter::service_manager(notifier, manager.watchdog_ns);
@@ -93,10 +94,15 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
         None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
         None => discover(config, workers)?,
     };
-    match supervisor::run(config, workers, sockets, region.as_ref().and_then(unnamed_fd))? {
+    // After an upgrade the workers of the old version are its own.
+    let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
+    let others = workers_of(region.as_ref()).saturating_sub(own as u64);
+    let unnamed = region.as_ref().and_then(unnamed_fd);
+    match supervisor::run(config, (workers, others), sockets, unnamed)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
             init.enter_worker()?;
+            logging::set_worker(init.number);
             let (groups, region) = match config.opened_by() {
                 OpenedBy::ServiceManager => (solo_groups(init.listeners)?, region),
                 OpenedBy::Us => join_with(config, init.listeners, region)?,
@@ -113,6 +119,11 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
         }
     }
     Ok(())
+}
+
+/// Returns the number of workers that count in the shared memory.
+fn workers_of(region: Option<&SharedMemory>) -> u64 {
+    region.map_or(0, |region| region.snapshot().get(WORKERS))
 }
 
 /// The sockets, and the memory to count in, of the program that this one was executed in the place of.
