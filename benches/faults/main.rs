@@ -38,17 +38,17 @@ use std::{env, process::ExitCode};
 const FAULTS: Program<Options> = Program {
     name: "faults",
     scenarios: &[
-        ("idle", "kept connections that do nothing", idle::run),
+        ("idle", "idle keep-alive connections", idle::run),
         ("slow", "clients that send nothing, too little or half", slow::run),
         (
             "unread",
-            "clients that ask for much and read nothing, or 200 bytes a second",
+            "clients that request much and read nothing, or 200 bytes per second",
             unread::run,
         ),
         ("flood", "clients that pipeline without end and read nothing", unread::flood),
         ("descriptors", "more clients than the server may have open files", descriptors::run),
         ("burst", "thousands of new connections at a time", burst::run),
-        ("random", "random requests, each answer checked", random::run),
+        ("random", "random requests, each response checked", random::run),
     ],
     help: options::HELP,
 };

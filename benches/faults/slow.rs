@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         "clients",
         "closed after s: min / median / max",
         "not closed",
-        "what they outcomes",
+        "status, close",
         "probe success %",
         "p99 ms",
         "max ms",

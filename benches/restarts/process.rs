@@ -81,8 +81,8 @@ impl Server {
             let Some(number) = number else { continue };
             // A duplicate, which is closed at the end of this iteration.
             let file: OwnedFd = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
-            let peer = SockRef::from(&file).peer_addr().ok();
-            found.extend(peer.and_then(|peer| peer.as_socket()));
+            let address = SockRef::from(&file).peer_addr().ok();
+            found.extend(address.and_then(|address| address.as_socket()));
         }
         Ok(found)
     }

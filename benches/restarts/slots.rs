@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         "seconds",
         "slots used",
         "scrape ms, median / max",
-        "names while one count",
+        "names while one runs",
         "names left",
     ]);
     let median = quantile(&mut times, 0.5);

@@ -70,7 +70,7 @@ pub(crate) struct Stats {
 /// Results of new connections in one phase.
 #[derive(Debug, Default)]
 struct Span {
-    answers: AtomicU64,
+    responses: AtomicU64,
     /// The longest time between two responses.
     gap_ns: AtomicU64,
 }
@@ -132,7 +132,7 @@ impl Stats {
             let now_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let before_ns = self.last_ns.fetch_max(now_ns, Relaxed);
             let span = self.span(self.phase());
-            span.answers.fetch_add(1, Relaxed);
+            span.responses.fetch_add(1, Relaxed);
             if before_ns > 0 {
                 span.gap_ns.fetch_max(now_ns.saturating_sub(before_ns), Relaxed);
             }
@@ -151,7 +151,7 @@ impl Stats {
 
     /// The number of new connections with a response in a phase.
     pub(crate) fn new_connections(&self, phase: Phase) -> u64 {
-        self.span(phase).answers.load(Relaxed)
+        self.span(phase).responses.load(Relaxed)
     }
 
     /// The longest time in a phase without a response on a new connection.
@@ -187,10 +187,10 @@ impl Stats {
     }
 
     const fn of(&self, kind: Kind) -> &AtomicU64 {
-        let [new, kept, long] = &self.responses;
+        let [new, keep_alive, long] = &self.responses;
         match kind {
             Kind::New => new,
-            Kind::KeepAlive => kept,
+            Kind::KeepAlive => keep_alive,
             Kind::Long => long,
         }
     }

@@ -97,9 +97,9 @@ fn slow_heads_and_bodies_get_408() {
         server.connect().is_closed(),
         "a connection without a request is closed without a response"
     );
-    let mut kept = server.connect();
-    assert_eq!(kept.get("/healthz").status, 200);
-    assert!(kept.is_closed());
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/healthz").status, 200);
+    assert!(idle.is_closed());
 }
 
 /// A request that is incomplete until one more byte arrives.
