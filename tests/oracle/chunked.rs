@@ -1,24 +1,23 @@
-//! The chunked coding (RFC 9112 section 7.1) read by straight recursive descent from a body that is all
-//! there: what the state machine of the server, which takes bytes as they come, is held against.
+//! The chunked coding (RFC 9112 section 7.1), parsed by plain recursive descent from a body that has arrived, as an
+//! oracle for the state machine of the server, which takes the bytes as they arrive.
 
-/// What a body comes to.
+/// The outcome of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It ends after so many bytes.
+    /// It ends after this many bytes.
     Complete(usize),
-    /// More is needed to tell.
+    /// More bytes are needed.
     Incomplete,
-    /// It is no chunked body, or has too long a line of sizes or too many trailers.
+    /// It is not a chunked body, or its framing exceeds the limit.
     Malformed,
-    /// Its content is longer than the limit.
+    /// Its content exceeds the limit.
     TooLarge,
 }
 
-/// Reads the body at the front of `bytes`, whose content may take `content_max` bytes, and all that stands
-/// between two pieces of it `overhead_max` bytes.
-pub(crate) fn read(bytes: &[u8], content_max: u64, overhead_max: u32) -> Verdict {
-    let mut reader = Reader { rest: bytes, overhead_left: overhead_max };
-    match reader.body(content_max, overhead_max) {
+/// Parses the body at the front of `bytes`, with at most `content_max` bytes of content and `framing_max` other bytes.
+pub(crate) fn read(bytes: &[u8], content_max: u64, framing_max: u32) -> Verdict {
+    let mut reader = Reader { rest: bytes, framing_left: framing_max };
+    match reader.body(content_max) {
         Ok(()) => Verdict::Complete(bytes.len() - reader.rest.len()),
         Err(verdict) => verdict,
     }
@@ -26,11 +25,11 @@ pub(crate) fn read(bytes: &[u8], content_max: u64, overhead_max: u32) -> Verdict
 
 struct Reader<'b> {
     rest: &'b [u8],
-    overhead_left: u32,
+    framing_left: u32,
 }
 
 impl Reader<'_> {
-    fn body(&mut self, content_max: u64, overhead_max: u32) -> Result<(), Verdict> {
+    fn body(&mut self, content_max: u64) -> Result<(), Verdict> {
         let mut content = 0_u128;
         loop {
             let size = self.size_line()?;
@@ -43,7 +42,6 @@ impl Reader<'_> {
             }
             let size = usize::try_from(size).map_err(|_| Verdict::Incomplete)?;
             self.rest = self.rest.get(size..).ok_or(Verdict::Incomplete)?;
-            self.overhead_left = overhead_max;
             self.expect(b'\r')?;
             self.expect(b'\n')?;
         }
@@ -59,53 +57,91 @@ impl Reader<'_> {
             }
             byte = self.byte()?;
         }
-        // White space may stand there, but only before an extension.
-        let has_space = byte != b'\r' && byte != b';';
-        while byte == b' ' || byte == b'\t' {
-            byte = self.byte()?;
-        }
-        if has_space && byte != b';' {
-            return Err(Verdict::Malformed);
-        }
-        if byte == b';' {
-            self.text_line()?;
-        }
+        self.extensions(byte)?;
         self.expect(b'\n')?;
         Ok(size)
     }
 
-    fn trailers(&mut self) -> Result<(), Verdict> {
+    /// Parses the extensions of a chunk from the byte after its size to the CR.
+    fn extensions(&mut self, mut byte: u8) -> Result<(), Verdict> {
+        loop {
+            let has_space = is_space(byte);
+            byte = self.skip_space(byte)?;
+            match byte {
+                b'\r' if !has_space => return Ok(()),
+                b';' => {}
+                _ => return Err(Verdict::Malformed),
+            }
+            byte = self.byte()?;
+            byte = self.skip_space(byte)?;
+            byte = self.token(byte)?;
+            let has_space = is_space(byte);
+            byte = self.skip_space(byte)?;
+            if byte == b'=' {
+                byte = self.byte()?;
+                byte = self.skip_space(byte)?;
+                byte = if byte == b'"' { self.quoted_string()? } else { self.token(byte)? };
+            } else if has_space && byte != b';' {
+                return Err(Verdict::Malformed);
+            }
+        }
+    }
+
+    /// Parses the rest of a quoted string. Returns the byte after it.
+    fn quoted_string(&mut self) -> Result<u8, Verdict> {
         loop {
             let mut byte = self.byte()?;
+            if byte == b'"' {
+                return self.byte();
+            }
+            if byte == b'\\' {
+                byte = self.byte()?;
+            }
+            if is_control(byte) {
+                return Err(Verdict::Malformed);
+            }
+        }
+    }
+
+    fn trailers(&mut self) -> Result<(), Verdict> {
+        loop {
+            let byte = self.byte()?;
             if byte == b'\r' {
                 return self.expect(b'\n');
             }
-            let mut name = 0;
-            while byte != b':' {
-                name += 1;
-                if !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(&byte) {
+            if self.token(byte)? != b':' {
+                return Err(Verdict::Malformed);
+            }
+            let mut byte = self.byte()?;
+            while byte != b'\r' {
+                if is_control(byte) {
                     return Err(Verdict::Malformed);
                 }
                 byte = self.byte()?;
             }
-            if name == 0 {
-                return Err(Verdict::Malformed);
-            }
-            self.text_line()?;
             self.expect(b'\n')?;
         }
     }
 
-    /// Text up to a CR, and that.
-    fn text_line(&mut self) -> Result<(), Verdict> {
-        loop {
-            match self.byte()? {
-                b'\r' => return Ok(()),
-                b'\t' => {}
-                byte if byte < b' ' || byte == 0x7f => return Err(Verdict::Malformed),
-                _ => {}
-            }
+    /// Parses a token that begins with `byte`. Returns the byte after it.
+    fn token(&mut self, mut byte: u8) -> Result<u8, Verdict> {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if !is_token(byte) {
+            return Err(Verdict::Malformed);
         }
+        while is_token(byte) {
+            byte = self.byte()?;
+        }
+        Ok(byte)
+    }
+
+    /// Returns the first byte from `byte` on that is not white space.
+    fn skip_space(&mut self, mut byte: u8) -> Result<u8, Verdict> {
+        while is_space(byte) {
+            byte = self.byte()?;
+        }
+        Ok(byte)
     }
 
     fn expect(&mut self, expected: u8) -> Result<(), Verdict> {
@@ -116,9 +152,17 @@ impl Reader<'_> {
     fn byte(&mut self) -> Result<u8, Verdict> {
         let (byte, rest) = self.rest.split_first().ok_or(Verdict::Incomplete)?;
         self.rest = rest;
-        self.overhead_left = self.overhead_left.checked_sub(1).ok_or(Verdict::Malformed)?;
+        self.framing_left = self.framing_left.checked_sub(1).ok_or(Verdict::Malformed)?;
         Ok(*byte)
     }
+}
+
+fn is_space(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && byte != b'\t' || byte == 0x7f
 }
 
 fn digit(byte: u8) -> Result<u128, Verdict> {

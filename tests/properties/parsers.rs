@@ -5,7 +5,7 @@ use fibsrv::{
     http::{
         Method, Span, Status, date,
         request::{
-            body::{BodyDiscarder, CHUNK_OVERHEAD_MAX, Framing},
+            body::{BodyDiscarder, CHUNK_FRAMING_MAX, Framing},
             etag::{self, Comparison},
             lines, target,
         },
@@ -33,7 +33,7 @@ fn discard(pieces: &[&[u8]]) -> Verdict {
     let mut discarder = BodyDiscarder::new(Framing::Chunked, CONTENT_MAX).unwrap();
     let mut length = 0;
     for piece in pieces {
-        match discarder.skip(piece) {
+        match discarder.discard(piece) {
             Ok(count) => length += count,
             Err(reject) if reject.status() == Status::ContentTooLarge => return Verdict::TooLarge,
             Err(_) => return Verdict::Malformed,
@@ -137,12 +137,12 @@ proptest! {
     fn a_chunked_body_with_a_wrong_byte_is_read_as_by_recursive_descent(
         (_, mut body) in requests::chunked(),
         at in any::<Index>(),
-        byte in prop_oneof![any::<u8>(), proptest::sample::select(&b"\r\n;0fF :"[..])],
+        byte in prop_oneof![any::<u8>(), proptest::sample::select(&b"\r\n;0fF :\"\\=a"[..])],
         cuts in vec(any::<Index>(), 0..8),
     ) {
         let at = at.index(body.len());
         body[at] = byte;
-        let expected = chunked::read(&body, CONTENT_MAX, CHUNK_OVERHEAD_MAX);
+        let expected = chunked::read(&body, CONTENT_MAX, CHUNK_FRAMING_MAX);
         prop_assert_eq!(discard(&pieces(&body, &cuts)), expected);
     }
 

@@ -244,7 +244,8 @@ fn contents() -> impl Strategy<Value = Vec<u8>> {
 
 /// A content, and a chunked body that has it.
 pub(crate) fn chunked() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
-    let size_end = select(&["", "", ";a", ";a=b;c=\"d\"", ";\t \u{e9}"][..]);
+    let size_end =
+        select(&["", "", ";a", ";a=b;c=\"d\"", ";\t a = \"; \\\"\u{e9}\"", " ;a;b = c"][..]);
     let chunk = (contents(), 0..3_usize, any::<bool>(), size_end);
     let trailers = select(&["", "", "A: b\r\n", "A:\r\nB!#: \tc\u{e9}\r\n"][..]);
     (vec(chunk, 0..4), 1..4_usize, trailers).prop_map(|(chunks, zeros, trailers)| {

@@ -126,7 +126,7 @@ fn the_body_limit_applies_to_the_sum_of_the_chunks() {
 
 #[test]
 fn the_framing_of_a_chunked_body_is_limited() {
-    let most = fibsrv::http::request::body::CHUNK_OVERHEAD_MAX as usize;
+    let most = fibsrv::http::request::body::CHUNK_FRAMING_MAX as usize;
     let chunked = |chunks: &str| request("PUT /healthz", "Transfer-Encoding: chunked\r\n") + chunks;
     let zeros = |count: usize| chunked(&format!("{}\r\n\r\n", "0".repeat(count)));
     check(default_limits(), (&zeros(most - 4), 405), (&zeros(most - 3), 400));

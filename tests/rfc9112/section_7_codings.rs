@@ -1,6 +1,6 @@
 //! RFC 9112 section 7: the chunked transfer coding, its extensions and its trailers.
 
-use fibsrv::http::request::body::CHUNK_OVERHEAD_MAX;
+use fibsrv::http::request::body::CHUNK_FRAMING_MAX;
 
 use crate::wire::{NEXT, Wire, check_rejected, check_served, request, statuses};
 
@@ -121,7 +121,7 @@ fn parameters_of_chunked_are_an_error() {
 #[test]
 fn chunk_extensions_are_ignored() {
     for extension in
-        [";a", ";a=b", ";a=\"b c;d\"", ";a;b=c", ";a=\"0\"", ";Content-Length=0", ";a=\u{e9}"]
+        [";a", ";a=b", ";a=\"b c;d\"", ";a;b=c", ";a=\"0\"", ";Content-Length=0", ";a=\"\u{e9}\""]
     {
         check_served(chunked(&format!("5{extension}\r\nGET /\r\n0{extension}\r\n\r\n")), 405);
     }
@@ -144,14 +144,81 @@ fn a_line_end_in_a_chunk_extension_is_400() {
     }
 }
 
-/// RFC 9112 section 7.1.1: the length of the extensions of a body is limited, and beyond the limit the response is a
-/// 4xx.
+/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a value is a token or a quoted string, in which a semicolon, an equals
+/// sign and an escaped quote belong to the value.
+#[test]
+fn quoted_strings_in_a_chunk_extension_are_accepted() {
+    for value in ["", "b", ";", "; c=d", "\\\"", "\\\\", "a\\\"b", "\t\u{e9}", "0"] {
+        check_served(chunked(&format!("5;a=\"{value}\"\r\nGET /\r\n0;a=\"{value}\"\r\n\r\n")), 405);
+    }
+}
+
+/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a quoted string cannot contain a line end. A recipient that reads one
+/// there would see the next request elsewhere than one that ends the line.
+#[test]
+fn an_unterminated_quoted_string_in_a_chunk_extension_is_400() {
+    check_rejected(
+        chunked("1;a=\"\r\n2\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+        400,
+    );
+    for extension in [";a=\"", ";a=\"b", ";a=\"b\\\"", ";a=\"\\", ";a=\"b\";c=\"", ";a=\"\r\n\""] {
+        check_rejected(chunked(&format!("5{extension}\r\nGET /\r\n0\r\n\r\n")), 400);
+        check_rejected(chunked(&format!("0{extension}\r\n\r\n")), 400);
+    }
+}
+
+/// RFC 9112 section 7.1.1: an extension has a name, and names and unquoted values are tokens.
+#[test]
+fn a_malformed_chunk_extension_is_400() {
+    for extension in [
+        ";",
+        ";;a",
+        ";=b",
+        "; =b",
+        ";a=",
+        ";a= ",
+        ";a=;b",
+        ";a b",
+        ";a=b c",
+        ";a,b",
+        ";a==b",
+        ";a=b=c",
+        ";\"a\"",
+        ";a=\"b\"c",
+        ";a=b\"c\"",
+        ";(a)",
+        ";a=\u{e9}",
+        ";\u{e9}",
+        ";a ",
+        ";a=b ",
+    ] {
+        check_rejected(chunked(&format!("5{extension}\r\nGET /\r\n0\r\n\r\n")), 400);
+    }
+}
+
+/// RFC 9112 section 7.1.1: the total length of the extensions of a body is limited, and beyond the limit the response is
+/// a 4xx.
 #[test]
 fn chunk_extensions_are_limited() {
-    let longest = CHUNK_OVERHEAD_MAX as usize - "5;\r\n".len();
+    let framing = "5;\r\n\r\n0\r\n\r\n".len();
+    let longest = CHUNK_FRAMING_MAX as usize - framing;
     let body = |length: usize| format!("5;{}\r\nGET /\r\n0\r\n\r\n", "x".repeat(length));
     check_served(chunked(&body(longest)), 405);
     check_rejected(chunked(&body(longest + 1)), 400);
+}
+
+/// RFC 9112 sections 7.1.1 and 7.1.2: sizes, extensions and trailers of all chunks share one limit. Otherwise a client
+/// could send extensions without end and no content to speak of.
+#[test]
+fn the_framing_of_all_chunks_shares_one_limit() {
+    let chunk = format!("1;{}\r\nx\r\n", "e".repeat(95));
+    let chunks = chunk.repeat(160);
+    let framing = chunks.len() - 160 + "0\r\nA:\r\n\r\n".len();
+    let longest = CHUNK_FRAMING_MAX as usize - framing;
+    let body = |length: usize| format!("{chunks}0\r\nA:{}\r\n\r\n", "t".repeat(length));
+    check_served(chunked(&body(longest)), 405);
+    check_rejected(chunked(&body(longest + 1)), 400);
+    check_rejected(chunked(&chunk.repeat(170)), 400);
 }
 
 /// RFC 9112 section 7.1.2: trailers may be discarded and must not be taken for header fields: not for framing, host,
@@ -198,7 +265,7 @@ fn malformed_trailers_are_400() {
 /// RFC 9112 section 7.1.2: the length of the trailers is limited like that of a head.
 #[test]
 fn trailers_are_limited() {
-    let longest = CHUNK_OVERHEAD_MAX as usize - "0\r\nA:\r\n\r\n".len();
+    let longest = CHUNK_FRAMING_MAX as usize - "0\r\nA:\r\n\r\n".len();
     let body = |length: usize| format!("0\r\nA:{}\r\n\r\n", "x".repeat(length));
     check_served(chunked(&body(longest)), 405);
     check_rejected(chunked(&body(longest + 1)), 400);

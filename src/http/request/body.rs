@@ -1,10 +1,12 @@
-//! Request bodies: how one is delimited, and how to skip it in bounded memory (RFC 9112 sections 6 and 7).
+//! Request bodies: how one is delimited, and how to discard it in bounded memory (RFC 9112 sections 6 and 7).
 //!
-//! This server has no use for a body, but must know where it ends: what follows is the next request, and
-//! taking one for the other is how requests are smuggled. So the chunked grammar is read strictly, byte by
-//! byte, and nothing is kept of it but the state.
+//! This server does not use bodies but must know where each ends, because requests can be smuggled if a part of a body
+//! is taken for the next request. So the chunked grammar is read strictly, byte by byte, and only the state is kept.
 
-use super::lines::is_token;
+use super::{
+    chunk_extension::Extension,
+    lines::{is_text, is_token},
+};
 use crate::http::Reject;
 
 /// How the end of a request's body is known (RFC 9112 section 6.3).
@@ -18,28 +20,26 @@ pub enum Framing {
     Chunked,
 }
 
-/// Longest chunk-size line and longest trailer section, in bytes. Extensions and trailers carry nothing
-/// for us; a bound keeps a peer from sending them for ever.
-pub const CHUNK_OVERHEAD_MAX: u32 = 4096;
+/// Maximum size of the framing of a chunked body, in bytes: everything that is not content, which is chunk sizes,
+/// extensions, line ends and trailers together.
+pub const CHUNK_FRAMING_MAX: u32 = 16 * 1024;
 
-/// Skips one body: takes bytes as they come, tells how many belonged to the body and whether it is over.
+/// Discards one body as its bytes arrive, and finds its end.
 #[derive(Debug)]
 pub struct BodyDiscarder {
     state: State,
-    /// Bytes of content that may still come before the body is too large.
-    allowance: u64,
-    /// Bytes of chunk-size lines and trailers since the last chunk's data.
-    overhead: u32,
+    /// Bytes of content that may still arrive.
+    content_left: u64,
+    /// Bytes of framing that may still arrive.
+    framing_left: u32,
 }
 
-/// Where in the body the next byte stands. The CR and the LF behind a chunk's data are states like any
-/// other, hence checked.
+/// The position of the next byte in the body. The line end after a chunk's data is a state too, hence checked.
 ///
 /// ```text
-/// Size ──hex──▶ SizeDigits ──;──▶ Extension ──CR─▶ SizeLf ──LF──▶ Data ─▶ DataCr ─▶ DataLf ─▶ Size
-///                 │  │                ▲             ▲     └─size 0─▶ Trailer… ─▶ Done
-///                 │  └─▶ SizeSpace ─;─┘             │
-///                 └───────────────CR────────────────┘
+/// Size ──hex──▶ SizeDigits ─── CR ───▶ SizeLf ──LF──▶ Data ─▶ DataCr ─▶ DataLf ─▶ Size
+///                   │                    ▲     └─size 0─▶ Trailer… ─▶ Done
+///                   └──; SP──▶ Extension─┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -47,13 +47,10 @@ enum State {
     Length(u64),
     /// The first digit of a chunk's size.
     Size,
-    /// Further digits of a chunk's size; what they have come to.
+    /// Further digits of a chunk's size, with its value so far.
     SizeDigits(u64),
-    /// White space between a chunk's size and its first extension: bad, and to be read over (RFC 9110
-    /// section 5.6.3). Nothing but an extension may follow.
-    SizeSpace(u64),
-    /// Extensions (RFC 9112 section 7.1.1), not interpreted.
-    Extension(u64),
+    /// An extension of a chunk of this size.
+    Extension(u64, Extension),
     /// The LF that ends a chunk's size line.
     SizeLf(u64),
     /// This many bytes are left of a chunk's data.
@@ -62,9 +59,9 @@ enum State {
     DataLf,
     /// The first byte of a trailer line, or the CR of the empty line that ends the body.
     TrailerStart,
-    /// Inside the name of a trailer field.
+    /// Within the name of a trailer field.
     TrailerName,
-    /// Inside the value of a trailer field.
+    /// Within the value of a trailer field.
     TrailerValue,
     TrailerLf,
     LastLf,
@@ -72,7 +69,7 @@ enum State {
 }
 
 impl BodyDiscarder {
-    /// Begins to skip a body framed so, unless its length alone exceeds `content_max` bytes.
+    /// Begins to discard a body. Fails if its length exceeds `content_max` bytes.
     pub fn new(framing: Framing, content_max: u64) -> Result<Self, Reject> {
         let state = match framing {
             Framing::Empty => State::Done,
@@ -80,26 +77,26 @@ impl BodyDiscarder {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
         };
-        Ok(Self { state, allowance: content_max, overhead: 0 })
+        Ok(Self { state, content_left: content_max, framing_left: CHUNK_FRAMING_MAX })
     }
 
-    /// Whether the whole body has been skipped.
+    /// Whether the whole body has been discarded.
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// Skips what belongs to the body at the front of `input`; returns how many bytes that was. Less than
-    /// all of `input` means that the body is over.
-    pub fn skip(&mut self, input: &[u8]) -> Result<usize, Reject> {
+    /// Discards the part of the body at the front of `input` and returns its length. If it is less than all of
+    /// `input`, the body is complete.
+    pub fn discard(&mut self, input: &[u8]) -> Result<usize, Reject> {
         let mut at = 0;
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
             if self.is_done() {
                 break;
             }
             at += if let State::Length(left) | State::Data(left) = &mut self.state {
-                let skipped = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= skipped as u64;
-                skipped
+                let discarded = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= discarded as u64;
+                discarded
             } else {
                 self.state = self.after(rest.first().copied().unwrap_or_default())?;
                 1
@@ -113,25 +110,24 @@ impl BodyDiscarder {
         Ok(at)
     }
 
-    /// The state behind `byte` of a chunk's size line, of the end of its data or of the trailers.
+    /// Returns the state after `byte`, which is part of the framing.
     fn after(&mut self, byte: u8) -> Result<State, Reject> {
-        self.overhead += 1;
-        if self.overhead > CHUNK_OVERHEAD_MAX {
-            return Err(Reject::BadChunk);
-        }
+        self.framing_left = self.framing_left.checked_sub(1).ok_or(Reject::BadChunk)?;
         Ok(match (self.state, byte) {
             (State::Size, _) => State::SizeDigits(hex(byte)?),
-            (State::SizeDigits(size) | State::Extension(size), b'\r') => State::SizeLf(size),
-            (State::SizeDigits(size) | State::SizeSpace(size), b';') => State::Extension(size),
-            (State::SizeDigits(size) | State::SizeSpace(size), b' ' | b'\t') => {
-                State::SizeSpace(size)
+            (State::SizeDigits(size), b'\r') => State::SizeLf(size),
+            (State::SizeDigits(size), b';' | b' ' | b'\t') => {
+                extension_after(size, Extension::Complete, byte)?
             }
             (State::SizeDigits(size), _) => {
                 let digit = hex(byte)?;
                 let size = size.checked_mul(16).ok_or(Reject::BadChunk)?;
                 State::SizeDigits(size + digit)
             }
-            (State::Extension(size), _) if is_text(byte) => State::Extension(size),
+            (State::Extension(size, extension), b'\r') if extension.may_end() => {
+                State::SizeLf(size)
+            }
+            (State::Extension(size, extension), _) => extension_after(size, extension, byte)?,
             (State::SizeLf(size), b'\n') => self.begin_chunk(size)?,
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size,
@@ -150,42 +146,40 @@ impl BodyDiscarder {
         if size == 0 {
             return Ok(State::TrailerStart);
         }
-        self.allowance = self.allowance.checked_sub(size).ok_or(Reject::BodyTooLarge)?;
-        self.overhead = 0;
+        self.content_left = self.content_left.checked_sub(size).ok_or(Reject::BodyTooLarge)?;
         Ok(State::Data(size))
     }
+}
+
+fn extension_after(size: u64, extension: Extension, byte: u8) -> Result<State, Reject> {
+    let extension = extension.after(byte).ok_or(Reject::BadChunk)?;
+    Ok(State::Extension(size, extension))
 }
 
 fn hex(byte: u8) -> Result<u64, Reject> {
     char::from(byte).to_digit(16).map(u64::from).ok_or(Reject::BadChunk)
 }
 
-/// What may stand in a field value or a chunk extension (RFC 9110 section 5.5): no control characters but
-/// the tab.
-const fn is_text(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Skips `input` whole and byte by byte; both must agree. Returns what is left behind the body.
+    /// Discards `input` at once and byte by byte. Checks that both leave the expected bytes after the body.
     fn check(framing: Framing, input: &[u8], expected: Result<Option<&[u8]>, Reject>) {
         let mut whole = BodyDiscarder::new(framing, 100).unwrap();
         let all_at_once = whole
-            .skip(input)
+            .discard(input)
             .map(|count| whole.is_done().then(|| input.get(count..).unwrap_or_default()));
         assert_eq!(all_at_once, expected, "{}", input.escape_ascii());
 
         let mut single = BodyDiscarder::new(framing, 100).unwrap();
         let mut count = 0;
         let byte_by_byte = loop {
-            match input.get(count..=count).map_or(Ok(0), |byte| single.skip(byte)) {
+            match input.get(count..=count).map_or(Ok(0), |byte| single.discard(byte)) {
                 Ok(0) => {
                     break Ok(single.is_done().then(|| input.get(count..).unwrap_or_default()));
                 }
-                Ok(skipped) => count += skipped,
+                Ok(discarded) => count += discarded,
                 Err(reject) => break Err(reject),
             }
         };
@@ -193,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn known_length() {
+    fn a_body_of_known_length_ends_after_that_many_bytes() {
         check(Framing::Empty, b"GET", Ok(Some(b"GET")));
         check(Framing::Length(3), b"abcGET", Ok(Some(b"GET")));
         check(Framing::Length(3), b"abc", Ok(Some(b"")));
@@ -206,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked() {
+    fn a_chunked_body_ends_after_its_trailers() {
         let chunked = |input, expected| check(Framing::Chunked, input, expected);
         chunked(b"0\r\n\r\nGET", Ok(Some(b"GET")));
         chunked(b"3\r\nabc\r\n0\r\n\r\n", Ok(Some(b"")));
@@ -220,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_chunks() {
+    fn malformed_chunks_are_bad_chunks() {
         for bad in [
             &b"\r\n"[..],
             b"g\r\n",
@@ -238,6 +232,9 @@ mod tests {
             b"3\r\nabc\rx",
             b"3\r\nabc0\r\n",
             b"3;\x01\r\n",
+            b"3;a=\"\r\n",
+            b"3;\r\n",
+            b"3;a b\r\n",
             b"3;a\nb\r\n",
             b"0\r\n\n",
             b"0\r\n:\r\n",
@@ -255,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_over_all_chunks() {
+    fn the_limit_applies_to_the_content_of_all_chunks() {
         check(Framing::Chunked, b"65\r\n", Err(Reject::BodyTooLarge)); // 101
         check(Framing::Chunked, b"ffffffffffffffff\r\n", Err(Reject::BodyTooLarge));
         let mut two = b"63\r\n".to_vec();
@@ -267,14 +264,24 @@ mod tests {
     }
 
     #[test]
-    fn extensions_trailers_and_leading_zeros_are_bounded() {
-        let bound = CHUNK_OVERHEAD_MAX as usize;
-        for (start, filler) in [("1;", b'e'), ("1", b' '), ("0\r\nA:", b't'), ("", b'0')] {
+    fn all_framing_of_a_body_shares_one_budget() {
+        let budget = CHUNK_FRAMING_MAX as usize;
+        for (start, filler) in
+            [("1;", b'e'), ("1;a=\"", b'q'), ("1", b' '), ("0\r\nA:", b't'), ("", b'0')]
+        {
             let mut body = start.as_bytes().to_vec();
-            body.resize(bound, filler);
+            body.resize(budget, filler);
             check(Framing::Chunked, &body, Ok(None));
             body.push(filler);
             check(Framing::Chunked, &body, Err(Reject::BadChunk));
         }
+        // Small pieces add up, over sizes, extensions, line ends and trailers.
+        let chunk = b"1;a=b\r\nx\r\n";
+        let mut body = chunk.repeat(50);
+        body.extend(b"0\r\nA:");
+        body.resize(budget + 50, b't');
+        check(Framing::Chunked, &body, Ok(None));
+        body.push(b't');
+        check(Framing::Chunked, &body, Err(Reject::BadChunk));
     }
 }

@@ -59,6 +59,12 @@ pub(super) const fn is_token(byte: u8) -> bool {
         || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
+/// Whether `byte` may be part of a field value or a quoted string (RFC 9110 section 5.5): no control character but the
+/// tab.
+pub(super) const fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

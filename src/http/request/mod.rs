@@ -1,6 +1,7 @@
 //! Parses requests: from the bytes of a head and a body to an owned [`head::Request`].
 
 pub mod body;
+mod chunk_extension;
 pub mod etag;
 pub mod head;
 mod header_cache;
