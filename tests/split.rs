@@ -15,7 +15,10 @@ mod offline;
 #[path = "kit/rng.rs"]
 mod rng;
 
-use fibsrv::http::conn::Conn;
+use fibsrv::http::{
+    conn::Conn,
+    request::{head::Parser, limits::Limits},
+};
 use offline::{Offline, Standing};
 use rng::Rng;
 
@@ -34,6 +37,14 @@ where
     conn.receive_eof();
     assert_eq!(offline.turn(&mut conn, b""), Standing::Closed, "the end of the stream ends it");
     offline.output.clone()
+}
+
+/// Returns a server with limits low enough for streams at them to be cut everywhere.
+fn server() -> Offline {
+    let limits = Limits { head_bytes: 8192, target_bytes: 4096, ..Limits::DEFAULT };
+    let mut offline = Offline::new(100);
+    offline.parser = Parser::new(limits);
+    offline
 }
 
 fn corpus() -> Vec<Vec<u8>> {
@@ -89,28 +100,60 @@ fn corpus() -> Vec<Vec<u8>> {
         "GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHo".to_owned(),
         "\r".to_owned(),
+        "\r\n".to_owned(),
+        "\r\n\r\n\r".to_owned(),
+        format!("{}\r\n", get("/api/fibonacci/20")),
+        format!("{0}\r\n\r\n{0}\r\n\n", get("/api/fibonacci/20")),
         "\n".to_owned(),
         "\rX\r\n".to_owned(),
         String::new(),
         "\u{16}\u{3}\u{1}".to_owned(),
         "G\0T / HTTP/1.1\r\n\r\n".to_owned(),
     ];
-    let long = |line: String, fields: String| format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-    streams.push(long(format!("GET /{}", "x".repeat(4095)), String::new()));
-    streams.push(long(format!("GET /{}", "x".repeat(4096)), String::new()));
-    streams.push(long("GET /".to_owned(), "A: b\r\n".repeat(64)));
-    streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8150))));
-    streams.push(long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8200))));
-    streams.push("x".repeat(9000));
-    streams.push(format!("HEAD /{}", "x".repeat(9000)));
-    // The limit falls inside the word that tells how to refuse.
-    streams.push(format!("{}HEAD / HTTP/1.1\r\n\r\n", "\r\n".repeat(4095)));
+    streams.extend(long_streams());
+    streams.extend(coded_streams());
     streams.into_iter().map(String::into_bytes).collect()
+}
+
+/// Returns streams at the limits of a head and beyond them.
+fn long_streams() -> Vec<String> {
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let long = |line: String, fields: String| format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    vec![
+        long(format!("GET /{}", "x".repeat(4095)), String::new()),
+        long(format!("GET /{}", "x".repeat(4096)), String::new()),
+        long("GET /".to_owned(), "A: b\r\n".repeat(64)),
+        long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8150))),
+        long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8200))),
+        "x".repeat(9000),
+        format!("HEAD /{}", "x".repeat(9000)),
+        // The limit falls inside the word that tells how to refuse.
+        format!("{}HEAD / HTTP/1.1\r\n\r\n", "\r\n".repeat(4095)),
+        format!("{}{}", get("/"), "\r\n".repeat(4097)),
+    ]
+}
+
+/// Returns requests with a transfer coding and another request after their body.
+fn coded_streams() -> impl Iterator<Item = String> {
+    let long_trailer = format!("0\r\nA: {}\r\n\r\n", "t".repeat(16 * 1024));
+    [
+        ("chunked", "1;a=\"\r\n2\r\n0\r\n\r\n"),
+        ("chunked", "1;a=\"\\\"; b\" ;c = d\r\nx\r\n0;e\r\n\r\n"),
+        ("chunked", "1;a b\r\nx\r\n0\r\n\r\n"),
+        ("chunked", "1;=b\r\nx\r\n0\r\n\r\n"),
+        ("chunked", &long_trailer),
+        ("gzip, chunked", "0\r\n\r\n"),
+    ]
+    .map(|(coding, body)| {
+        let fields = format!("Host: a\r\nTransfer-Encoding: {coding}\r\n");
+        format!("GET / HTTP/1.1\r\n{fields}\r\n{body}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    })
+    .into_iter()
 }
 
 #[test]
 fn every_cut_in_two_and_byte_by_byte() {
-    let mut offline = Offline::new(100);
+    let mut offline = server();
     for stream in corpus() {
         let whole = replies(&mut offline, [&stream[..]]);
         let single = replies(&mut offline, stream.chunks(1));
@@ -132,7 +175,7 @@ fn mutated_streams_in_random_pieces() {
         .map_or(1, |text| text.to_str().expect("UTF-8").parse().expect("a number"));
     let mut random = Rng(seed);
     let corpus = corpus();
-    let mut offline = Offline::new(100);
+    let mut offline = server();
     for round in 0..20_000 {
         let mut stream = corpus[random.below(corpus.len())].clone();
         for _ in 0..random.below(4) {

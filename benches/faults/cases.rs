@@ -328,12 +328,12 @@ impl CaseGenerator {
         let (name, head, statuses): (_, _, &'static [u16]) = match self.random.below(5) {
             0 => (
                 "long target",
-                format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(5000)),
+                format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9000)),
                 &[414],
             ),
             1 => (
                 "long field",
-                format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(9000)),
+                format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(17_000)),
                 &[431],
             ),
             2 => (

@@ -55,7 +55,8 @@ impl<'h> Head<'h> {
         };
         let persists = !has(b"close") && (!is_10 || has(b"keep-alive"));
         assert_eq!(request.persistence == Persistence::KeepAlive, persists);
-        let expects = !is_10 && self.values("expect").count() > 0;
+        let is_listed = |value: &[u8]| value.iter().any(|byte| !b", \t".contains(byte));
+        let expects = !is_10 && self.values("expect").any(is_listed);
         assert_eq!(request.expectation == Expectation::Continue, expects);
         let conditions = self.values("if-none-match").count() + self.values("if-match").count();
         assert_eq!(request.condition == Condition::Some, conditions > 0);

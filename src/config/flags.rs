@@ -58,11 +58,11 @@ pub(super) struct Flags {
     pub(super) cache_size: ByteSize,
 
     /// Maximum request head size; larger heads get 431
-    #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "8KiB")]
+    #[arg(long, env = "FIBSRV_MAX_HEAD", value_name = "SIZE", default_value = "16KiB")]
     pub(super) max_head: ByteSize,
 
     /// Maximum request target size; longer targets get 414
-    #[arg(long, env = "FIBSRV_MAX_TARGET", value_name = "SIZE", default_value = "4KiB")]
+    #[arg(long, env = "FIBSRV_MAX_TARGET", value_name = "SIZE", default_value = "8KiB")]
     pub(super) max_target: ByteSize,
 
     /// Maximum number of header fields in a request; more get 431
@@ -91,7 +91,7 @@ pub(super) struct Flags {
     pub(super) body_timeout: humantime::Duration,
 
     /// Time between requests on a keep-alive connection; beyond it the connection is closed
-    #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s")]
     pub(super) idle_timeout: humantime::Duration,
 
     /// Time for a client to receive a batch of responses, or 64 KiB of a large one; beyond it the connection is

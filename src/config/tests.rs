@@ -22,9 +22,9 @@ fn defaults() {
     assert_eq!(
         effective(&[]),
         "--listen [::]:3000\n--table-max-n 10000\n--max-n 10000000\n--max-computations 64\n\
-         --cache-size 64MiB\n--max-head 8KiB\n--max-target 4KiB\n\
+         --cache-size 64MiB\n--max-head 16KiB\n--max-target 8KiB\n\
          --max-fields 64\n--max-body 1MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-         --body-timeout 10s\n--idle-timeout 60s\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
+         --body-timeout 10s\n--idle-timeout 75s\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
          --log-format text\n--access-log off\n"
     );
@@ -74,7 +74,7 @@ fn invalid_flags_are_errors_of_one_line() {
         &["--max-head", "511B"],
         &["--max-head", "2MiB"],
         &["--max-head", "lots"],
-        &["--max-target", "9KiB"],
+        &["--max-target", "17KiB"],
         &["--max-target", "0"],
         &["--max-fields", "0"],
         &["--max-fields", "129"],

@@ -39,14 +39,14 @@ fn fields_of(count: usize) -> String {
 #[test]
 fn the_default_limits_are_as_documented() {
     let limits = default_limits();
-    assert_eq!((limits.head_bytes, limits.target_bytes, limits.fields), (8192, 4096, 64));
+    assert_eq!((limits.head_bytes, limits.target_bytes, limits.fields), (16_384, 8192, 64));
     assert_eq!(limits.body_bytes, 1024 * 1024);
     assert_eq!(limits, Limits::DEFAULT);
 }
 
 #[test]
 fn a_head_beyond_its_limit_is_431() {
-    check(default_limits(), (&head_of(8192), 200), (&head_of(8193), 431));
+    check(default_limits(), (&head_of(16_384), 200), (&head_of(16_385), 431));
     let limits = Limits { head_bytes: 1000, ..default_limits() };
     check(limits, (&head_of(1000), 200), (&head_of(1001), 431));
     check_rejected(head_of(100_000), 431);
@@ -63,7 +63,7 @@ fn empty_lines_before_the_request_line_count_as_head() {
 
 #[test]
 fn a_target_beyond_its_limit_is_414() {
-    check(default_limits(), (&target_of(4096), 404), (&target_of(4097), 414));
+    check(default_limits(), (&target_of(8192), 404), (&target_of(8193), 414));
     let limits = Limits { target_bytes: 100, ..default_limits() };
     check(limits, (&target_of(100), 404), (&target_of(101), 414));
     let limits = Limits { target_bytes: 8000, head_bytes: 10_000, ..default_limits() };

@@ -2,7 +2,7 @@
 
 use crate::{
     reply::Reply,
-    wire::{Ending, NEXT, Wire, check_served, only, request},
+    wire::{Ending, NEXT, Wire, check_served, only, request, statuses},
 };
 
 fn ask(method_and_target: &str) -> Reply {
@@ -38,7 +38,7 @@ fn head_has_the_fields_of_get_and_no_content() {
 /// would not read it.
 #[test]
 fn a_rejected_head_has_no_content() {
-    let long = "x".repeat(9000);
+    let long = "x".repeat(17_000);
     for (stream, status) in [
         ("HEAD /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("\r\n\r\nHEAD /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
@@ -195,6 +195,25 @@ fn an_interim_response_is_sent_to_clients_that_wait_for_it() {
             replies.extend(wire.send(if chunked { "0\r\n\r\n" } else { "ab" }));
         }
         assert_eq!(crate::wire::statuses(&replies), statuses, "{version} {fields:?}");
+    }
+}
+
+/// RFC 9110 section 10.1.1: `Expect` is a list, in which `100-continue` may be repeated and which may be empty.
+#[test]
+fn a_repeated_or_empty_expectation_is_served() {
+    for (fields, interims) in [
+        ("Expect: 100-continue, 100-Continue\r\n", 1),
+        ("Expect: 100-continue\r\nExpect: 100-continue\r\n", 1),
+        ("Expect: ,100-continue,\r\n", 1),
+        ("Expect:\r\n", 0),
+        ("Expect: ,\r\n", 0),
+    ] {
+        let mut wire = Wire::new();
+        let fields = format!("{fields}Content-Length: 2\r\n");
+        let interim = wire.send(request("GET /healthz", &fields));
+        assert_eq!(statuses(&interim), vec![100; interims], "{fields:?}");
+        assert_eq!(only(wire.send("ab")).status, 200, "{fields:?}");
+        assert_eq!(wire.ending(), Ending::Open, "{fields:?}");
     }
 }
 

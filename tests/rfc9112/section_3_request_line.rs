@@ -55,6 +55,13 @@ fn a_target_that_is_too_long_is_414() {
     check_rejected(request(&target(100_000), ""), 414);
 }
 
+/// RFC 9112 section 3: request lines of 8,000 octets are accepted by default.
+#[test]
+fn a_request_line_of_8000_octets_is_served() {
+    let around = "GET / HTTP/1.1".len();
+    check_served(request(&format!("GET /{}", "x".repeat(8000 - around)), ""), 404);
+}
+
 /// RFC 9112 section 3.2: white space in a target is invalid, and an invalid request line is not corrected. Otherwise
 /// this server would accept what a filter before it has rejected.
 #[test]

@@ -78,15 +78,33 @@ fn no_transfer_coding_is_sent() {
     }
 }
 
-/// RFC 9112 section 6.1: a transfer coding that is not understood is refused. The section prefers 501; the
-/// server says 400, like for anything else that leaves the framing in doubt.
+/// RFC 9112 section 6.1: an unknown transfer coding gets 501 if chunked is the last coding. Otherwise the length of the
+/// body is unknown, which gets 400 (section 6.3 item 4).
 #[test]
-fn an_unknown_transfer_coding_is_refused() {
-    for coding in ["gzip", "deflate", "compress", "x-gzip", "identity", "br", "cow"] {
+fn an_unknown_transfer_coding_before_chunked_is_501() {
+    for coding in ["gzip", "deflate", "compress", "x-gzip", "identity", "br", "cow", "gzip, cow"] {
         check_rejected(request("PUT /healthz", &format!("Transfer-Encoding: {coding}\r\n")), 400);
-        let last = format!("Transfer-Encoding: {coding}, chunked\r\n");
-        check_rejected(request("PUT /healthz", &last) + "0\r\n\r\n", 400);
+        for last in ["chunked", "Chunked", "\tCHUNKED"] {
+            let fields = format!("Transfer-Encoding: {coding},{last}\r\n");
+            check_rejected(request("PUT /healthz", &fields) + "0\r\n\r\n", 501);
+        }
     }
+}
+
+/// RFC 9112 sections 6.1 and 6.3 items 3 and 4: the framing stays in doubt if an unknown coding is combined with a length,
+/// a second chunked or HTTP/1.0, which gets 400.
+#[test]
+fn an_unknown_transfer_coding_with_ambiguous_framing_is_400() {
+    let unknown = "Transfer-Encoding: gzip, chunked\r\n";
+    for fields in [
+        format!("{unknown}Content-Length: 5\r\n"),
+        format!("Content-Length: 5\r\n{unknown}"),
+        format!("{unknown}Transfer-Encoding: chunked\r\n"),
+        "Transfer-Encoding: chunked, gzip, chunked\r\n".to_owned(),
+    ] {
+        check_rejected(request("PUT /healthz", &fields) + "0\r\n\r\n", 400);
+    }
+    check_rejected(format!("PUT /healthz HTTP/1.0\r\n{unknown}\r\n0\r\n\r\n"), 400);
 }
 
 /// RFC 9112 section 6.1: a request with both fields may be rejected, and the connection must close.

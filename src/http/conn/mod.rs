@@ -339,7 +339,7 @@ impl Conn {
         let Phase::Body { request, skipper } = &mut self.phase else { return Next::Wait };
         let body_start = self.start + request.head_bytes;
         let received = self.inbox.get(body_start..).unwrap_or_default();
-        match skipper.discard(received) {
+        match skipper.skip(received) {
             Ok(skipped) if skipper.is_done() => {
                 request.body_bytes += skipped as u64;
                 let request = *request;

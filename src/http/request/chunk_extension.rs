@@ -36,16 +36,16 @@ impl Extension {
             (Self::Quoted, b'"') => Self::Complete,
             (Self::Quoted, b'\\') => Self::Escaped,
             (Self::Quoted | Self::Escaped, _) if is_text(byte) => Self::Quoted,
-            (Self::Quoted | Self::Escaped, _) => return None,
             (Self::NameStart | Self::ValueStart, b' ' | b'\t') => self,
             (Self::NameStart | Self::Name, _) if is_token(byte) => Self::Name,
             (Self::Name | Self::NameSpace, b' ' | b'\t') => Self::NameSpace,
             (Self::Name | Self::NameSpace, b'=') => Self::ValueStart,
             (Self::ValueStart, b'"') => Self::Quoted,
             (Self::ValueStart | Self::Token, _) if is_token(byte) => Self::Token,
-            (Self::NameStart | Self::ValueStart, _) => return None,
-            (_, b';') => Self::NameStart,
             (Self::Complete | Self::Space | Self::Token, b' ' | b'\t') => Self::Space,
+            (Self::Complete | Self::Space | Self::Name | Self::NameSpace | Self::Token, b';') => {
+                Self::NameStart
+            }
             _ => return None,
         })
     }

@@ -77,7 +77,8 @@ impl Parser {
             return Ok(Some(request));
         }
         // Bytes beyond the limit must not matter, or the response would depend on how the stream is split.
-        let window = bytes.get(..self.limits.head_bytes).unwrap_or(bytes);
+        let limit = self.limits.head_bytes.saturating_sub(scan.removed());
+        let window = bytes.get(..limit).unwrap_or(bytes);
         match scan.find_end(window, &self.limits)? {
             Some(head) => self.parse_full(&head, &mut scan.cached).map(Some),
             None if window.len() < bytes.len() => Err(scan.limit_exceeded()),

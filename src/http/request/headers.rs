@@ -7,7 +7,7 @@ use crate::http::{
     Reject,
     request::{
         body::Framing,
-        lines::{decimal, list},
+        lines::{decimal, is_token, list},
         target::is_host,
     },
 };
@@ -56,10 +56,20 @@ pub enum Condition {
 pub struct HeaderSummary {
     hosts: u32,
     length: Option<u64>,
-    codings: u32,
+    coding: TransferCoding,
     connection: ConnectionOption,
     expectation: Expectation,
     condition: Condition,
+}
+
+/// The value of `Transfer-Encoding`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum TransferCoding {
+    #[default]
+    None,
+    Chunked,
+    /// At least one unknown coding, followed by chunked.
+    Unknown,
 }
 
 /// The `Connection` options that matter. `close` takes precedence (RFC 9112 section 9.3).
@@ -91,7 +101,7 @@ impl HeaderSummary {
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case("content-length") => self.add_content_length(value),
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.add_coding(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.add_transfer_coding(value),
             _ => Ok(()),
         }
     }
@@ -101,13 +111,15 @@ impl HeaderSummary {
         if self.hosts == 1 && is_host(value) { Ok(()) } else { Err(Reject::BadHost) }
     }
 
+    /// Adds a list of expectations, which may be empty. All must be `100-continue` (RFC 9110 section 10.1.1).
     fn add_expect(&mut self, value: &[u8]) -> Result<(), Reject> {
-        if value.eq_ignore_ascii_case(b"100-continue") {
+        for expectation in list(value) {
+            if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Reject::UnknownExpectation);
+            }
             self.expectation = Expectation::Continue;
-            Ok(())
-        } else {
-            Err(Reject::UnknownExpectation)
         }
+        Ok(())
     }
 
     fn add_connection(&mut self, value: &[u8]) {
@@ -133,23 +145,34 @@ impl HeaderSummary {
         Ok(())
     }
 
-    fn add_coding(&mut self, value: &[u8]) -> Result<(), Reject> {
-        self.codings += 1;
-        if self.codings == 1 && value.eq_ignore_ascii_case(b"chunked") {
-            Ok(())
-        } else {
-            Err(Reject::BadTransferCoding)
+    /// Adds the only list of transfer codings, which must end in `chunked` and contain it once (RFC 9112 section 6.3
+    /// item 4). Parameters are rejected, because recipients disagree about them.
+    fn add_transfer_coding(&mut self, value: &[u8]) -> Result<(), Reject> {
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let is_token =
+            |coding: &[u8]| !coding.is_empty() && coding.iter().all(|byte| is_token(*byte));
+        let mut codings = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        if self.coding != TransferCoding::None
+            || !codings.next().is_some_and(is_chunked)
+            || !codings.all(|coding| is_token(coding) && !is_chunked(coding))
+        {
+            return Err(Reject::BadTransferCoding);
         }
+        let is_only_coding = is_chunked(value);
+        self.coding =
+            if is_only_coding { TransferCoding::Chunked } else { TransferCoding::Unknown };
+        Ok(())
     }
 
     /// Returns how the body is delimited (RFC 9112 section 6.3).
     pub fn framing(&self, version: Version) -> Result<Framing, Reject> {
-        match (self.codings, self.length, version) {
-            (0, None | Some(0), _) => Ok(Framing::Empty),
-            (0, Some(length), _) => Ok(Framing::Length(length)),
+        match (self.coding, self.length, version) {
+            (TransferCoding::None, None | Some(0), _) => Ok(Framing::Empty),
+            (TransferCoding::None, Some(length), _) => Ok(Framing::Length(length)),
             (_, Some(_), _) => Err(Reject::BadContentLength),
             (_, None, Version::Http10) => Err(Reject::BadTransferCoding),
-            (_, None, Version::Http11) => Ok(Framing::Chunked),
+            (TransferCoding::Chunked, None, Version::Http11) => Ok(Framing::Chunked),
+            (TransferCoding::Unknown, None, Version::Http11) => Err(Reject::UnknownTransferCoding),
         }
     }
 
@@ -220,10 +243,22 @@ mod tests {
         );
         let both = [("content-length", "1"), ("transfer-encoding", "chunked")];
         check_framing(&both, Err(Reject::BadContentLength));
-        for bad in
-            ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked;q=1", "identity", "xchunked"]
-        {
+        for bad in [
+            "",
+            "gzip",
+            ",chunked",
+            "chunked, chunked",
+            "chunked;q=1",
+            "identity",
+            "xchunked",
+            "a b, chunked",
+        ] {
             check_framing(&[("transfer-encoding", bad)], Err(Reject::BadTransferCoding));
+        }
+        for unknown in ["gzip, chunked", "gzip,br\t,Chunked", "identity, chunked"] {
+            check_framing(&[("transfer-encoding", unknown)], Err(Reject::UnknownTransferCoding));
+            let with_length = [("transfer-encoding", unknown), ("content-length", "1")];
+            check_framing(&with_length, Err(Reject::BadContentLength));
         }
         let doubled = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
         check_framing(&doubled, Err(Reject::BadTransferCoding));
@@ -268,6 +303,19 @@ mod tests {
         let expecting = summary(&[("Expect", "100-Continue")]).unwrap();
         assert_eq!(expecting.expectation(Version::Http11), Expectation::Continue);
         assert_eq!(expecting.expectation(Version::Http10), Expectation::None);
-        assert_eq!(summary(&[("Expect", "200-ok")]).unwrap_err(), Reject::UnknownExpectation);
+        let repeated =
+            summary(&[("Expect", "100-continue, 100-continue"), ("Expect", "100-continue")]);
+        assert_eq!(repeated.unwrap().expectation(Version::Http11), Expectation::Continue);
+        assert_eq!(
+            summary(&[("Expect", "")]).unwrap().expectation(Version::Http11),
+            Expectation::None
+        );
+        for bad in ["200-ok", "100-continue, 200-ok", "100-continue;q=1", "100-continue=1"] {
+            assert_eq!(
+                summary(&[("Expect", bad)]).unwrap_err(),
+                Reject::UnknownExpectation,
+                "{bad}"
+            );
+        }
     }
 }

@@ -21,8 +21,8 @@ pub struct Limits {
 impl Limits {
     /// The limits if no flag is given.
     pub const DEFAULT: Self = Self {
-        head_bytes: 8 * 1024,
-        target_bytes: 4 * 1024,
+        head_bytes: 16 * 1024,
+        target_bytes: 8 * 1024,
         fields: 64,
         body_bytes: 1024 * 1024,
         pipelined: 32,

@@ -20,7 +20,8 @@ pub enum Reject {
     BadTarget,
     /// `Content-Length` is malformed, repeated, or combined with `Transfer-Encoding` (RFC 9112 section 6.3).
     BadContentLength,
-    /// `Transfer-Encoding` is not exactly one `chunked`, or the version is HTTP/1.0 (RFC 9112 section 6.1).
+    /// `Transfer-Encoding` is malformed, repeated or does not end in `chunked`, or the version is HTTP/1.0 (RFC 9112
+    /// sections 6.1 and 6.3).
     BadTransferCoding,
     /// The chunked coding of a body is malformed (RFC 9112 section 7.1).
     BadChunk,
@@ -42,13 +43,15 @@ pub enum Reject {
     TooManyFields,
     /// The method is unknown (RFC 9110 section 9.1).
     UnknownMethod,
+    /// A transfer coding before `chunked` is unknown (RFC 9112 section 6.1).
+    UnknownTransferCoding,
     /// The major version is not 1 (RFC 9110 section 2.5).
     UnsupportedVersion,
 }
 
 impl Reject {
     /// Every reason, in the order of the discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequestLine,
         Self::BareLineFeed,
         Self::BadHeader,
@@ -66,6 +69,7 @@ impl Reject {
         Self::HeadTooLarge,
         Self::TooManyFields,
         Self::UnknownMethod,
+        Self::UnknownTransferCoding,
         Self::UnsupportedVersion,
     ];
 
@@ -89,6 +93,7 @@ impl Reject {
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyFields => "too_many_fields",
             Self::UnknownMethod => "unknown_method",
+            Self::UnknownTransferCoding => "unknown_transfer_coding",
             Self::UnsupportedVersion => "unsupported_version",
         }
     }
@@ -110,7 +115,7 @@ impl Reject {
             Self::TargetTooLong => Status::UriTooLong,
             Self::UnknownExpectation => Status::ExpectationFailed,
             Self::HeadTooLarge | Self::TooManyFields => Status::HeaderFieldsTooLarge,
-            Self::UnknownMethod => Status::NotImplemented,
+            Self::UnknownMethod | Self::UnknownTransferCoding => Status::NotImplemented,
             Self::UnsupportedVersion => Status::VersionNotSupported,
         }
     }
@@ -124,7 +129,7 @@ impl Reject {
             Self::BadHost => "exactly one valid Host header field is required\n",
             Self::BadTarget => "the request target is malformed\n",
             Self::BadContentLength => "the request's length is malformed or ambiguous\n",
-            Self::BadTransferCoding => "the only transfer coding understood is chunked, once\n",
+            Self::BadTransferCoding => "the request's transfer coding is malformed or ambiguous\n",
             Self::BadChunk => "the chunked body is malformed\n",
             Self::Incomplete => "the request is incomplete\n",
             Self::HeadTimeout => "the request head took too long to arrive\n",
@@ -135,6 +140,7 @@ impl Reject {
             Self::HeadTooLarge => "the request head is too large\n",
             Self::TooManyFields => "the request has too many header fields\n",
             Self::UnknownMethod => "the request method is not known\n",
+            Self::UnknownTransferCoding => "the only transfer coding supported is chunked\n",
             Self::UnsupportedVersion => "the HTTP version is not supported, use HTTP/1.1\n",
         }
     }

@@ -20,6 +20,8 @@ pub struct HeadScanner {
     searched: usize,
     /// Offset of the first line whose end has not been seen.
     line_start: usize,
+    /// Bytes of empty lines that have been removed from the input. They count towards the limit of the head.
+    removed: usize,
     request_line: Progress,
     /// Where the header block of the connection's previous request may be cached.
     pub(super) cached: CacheSlot,
@@ -54,12 +56,32 @@ impl Default for HeadScanner {
 impl HeadScanner {
     const fn new(cached: CacheSlot) -> Self {
         let request_line = Progress::Incomplete(Prefix::Method(0));
-        Self { searched: 0, line_start: 0, request_line, cached }
+        Self { searched: 0, line_start: 0, removed: 0, request_line, cached }
     }
 
     /// Whether no byte of the head has been read.
     pub(super) const fn is_at_start(&self) -> bool {
-        self.searched == 0
+        self.searched + self.removed == 0
+    }
+
+    /// Bytes of empty lines that have been removed before the head.
+    pub(super) const fn removed(&self) -> usize {
+        self.removed
+    }
+
+    /// Removes the empty lines at the front of the input, if no request line follows them yet. Returns their length,
+    /// by which the caller must shorten the input.
+    ///
+    /// A client may send a line end after a request (RFC 9112 section 2.2). It does not begin the next one.
+    pub const fn remove_empty_lines(&mut self) -> usize {
+        if !matches!(self.request_line, Progress::Incomplete(_)) {
+            return 0;
+        }
+        let length = self.line_start;
+        self.line_start = 0;
+        self.searched -= length;
+        self.removed += length;
+        length
     }
 
     /// Starts over with the next head.
@@ -116,7 +138,9 @@ impl HeadScanner {
     /// The reason to reject a head whose end is not within the limit.
     pub(super) const fn limit_exceeded(&self) -> Reject {
         match self.request_line {
-            Progress::Complete(..) => Reject::HeadTooLarge,
+            Progress::Complete(..) | Progress::Incomplete(Prefix::Method(0)) => {
+                Reject::HeadTooLarge
+            }
             Progress::Incomplete(_) => Reject::TargetTooLong,
         }
     }
@@ -169,5 +193,33 @@ mod tests {
         check_bytes_are_read_once("\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n");
         check_bytes_are_read_once(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"));
         check_bytes_are_read_once(&format!("GET / HTTP/1.1\r\nHost: a\r\nA: {long}\r\n\r\n"));
+    }
+
+    #[test]
+    fn removed_empty_lines_count_towards_the_limit() {
+        let limits = Limits { head_bytes: 40, ..LIMITS };
+        let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (lines, is_accepted) in [(5, true), (6, true), (7, false)] {
+            let (mut parser, mut scan) = (Parser::new(limits), HeadScanner::default());
+            for _ in 0..lines {
+                assert_eq!(parser.parse(b"\r\n", &mut scan), Ok(None));
+                assert_eq!(scan.remove_empty_lines(), 2);
+                assert_eq!(scan.remove_empty_lines(), 0);
+            }
+            let outcome = parser.parse(head.as_bytes(), &mut scan);
+            let expected = Err(Reject::HeadTooLarge);
+            assert!(if is_accepted { outcome.is_ok() } else { outcome == expected }, "{lines}");
+        }
+    }
+
+    #[test]
+    fn empty_lines_can_be_removed_until_the_request_line_is_complete() {
+        let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
+        assert_eq!(parser.parse(b"\r\nGET", &mut scan), Ok(None));
+        assert_eq!(scan.remove_empty_lines(), 2);
+        assert_eq!(parser.parse(b"GET / HTTP/1.1\r\n", &mut scan), Ok(None));
+        assert_eq!(scan.remove_empty_lines(), 0);
+        let request = parser.parse(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &mut scan);
+        assert_eq!(request.unwrap().unwrap().head_bytes, 27);
     }
 }
