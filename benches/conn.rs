@@ -1,7 +1,7 @@
-//! A connection end to end on bytes: from what was read to what is written, without sockets.
+//! A connection without its socket: from the bytes read to the bytes written.
 //!
-//! The same scenarios as `make load`, so that a difference seen here can be looked for there. Instructions
-//! are counted with `valgrind --tool=callgrind`, see benches/README.md.
+//! The scenarios are those of `make load`, so that a difference seen here can be confirmed there. Instructions are
+//! counted with `valgrind --tool=callgrind`, see benches/README.md.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on has failed")]
 
@@ -10,10 +10,10 @@ mod offline;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fibsrv::{
-    http::conn::Conn,
-    logging::access::{AccessLog, Format, Options},
+    http::request::limits::Limits,
+    logging::access::{Format, Options},
 };
-use offline::Offline;
+use offline::{Offline, session};
 
 const WRK: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n";
 const BROWSER: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\
@@ -36,17 +36,14 @@ fn connection(criterion: &mut Criterion) {
         ("logged with a browser's", BROWSER.to_owned(), 1, combined),
         ("logged in JSON", WRK.to_owned(), 1, Some(Format::Json)),
     ] {
-        let mut offline = Offline::new(1_000);
-        offline.log = log.map(|format| {
-            let options = Options { format, file: Some("/dev/null".into()) };
-            AccessLog::open(&options).expect("a log")
-        });
-        let mut conn = Conn::new();
+        let log = log.map(|format| Options { format, file: Some("/dev/null".into()) });
+        let mut offline = Offline::new(1_000, Limits::DEFAULT, log.as_ref());
+        let mut session = session();
         group.throughput(Throughput::Elements(depth));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 offline.output.clear();
-                offline.turn(&mut conn, request.as_bytes())
+                offline.turn(&mut session, request.as_bytes())
             });
         });
     }

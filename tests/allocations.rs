@@ -1,32 +1,30 @@
-//! Once a worker is warm, a request allocates nothing.
+//! A request allocates nothing, once the buffers of a worker have grown.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "test helpers")]
 
 mod offline;
 
 use fibsrv::{
-    http::conn::Conn,
-    logging::access::{AccessLog, Format, Options},
+    http::request::limits::Limits,
+    logging::access::{Format, Options},
 };
-use offline::Offline;
+use offline::{Offline, session};
 
-/// Without an access log and with one, in either format.
+/// Checks a request without an access log, and with one in either format.
 fn check(request: &str) {
     check_logged(request, None);
     for format in [Format::Combined, Format::Json] {
-        // Where it is taken like anywhere else, a piece at a time.
         let options = Options { format, file: Some("/dev/null".into()) };
-        check_logged(request, Some(AccessLog::open(&options).expect("a log")));
+        check_logged(request, Some(&options));
     }
 }
 
-fn check_logged(request: &str, log: Option<AccessLog>) {
-    let mut offline = Offline::new(100);
-    offline.log = log;
-    let mut conn = Conn::new();
+fn check_logged(request: &str, log: Option<&Options>) {
+    let mut offline = Offline::new(100, Limits::DEFAULT, log);
+    let mut session = session();
     let mut turn = |offline: &mut Offline| {
         offline.output.clear();
-        offline.turn(&mut conn, request.as_bytes());
+        offline.turn(&mut session, request.as_bytes());
         if let Some(log) = &mut offline.log {
             assert_eq!(log.flush(0), 0, "no line is dropped");
         }
@@ -54,7 +52,7 @@ fn nothing_is_allocated_per_request() {
     check(&get("/api/fibonacci/101"));
     check(&get("/nothing"));
     check(&get("/healthz"));
-    // A text that is escaped.
+    // A user agent that the log escapes.
     check(&get("/healthz").replace("Mozilla", "\"\u{e9}\\"));
 }
 

@@ -1,7 +1,7 @@
-//! However a stream of bytes is split, the replies are the same.
+//! The responses do not depend on how a stream is split.
 //!
-//! A corpus of streams, good and bad, is cut in two at every place, and taken byte by byte; then mutated
-//! streams are cut at random. A failure prints the seed; `FIBSRV_SPLIT_SEED` sets it.
+//! Valid and invalid streams are cut in two at every place, and sent byte by byte. Then mutated streams are cut at
+//! random. A failure prints the seed; `FIBSRV_SPLIT_SEED` sets it.
 
 #![expect(
     clippy::expect_used,
@@ -15,36 +15,31 @@ mod offline;
 #[path = "kit/rng.rs"]
 mod rng;
 
-use fibsrv::http::{
-    conn::Conn,
-    request::{head::Parser, limits::Limits},
-};
-use offline::{Offline, Standing};
+use fibsrv::http::request::limits::Limits;
+use offline::{Offline, Standing, session};
 use rng::Rng;
 
-/// What comes back for a stream that arrives in these pieces and then ends.
+/// The responses to a stream that arrives in these pieces and then ends.
 fn replies<'p, I>(offline: &mut Offline, pieces: I) -> Vec<u8>
 where
     I: IntoIterator<Item = &'p [u8]>,
 {
-    let mut conn = Conn::new();
+    let mut session = session();
     offline.output.clear();
     for piece in pieces {
-        if offline.turn(&mut conn, piece) == Standing::Closed {
+        if offline.turn(&mut session, piece) == Standing::Closed {
             return offline.output.clone();
         }
     }
-    conn.receive_eof();
-    assert_eq!(offline.turn(&mut conn, b""), Standing::Closed, "the end of the stream ends it");
+    session.conn_mut().receive_eof();
+    assert_eq!(offline.turn(&mut session, b""), Standing::Closed, "end of stream closes it");
     offline.output.clone()
 }
 
 /// Returns a server with limits low enough for streams at them to be cut everywhere.
 fn server() -> Offline {
     let limits = Limits { head_bytes: 8192, target_bytes: 4096, ..Limits::DEFAULT };
-    let mut offline = Offline::new(100);
-    offline.parser = Parser::new(limits);
-    offline
+    Offline::new(100, limits, None)
 }
 
 fn corpus() -> Vec<Vec<u8>> {
@@ -127,7 +122,7 @@ fn long_streams() -> Vec<String> {
         long("GET /".to_owned(), format!("A: {}\r\n", "x".repeat(8200))),
         "x".repeat(9000),
         format!("HEAD /{}", "x".repeat(9000)),
-        // The limit falls inside the word that tells how to refuse.
+        // The limit falls inside the method, which decides whether the rejection has content.
         format!("{}HEAD / HTTP/1.1\r\n\r\n", "\r\n".repeat(4095)),
         format!("{}{}", get("/"), "\r\n".repeat(4097)),
     ]
@@ -158,12 +153,12 @@ fn every_cut_in_two_and_byte_by_byte() {
         let whole = replies(&mut offline, [&stream[..]]);
         let single = replies(&mut offline, stream.chunks(1));
         assert_same(&stream, "byte by byte", &whole, &single);
-        // Of a long stream every place is tried near its ends, and one in seven between.
+        // Long streams are cut everywhere near their ends, and at every seventh place between.
         let places = (0..=stream.len())
             .filter(|at| *at < 300 || stream.len() - at < 300 || at.is_multiple_of(7));
         for at in places {
-            let (before, behind) = stream.split_at(at);
-            let cut = replies(&mut offline, [before, behind]);
+            let (before, after) = stream.split_at(at);
+            let cut = replies(&mut offline, [before, after]);
             assert_same(&stream, &format!("cut at {at}"), &whole, &cut);
         }
     }
@@ -185,9 +180,9 @@ fn mutated_streams_in_random_pieces() {
         let mut pieces = Vec::new();
         let mut rest = &stream[..];
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(1 + random.below(rest.len().min(40)));
+            let (piece, after) = rest.split_at(1 + random.below(rest.len().min(40)));
             pieces.push(piece);
-            rest = behind;
+            rest = after;
         }
         let cut = replies(&mut offline, pieces.iter().copied());
         let how = format!("seed {seed}, round {round}, {} pieces", pieces.len());

@@ -1,19 +1,22 @@
-//! One connection and the application, driven by a script in place of the event loop, and what must hold
-//! after each step of it.
+//! One connection driven by a script in place of the event loop, and what must hold after each step; and the whole
+//! application on the same stream.
 
 use fibsrv::{
-    app::{Answer, App, Bounds},
-    fibonacci::Table,
+    app::{
+        App, Completed, ConnectionId, NumberLimits, Recorder, Session, Settings, Timestamp,
+        route::{Index, Route, route},
+    },
+    fibonacci::{Calculator, Table},
     http::{
         Method, Reject, Status,
-        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Next},
+        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, Service},
         request::{
             head::{Parser, Request},
             limits::Limits,
         },
         response::{Body, Response, ResponseKind},
     },
-    metrics::Build,
+    metrics::{Build, Claim},
 };
 
 use fibsrv_fuzz::Script;
@@ -21,156 +24,237 @@ use fibsrv_fuzz::Script;
 use crate::parser::ReplyTo;
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
-/// In place of the metrics, which depend on the turns it took: large, so that few fill a batch.
+/// The content of `/metrics`: large, so that few of them fill a batch.
 const LARGE_BODY: &[u8] = &[b'm'; 12 * 1024];
-/// No answer is longer.
-const ANSWER_BYTES_MAX: usize = 512 + LARGE_BODY.len();
+/// No response is longer.
+const RESPONSE_BYTES_MAX: usize = 512 + LARGE_BODY.len();
 
-/// What came of a connection.
+/// The outcome of a connection.
 #[derive(Debug, Default)]
-pub(crate) struct Session {
-    /// All that was written.
+pub(crate) struct Outcome {
+    /// All bytes written.
     pub(crate) output: Vec<u8>,
-    /// For each answer what was asked for, in order.
+    /// For each response whether its request was HEAD, in order.
     pub(crate) asked: Vec<ReplyTo>,
-    /// Whether its time ran out.
+    /// Whether a deadline expired.
     pub(crate) has_expired: bool,
+}
+
+/// A connection on its way through a stream.
+struct Run<'s, 'i> {
+    stream: &'s [u8],
+    parser: Parser,
+    responder: Responder<'s, 'i>,
     ends: u32,
     shutdowns: u32,
-    owed: Option<Request>,
 }
 
-/// An application that has all numbers up to F(100).
-pub(crate) fn app() -> App {
-    let bounds = Bounds { max_n: 100, under_way: 1, bytes: 0 };
-    App::new(Table::new(100).unwrap(), bounds, Build { version: "", revision: "", rustc: "" })
+/// Responds to requests, now or later.
+struct Responder<'s, 'i> {
+    table: &'s Table,
+    script: &'s mut Script<'i>,
+    outcome: Outcome,
+    pending: Option<Request>,
 }
 
-impl Session {
-    /// Takes a connection from its first byte to its close.
-    pub(crate) fn run(
-        app: &mut App,
-        limits: Limits,
-        mut stream: &[u8],
-        script: &mut Script<'_>,
-    ) -> Self {
-        let (mut parser, mut buffers) = (Parser::new(limits), Buffers::default());
-        let (mut conn, mut session) = (Conn::new(), Self::default());
-        // Each turn uses an instruction, or some of the stream, or comes nearer to the close.
-        for _ in 0..2_000 + stream.len() {
-            conn.borrow_buffers(&mut buffers);
-            if let Some(request) = session.owed.take() {
-                session.respond(&mut conn, app, &request);
-            }
-            let is_over = session.turn(&mut conn, &mut parser, app, (&mut stream, &mut *script));
-            conn.return_buffers(&mut buffers);
-            if is_over {
-                return session;
-            }
-            if script.step() == 255 {
-                session.expire(&mut conn, &mut parser, app);
-            }
+/// Drives a connection from its first byte to its close.
+pub(crate) fn run(
+    table: &Table,
+    limits: Limits,
+    stream: &[u8],
+    script: &mut Script<'_>,
+) -> Outcome {
+    let responder = Responder { table, script, outcome: Outcome::default(), pending: None };
+    let parser = Parser::new(limits);
+    let mut run = Run { stream, parser, responder, ends: 0, shutdowns: 0 };
+    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
+    // Each turn uses an instruction, or some of the stream, or comes closer to the end.
+    for _ in 0..2_000 + stream.len() {
+        conn.borrow_buffers(&mut buffers);
+        if let Some(request) = run.responder.pending.take() {
+            run.responder.respond(&mut conn, &request);
         }
-        panic!("it does not end");
+        let is_over = run.turn(&mut conn);
+        conn.return_buffers(&mut buffers);
+        if is_over {
+            return run.responder.outcome;
+        }
+        if run.responder.script.step() == 255 {
+            run.expire(&mut conn);
+        }
+    }
+    panic!("it does not end");
+}
+
+impl Run<'_, '_> {
+    fn advance(&mut self, conn: &mut Conn) -> Io {
+        let io = conn.advance(&mut self.parser, &mut self.responder);
+        let (received, outgoing) = conn.buffered();
+        let head_bytes = self.parser.limits().head_bytes;
+        assert!(received <= head_bytes + self.read_bytes(), "{received} received");
+        assert!(outgoing <= BATCH_BYTES_HIGH + RESPONSE_BYTES_MAX, "{outgoing} to be sent");
+        io
     }
 
-    /// One turn; returns whether it was the last.
-    fn turn(
-        &mut self,
-        conn: &mut Conn,
-        parser: &mut Parser,
-        app: &mut App,
-        (stream, script): (&mut &[u8], &mut Script<'_>),
-    ) -> bool {
-        // As much as a head, so that small limits make small bounds, which a short stream can reach.
-        let read_bytes = parser.limits().head_bytes;
+    /// As much as a head, so that small limits make small bounds, which a short stream can reach.
+    fn read_bytes(&self) -> usize {
+        self.parser.limits().head_bytes
+    }
+
+    /// Runs one turn. Returns whether it was the last.
+    fn turn(&mut self, conn: &mut Conn) -> bool {
         let mut may_read = true;
         loop {
-            let next = conn.next(parser);
-            let (received, outgoing) = conn.buffered();
-            assert!(received <= parser.limits().head_bytes + read_bytes, "{received} received");
-            assert!(outgoing <= BATCH_BYTES_HIGH + ANSWER_BYTES_MAX, "{outgoing} to be sent");
-            match next {
-                Next::Answer(request) if script.step() & 7 == 7 => self.owed = Some(request),
-                Next::Answer(request) => self.respond(conn, app, &request),
-                Next::Reject(reject) => {
-                    self.refuse(conn, app, reject);
-                }
-                Next::Write => {
-                    let outgoing = conn.outgoing().concat();
-                    let all = outgoing.len();
-                    let count = script.length(all) - usize::from(script.step() == 1);
-                    self.output.extend_from_slice(&outgoing[..count]);
-                    conn.advance_written(count);
-                    if count < all {
+            match self.advance(conn) {
+                Io::Write => {
+                    if !self.write(conn) {
                         return false;
                     }
                 }
-                Next::Read => {
-                    assert!(self.owed.is_none() && conn.outgoing().concat().is_empty());
-                    assert_eq!(self.ends, 0, "reading behind the end");
+                Io::Read => {
                     if !std::mem::take(&mut may_read) {
                         return false;
                     }
-                    let length = script.length(stream.len()).min(stream.len()).min(read_bytes);
-                    let (piece, rest) = stream.split_at(length);
-                    *stream = rest;
-                    if piece.is_empty() {
-                        conn.receive_eof();
-                        self.ends += 1;
-                    } else {
-                        conn.receive(piece);
-                    }
+                    self.read(conn);
                 }
-                Next::Wait => {
-                    assert!(self.owed.is_some(), "nobody is to answer");
+                Io::Wait => {
+                    assert!(self.responder.pending.is_some(), "it waits for nothing");
                     return false;
                 }
-                Next::Shutdown => {
+                Io::Shutdown => {
                     self.shutdowns += 1;
                     assert_eq!(self.shutdowns, 1, "shut down twice");
                 }
-                Next::Close => {
-                    assert_eq!(conn.next(parser), Next::Close, "what is over stays over");
+                Io::Close => {
+                    assert_eq!(self.advance(conn), Io::Close, "a closed connection stays closed");
                     return true;
                 }
             }
         }
     }
 
-    /// Has the time run out, which is told or ends it.
-    fn expire(&mut self, conn: &mut Conn, parser: &mut Parser, app: &mut App) {
-        conn.expire();
-        self.has_expired = true;
-        self.owed = None;
-        match conn.next(parser) {
-            Next::Reject(reject) => {
-                assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout), "{reject:?}");
-                self.refuse(conn, app, reject);
-            }
-            Next::Shutdown => self.shutdowns += 1, // an idle one is shut before it is closed
-            next => assert_eq!(next, Next::Close),
+    fn read(&mut self, conn: &mut Conn) {
+        assert!(self.responder.pending.is_none() && conn.outgoing().concat().is_empty());
+        assert_eq!(self.ends, 0, "reading after the end of stream");
+        let length = self.responder.script.length(self.stream.len());
+        let length = length.min(self.stream.len()).min(self.read_bytes());
+        let (piece, rest) = self.stream.split_at(length);
+        self.stream = rest;
+        if piece.is_empty() {
+            conn.receive_eof();
+            self.ends += 1;
+        } else {
+            conn.receive(piece);
         }
     }
 
-    fn refuse(&mut self, conn: &mut Conn, app: &mut App, reject: Reject) {
-        conn.respond(&app.reject(reject), DATE);
-        // What cannot become a request may have asked with HEAD all the same.
-        let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
-        self.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
+    /// Writes once. Returns whether that was everything.
+    fn write(&mut self, conn: &mut Conn) -> bool {
+        let outgoing = conn.outgoing().concat();
+        let all = outgoing.len();
+        let script = &mut *self.responder.script;
+        let count = script.length(all) - usize::from(script.step() == 1);
+        self.responder.outcome.output.extend_from_slice(&outgoing[..count]);
+        conn.advance_written(count);
+        count == all
     }
 
-    fn respond(&mut self, conn: &mut Conn, app: &mut App, request: &Request) {
+    /// Has the deadline expire.
+    fn expire(&mut self, conn: &mut Conn) {
+        conn.expire();
+        self.responder.outcome.has_expired = true;
+        self.responder.pending = None;
+        match self.advance(conn) {
+            Io::Write | Io::Close => {}
+            Io::Shutdown => self.shutdowns += 1, // an idle connection is shut down before it is closed
+            io => panic!("{io:?}"),
+        }
+    }
+}
+
+impl Service for Responder<'_, '_> {
+    fn request(&mut self, conn: &mut Conn, request: &Request) {
+        if self.script.step() & 7 == 7 {
+            self.pending = Some(*request);
+        } else {
+            self.respond(conn, request);
+        }
+    }
+
+    fn reject(&mut self, conn: &mut Conn, reject: Reject) {
+        let is_timeout = matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout);
+        assert_eq!(is_timeout, self.outcome.has_expired, "{reject:?}");
+        conn.respond(&Response::text(reject.status(), reject.text().as_bytes()), DATE);
+        // A rejected request may be HEAD as well.
+        let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
+        self.outcome.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
+    }
+}
+
+impl Responder<'_, '_> {
+    fn respond(&mut self, conn: &mut Conn, request: &Request) {
         let is_head = request.method == Method::Head;
-        self.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
-        let response = match app.answer(request, conn.head(request)) {
-            Answer::Ready(response) => response,
-            Answer::Scrape(format) => {
-                let fields = ResponseKind::Media(format.content_type());
-                Response { status: Status::Ok, fields, body: Body::Bytes(LARGE_BODY) }
+        self.outcome.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
+        let response = match route(request.target, conn.head(request)) {
+            Route::Fibonacci(Index::Number(n)) => match self.table.get(n) {
+                Some(digits) => Response {
+                    status: Status::Ok,
+                    fields: ResponseKind::Number(n),
+                    body: Body::Bytes(digits),
+                },
+                None => Response::text(Status::UnprocessableContent, b"too large\n"),
+            },
+            Route::Fibonacci(Index::Malformed) => {
+                Response::text(Status::BadRequest, b"no number\n")
             }
-            Answer::Compute(n) => panic!("F({n}) lies beyond the table"),
+            Route::Metrics => Response::text(Status::Ok, LARGE_BODY),
+            Route::Healthz | Route::Readyz => Response::text(Status::Ok, b"ok"),
+            Route::Server | Route::Tunnel => Response::text(Status::NoContent, b""),
+            Route::Unknown => Response::text(Status::NotFound, b"not found\n"),
         };
         conn.respond(&response, DATE);
     }
+}
+
+/// An application that has few numbers in its table.
+pub(crate) fn app(limits: Limits) -> App {
+    let numbers = NumberLimits { max_n: 30_000, max_in_flight: 1, bytes: 64 * 1024 };
+    let build = Build { version: "", revision: "", rustc: "" };
+    let recorder = Recorder::new(Claim::private(), None);
+    App::new(Table::new(100).unwrap(), Settings { limits, numbers, build }, recorder)
+}
+
+/// Has the application respond to a stream that arrives at once. It must end and not panic.
+pub(crate) fn serve(app: &mut App, mut stream: &[u8]) {
+    let now = Timestamp { now_ns: 0, unix_ms: 0, date: DATE };
+    let mut session = Session::new(ConnectionId { key: 0, generation: 0 }, None);
+    let mut calculator = Calculator::default();
+    for _ in 0..2_000 + stream.len() {
+        match app.advance(&mut session, &now) {
+            Io::Read => {
+                let (piece, rest) = stream.split_at(stream.len().min(120));
+                stream = rest;
+                if piece.is_empty() {
+                    session.conn_mut().receive_eof();
+                } else {
+                    session.conn_mut().receive(piece);
+                }
+            }
+            Io::Write => {
+                app.end_batch(1);
+                let length = session.conn().outgoing().concat().len();
+                session.conn_mut().advance_written(length);
+            }
+            Io::Wait => {
+                let job = app.next_job().expect("it waits for a job");
+                let computed = calculator.compute(job.n);
+                let completed = Completed { job, computed, duration_ns: 1 };
+                assert_eq!(app.complete(&completed), [session.id()]);
+                app.resume(&mut session, Some(&completed.computed.digits), &now, 0);
+            }
+            Io::Shutdown => {}
+            Io::Close => return,
+        }
+    }
+    panic!("it does not end");
 }

@@ -1,69 +1,147 @@
-//! What is counted of each request and answer, gathered for a batch.
+//! Records each response, in the metrics and in the access log.
+//!
+//! Counts of requests are updated at once. Durations, sizes and log lines are collected, because they are known
+//! only when the batch of responses is complete: pipelined responses share one duration.
 
 use crate::{
-    http::{Method, Status, request::head::Request},
+    http::{Reject, Status, request::head::Request},
+    logging::access::{
+        address::Address,
+        lines::{Entry, Format, Lines},
+    },
     metrics::{self, Claim, Handler, RequestLabels},
 };
 
-/// The counters, and what has not got there yet.
-#[derive(Debug)]
-pub(super) struct RequestRecorder {
-    pub(super) counters: Claim,
-    batch: Batch,
+/// A response, and the request it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The request, or why the bytes received are none.
+    pub request: Result<&'a Request, Reject>,
+    /// The handler that made the response.
+    pub handler: Handler,
+    /// The status of the response.
+    pub status: Status,
+    /// Length of the response in bytes, head and content.
+    pub response_bytes: usize,
+    /// The bytes received, from the start of the request.
+    pub received: &'a [u8],
+    /// The client's address, if it is known.
+    pub client: Option<&'a Address>,
+    /// When the response was made, in milliseconds since 1970-01-01T00:00:00Z.
+    pub unix_ms: u64,
 }
 
-/// Answers that have been made and not yet been timed, and their sizes: gathered here in plain numbers, so
-/// that a batch of pipelined requests touches the histogram once.
+/// The counters and the lines of the access log.
+#[derive(Debug)]
+pub struct Recorder {
+    counters: Claim,
+    batch: Batch,
+    log: Option<LogBuffer>,
+}
+
+/// The totals of the responses since the last batch ended. Plain numbers, so that a batch touches each counter once.
 #[derive(Debug, Default)]
 struct Batch {
-    answers_by_handler: [u32; Handler::ALL.len()],
+    responses_by_handler: [u32; Handler::ALL.len()],
+    response_bytes: u64,
     requests: u64,
     request_bytes: u64,
-    responses: u64,
-    response_bytes: u64,
 }
 
-impl RequestRecorder {
-    pub(super) fn new(counters: Claim) -> Self {
-        Self { counters, batch: Batch::default() }
+/// Lines of the access log.
+#[derive(Debug)]
+struct LogBuffer {
+    /// Those of the current batch, which lack its duration.
+    lines: Lines,
+    /// Those of earlier batches.
+    complete: Vec<u8>,
+}
+
+impl Recorder {
+    /// Returns a recorder that updates these counters and, if there is a format, makes lines of the access log.
+    pub fn new(counters: Claim, log: Option<Format>) -> Self {
+        let log = log.map(|format| LogBuffer { lines: Lines::new(format), complete: Vec::new() });
+        Self { counters, batch: Batch::default(), log }
     }
 
-    /// Counts a request and the status of its answer.
-    pub(super) fn count(&mut self, request: &Request, handler: Handler, status: Status) {
-        self.batch.requests += 1;
-        self.batch.request_bytes += request.head_bytes as u64 + request.body_bytes;
-        self.count_answer(handler, Some(request.method), status);
+    /// The counters of this worker.
+    pub const fn counters(&self) -> &Claim {
+        &self.counters
     }
 
-    /// Counts an answer, also to what is no request and has no method.
-    pub(super) fn count_answer(
-        &mut self,
-        handler: Handler,
-        method: Option<Method>,
-        status: Status,
-    ) {
-        let labels = RequestLabels { handler, method, status };
+    /// The same, to report the process.
+    pub const fn counters_mut(&mut self) -> &mut Claim {
+        &mut self.counters
+    }
+
+    /// Records a response.
+    #[inline]
+    pub fn record(&mut self, exchange: &Exchange<'_>) {
+        let method = match exchange.request {
+            Ok(request) => {
+                self.batch.requests += 1;
+                self.batch.request_bytes += request.head_bytes as u64 + request.body_bytes;
+                Some(request.method)
+            }
+            Err(reject) => {
+                self.counters.add(metrics::REQUESTS_REJECTED.with(reject), 1);
+                None
+            }
+        };
+        let labels = RequestLabels { handler: exchange.handler, method, status: exchange.status };
         self.counters.add(metrics::REQUESTS.with(labels), 1);
-        if let Some(answers) = self.batch.answers_by_handler.get_mut(handler as usize) {
-            *answers += 1;
+        if let Some(responses) = self.batch.responses_by_handler.get_mut(exchange.handler as usize)
+        {
+            *responses += 1;
+        }
+        self.batch.response_bytes += exchange.response_bytes as u64;
+        if let Some(log) = &mut self.log {
+            log.add(exchange);
         }
     }
 
-    /// Counts the length in bytes of a response that was rendered.
-    pub(super) const fn count_response(&mut self, bytes: usize) {
-        self.batch.responses += 1;
-        self.batch.response_bytes += bytes as u64;
-    }
-
-    pub(super) fn settle(&mut self, duration_ns: u64) {
+    /// Completes the records of all responses since the last call, which took `duration_ns`. Call it before they are
+    /// written: a client that has received a response finds it in the next scrape.
+    pub fn end_batch(&mut self, duration_ns: u64) {
         let batch = std::mem::take(&mut self.batch);
-        for (handler, answers) in Handler::ALL.into_iter().zip(batch.answers_by_handler) {
-            if answers > 0 {
+        let mut responses = 0;
+        for (handler, count) in Handler::ALL.into_iter().zip(batch.responses_by_handler) {
+            if count > 0 {
                 let duration = metrics::REQUEST_DURATION.with(handler);
-                self.counters.observe(duration, duration_ns, answers.into());
+                self.counters.observe(duration, duration_ns, count.into());
+                responses += u64::from(count);
             }
         }
         self.counters.summarize(metrics::REQUEST_SIZE, batch.request_bytes, batch.requests);
-        self.counters.summarize(metrics::RESPONSE_SIZE, batch.response_bytes, batch.responses);
+        self.counters.summarize(metrics::RESPONSE_SIZE, batch.response_bytes, responses);
+        if let Some(log) = &mut self.log {
+            log.lines.settle(duration_ns, &mut log.complete);
+        }
+    }
+
+    /// The complete lines of the access log, for the caller to take out. None if there is no access log.
+    pub const fn log_lines(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.log {
+            Some(log) => Some(&mut log.complete),
+            None => None,
+        }
+    }
+
+    /// Whether there is an access log.
+    pub const fn is_logging(&self) -> bool {
+        self.log.is_some()
+    }
+}
+
+impl LogBuffer {
+    #[inline(never)] // keeps `record` short where nothing is logged
+    fn add(&mut self, exchange: &Exchange<'_>) {
+        self.lines.add(&Entry {
+            client: exchange.client,
+            unix_ms: exchange.unix_ms,
+            request: exchange.received,
+            status: exchange.status,
+            bytes: exchange.response_bytes,
+        });
     }
 }

@@ -24,9 +24,9 @@ pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 
 use crate::{
     app,
-    http::request::limits,
+    http::{conn::TimeoutKind, request::limits},
     logging::{self, access},
-    server::{drain, timers::CLASSES},
+    server::drain,
     sys::listener,
 };
 
@@ -38,13 +38,13 @@ pub struct Config {
     /// Largest n in the table.
     pub table_max_n: u32,
     /// Limits on numbers.
-    pub numbers: app::Bounds,
+    pub numbers: app::NumberLimits,
     /// Limits on a request.
     pub limits: limits::Limits,
     /// Maximum number of open connections.
     pub max_connections: usize,
-    /// Timeouts in nanoseconds, in the order of [`crate::server::timers::Class::ALL`].
-    pub time_limits_ns: [u64; CLASSES],
+    /// Timeouts in nanoseconds, in the order of [`TimeoutKind::ALL`].
+    pub time_limits_ns: [u64; TimeoutKind::COUNT],
     /// Options of listening sockets.
     pub listeners: listener::Options,
     /// Number of workers under a supervisor; none: a single process serves.

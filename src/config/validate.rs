@@ -12,12 +12,9 @@ use crate::{
         flags::{AccessLogFormat, Flags, LogFormat},
     },
     fibonacci::Cache,
-    http::request::limits,
+    http::{conn::TimeoutKind, request::limits},
     logging::{self, EventFormat, Stream, access},
-    server::{
-        drain,
-        timers::{CLASSES, Class},
-    },
+    server::drain,
     sys::listener,
 };
 
@@ -86,12 +83,12 @@ impl Flags {
         })
     }
 
-    fn number_limits(&self) -> Result<app::Bounds, String> {
+    fn number_limits(&self) -> Result<app::NumberLimits, String> {
         // The cache must have room for the largest number served.
         let least = Cache::cost(self.max_n) as u64;
-        Ok(app::Bounds {
+        Ok(app::NumberLimits {
             max_n: self.max_n,
-            under_way: self.max_computations as usize,
+            max_in_flight: self.max_computations as usize,
             bytes: within("--cache-size", self.cache_size, least, CACHE_BYTES_MAX)?,
         })
     }
@@ -110,15 +107,15 @@ impl Flags {
         })
     }
 
-    fn time_limits_ns(&self) -> Result<[u64; CLASSES], String> {
-        let mut limits_ns = [0; CLASSES];
-        for (limit_ns, class) in limits_ns.iter_mut().zip(Class::ALL) {
-            let (flag, time) = match class {
-                Class::Head => ("--head-timeout", self.head_timeout.into()),
-                Class::Body => ("--body-timeout", self.body_timeout.into()),
-                Class::Idle => ("--idle-timeout", self.idle_timeout.into()),
-                Class::Write => ("--write-timeout", self.write_timeout.into()),
-                Class::Linger => ("linger", LINGER),
+    fn time_limits_ns(&self) -> Result<[u64; TimeoutKind::COUNT], String> {
+        let mut limits_ns = [0; TimeoutKind::COUNT];
+        for (limit_ns, kind) in limits_ns.iter_mut().zip(TimeoutKind::ALL) {
+            let (flag, time) = match kind {
+                TimeoutKind::Head => ("--head-timeout", self.head_timeout.into()),
+                TimeoutKind::Body => ("--body-timeout", self.body_timeout.into()),
+                TimeoutKind::Idle => ("--idle-timeout", self.idle_timeout.into()),
+                TimeoutKind::Write => ("--write-timeout", self.write_timeout.into()),
+                TimeoutKind::Linger => ("linger", LINGER),
             };
             *limit_ns = nanoseconds(flag, time)?;
         }

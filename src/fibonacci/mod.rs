@@ -16,7 +16,7 @@ pub mod doubling;
 mod large;
 mod table;
 
-pub use cache::{Cache, Rejection};
+pub use cache::Cache;
 pub use calculator::{Calculator, Computed, DEFAULT_MAX_N, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;

@@ -19,6 +19,13 @@ pub struct Response<'a> {
     pub body: Body<'a>,
 }
 
+impl<'a> Response<'a> {
+    /// Returns a response with a line of text.
+    pub const fn text(status: Status, text: &'a [u8]) -> Self {
+        Self { status, fields: ResponseKind::Text, body: Body::Bytes(text) }
+    }
+}
+
 /// The content of a response.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {

@@ -5,7 +5,7 @@ use crate::metrics::{
     families::{CELLS, KINDS},
     family::{
         Kind, Labels, Metric,
-        kind::{Level, MetricKind},
+        kind::{Cumulative, Level, MetricKind},
     },
 };
 
@@ -57,6 +57,13 @@ impl Snapshot {
                 Kind::Earliest if *total == 0 || *value == 0 => total.saturating_add(*value),
                 Kind::Earliest => *value.min(total),
             };
+        }
+    }
+
+    /// Counts `n` more, which no slot has counted yet.
+    pub fn count<K: Cumulative>(&mut self, counter: Metric<K>, n: u64) {
+        if let Some(total) = self.values.get_mut(counter.start()) {
+            *total = total.wrapping_add(n);
         }
     }
 

@@ -6,26 +6,27 @@ use std::{fs, io};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::metrics::Process;
+use crate::{logging::throttle::LogThrottle, metrics::Process};
 
 const NS_PER_S: u64 = 1_000_000_000;
-/// The least time between two readings that nobody has asked for.
+/// Minimum time between two reads.
 const PAUSE_NS: u64 = NS_PER_S;
 
-/// Reads the figures of this process, with what does not change in its life read once.
+/// Reads the figures of this process. Those that never change are read once.
 ///
-/// The start time is one of these for a second reason: the kernel tells it relative to a boot time that
-/// moves whenever somebody sets the clock, and to a scraper a moving start time is a restart.
+/// The start time is one of them for a second reason: the kernel reports it relative to a boot time that moves when
+/// the clock is set, and a moving start time looks like a restart to a scraper.
 #[derive(Debug)]
 pub struct ProcessStats {
     start_time_ns: u64,
     page_bytes: u64,
     tick_ns: u64,
     due_ns: u64,
+    throttle: LogThrottle,
 }
 
 impl ProcessStats {
-    /// Learns the constants.
+    /// Reads the constants.
     pub fn new() -> io::Result<Self> {
         let tick_ns = NS_PER_S / rustix::param::clock_ticks_per_second().max(1);
         let boot_time_s = boot_time_s(&fs::read_to_string("/proc/stat")?)?;
@@ -37,26 +38,27 @@ impl ProcessStats {
             page_bytes: rustix::param::page_size() as u64,
             tick_ns,
             due_ns: 0,
+            throttle: LogThrottle::default(),
         })
     }
 
-    /// The figures of this moment, if the last were read a second ago: for those who scrape another process.
-    /// To be called whenever the loop is awake; waking it for this would cost more than it tells.
+    /// Reads the current figures unless that was done less than a second ago. A failure is logged. Call it at each
+    /// wake-up of the loop: a wake-up for this alone would cost more than the figures are worth.
     pub fn read_when_due(&mut self, now_ns: u64) -> Option<Process> {
         if now_ns < self.due_ns {
             return None;
         }
         self.due_ns = now_ns.saturating_add(PAUSE_NS);
-        self.read().ok()
+        match self.read() {
+            Ok(process) => Some(process),
+            Err(error) => {
+                self.throttle.warn(now_ns, || format!("cannot read process metrics: {error}"));
+                None
+            }
+        }
     }
 
-    /// The figures of this moment, or a log line that says why there are none.
-    pub fn read_or_log(&self) -> Option<Process> {
-        self.read().inspect_err(|error| log::warn!("cannot read process metrics: {error}")).ok()
-    }
-
-    /// The figures of this moment. It reads a file and takes about ten microseconds: now and then, never per
-    /// request.
+    /// Reads the current figures, which takes about 10 µs.
     pub fn read(&self) -> io::Result<Process> {
         let stat = Stat::read()?;
         Ok(Process {
@@ -70,7 +72,7 @@ impl ProcessStats {
     }
 }
 
-/// The fields of `/proc/self/stat` that we use; see proc(5).
+/// The fields of `/proc/self/stat` that are used; see proc(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     cpu_time_ticks: u64,
@@ -100,14 +102,14 @@ impl Stat {
     }
 }
 
-/// When the machine was booted, in seconds since 1970, from the text of `/proc/stat`.
+/// The boot time in seconds since 1970, from the text of `/proc/stat`.
 fn boot_time_s(text: &str) -> io::Result<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
         .ok_or_else(|| malformed("/proc/stat"))
 }
 
-/// The number of open descriptors: the length of their directory, where the kernel says so (6.2 and later).
+/// Number of open descriptors: the length of their directory, which Linux 6.2 and later report.
 fn open_fds() -> io::Result<u64> {
     match fs::metadata("/proc/self/fd")?.len() {
         0 => listed_fds(),
@@ -115,7 +117,7 @@ fn open_fds() -> io::Result<u64> {
     }
 }
 
-/// The number of descriptors that are listed, less the one that the listing itself needs.
+/// Number of descriptors listed, without the one that the listing itself opens.
 fn listed_fds() -> io::Result<u64> {
     let mut count: u64 = 0;
     for entry in fs::read_dir("/proc/self/fd")? {
@@ -136,34 +138,34 @@ mod tests {
 
     #[test]
     fn the_figures_of_this_process_are_plausible() {
-        let probe = ProcessStats::new().unwrap();
-        let process = probe.read().unwrap();
+        let stats = ProcessStats::new().unwrap();
+        let process = stats.read().unwrap();
         assert!(process.open_fds >= 3 && process.open_fds < process.max_fds);
         assert!(process.resident_memory_bytes > 100_000);
         assert!(process.resident_memory_bytes < process.virtual_memory_bytes);
-        // A file that the kernel makes now carries its time, without a look at the clock.
+        // The modification time of a file that the kernel makes now is the current time.
         let now = fs::metadata("/proc/self").unwrap().modified().unwrap();
         let now_ns = now.duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let age_ns = i128::try_from(now_ns).unwrap() - i128::from(process.start_time_ns);
         assert!((-2_000_000_000..600_000_000_000).contains(&age_ns), "{age_ns}");
-        assert_eq!(probe.read().unwrap().start_time_ns, process.start_time_ns);
+        assert_eq!(stats.read().unwrap().start_time_ns, process.start_time_ns);
     }
 
     #[test]
-    fn processor_time_grows_with_work() {
-        let probe = ProcessStats::new().unwrap();
-        let before = probe.read().unwrap().cpu_time_ns;
+    fn cpu_time_grows_with_work() {
+        let stats = ProcessStats::new().unwrap();
+        let before = stats.read().unwrap().cpu_time_ns;
         for _ in 0..100_000 {
-            if probe.read().unwrap().cpu_time_ns > before {
+            if stats.read().unwrap().cpu_time_ns > before {
                 return;
             }
         }
-        panic!("no processor time was counted");
+        panic!("no CPU time was counted");
     }
 
     #[test]
     fn open_files_are_counted() {
-        // Other tests open files meanwhile: so many that theirs do not matter.
+        // Other tests open files meanwhile: 300 outweigh theirs.
         for count in [open_fds, listed_fds] {
             let before = count().unwrap();
             let files: Vec<File> = (0..300).map(|_| File::open("/dev/null").unwrap()).collect();
@@ -175,16 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn figures_nobody_asked_for_are_read_once_a_second() {
-        let mut probe = ProcessStats::new().unwrap();
-        let mut is_read_at = |now_ns| probe.read_when_due(now_ns).is_some();
+    fn figures_are_read_at_most_once_a_second() {
+        let mut stats = ProcessStats::new().unwrap();
+        let mut is_read_at = |now_ns| stats.read_when_due(now_ns).is_some();
         let read =
             [0, 1, PAUSE_NS - 1, PAUSE_NS, 2 * PAUSE_NS - 1, 5 * PAUSE_NS].map(&mut is_read_at);
         assert_eq!(read, [true, false, false, true, false, true]);
     }
 
     #[test]
-    fn a_program_may_be_named_like_a_field() {
+    fn program_names_may_contain_parentheses() {
         let text = "42 (a) R (b) S 1 42 42 0 -1 4194560 98 0 0 0 250 50 0 0 20 0 1 0 123456 2883584 \
                     233 18446744073709551615 1 1 0";
         let expected = Stat {
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_time_is_found() {
+    fn the_boot_time_is_parsed() {
         assert_eq!(
             boot_time_s("cpu  1 2 3\nbtime 1763929999\nprocesses 7\n").unwrap(),
             1_763_929_999

@@ -1,41 +1,18 @@
-//! Deadlines of connections: one first-in-first-out list per class.
+//! Deadlines of connections: one first-in-first-out list for each kind of timeout.
 //!
-//! All deadlines of a class lie the same time ahead when they are set, so that a list in order of arrival
-//! is in order of expiry, and setting, cancelling and expiring cost the same however many there are. A
-//! connection has at most one deadline. The lists are linked through an array that is indexed by the
-//! connection's key; the time is an argument.
+//! All deadlines of a kind are set the same time ahead, so a list in order of arrival is in order of expiry. Setting,
+//! cancelling and expiring cost the same however many there are. A connection has at most one deadline. The lists
+//! are linked through an array indexed by the key of the connection. The time is an argument.
 
-/// What a deadline is for. The order is that of the time limits given to [`Timers::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// The whole head of a request, from the accepted connection or its first byte.
-    Head,
-    /// The whole body of a request, from the end of its head.
-    Body,
-    /// The next request on a kept connection, from the last answer.
-    Idle,
-    /// Progress in writing.
-    Write,
-    /// The peer's end of stream after the last answer.
-    Linger,
-}
+use crate::http::conn::TimeoutKind;
 
-impl Class {
-    /// Every class, in the order of the discriminants.
-    pub const ALL: [Self; CLASSES] =
-        [Self::Head, Self::Body, Self::Idle, Self::Write, Self::Linger];
-}
-
-/// Number of classes.
-pub const CLASSES: usize = 5;
-
-/// Ends a list, where a key would go on with it.
+/// Marks the end of a list, in place of a key.
 const NONE: u32 = u32::MAX;
 
-/// Deadlines by the key of a connection. Times are nanoseconds since an origin of the caller's choice.
+/// Deadlines by the key of a connection. Times are in nanoseconds since any fixed origin.
 #[derive(Debug)]
 pub struct Timers {
-    lists: [List; CLASSES],
+    lists: [List; TimeoutKind::COUNT],
     links: Vec<Link>,
 }
 
@@ -46,31 +23,31 @@ struct List {
     last: u32,
 }
 
-/// One connection's place in a list.
+/// The entry of one connection.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     deadline_ns: u64,
     previous: u32,
     next: u32,
-    class: Option<Class>,
+    kind: Option<TimeoutKind>,
 }
 
-const UNSET: Link = Link { deadline_ns: 0, previous: NONE, next: NONE, class: None };
+const UNSET: Link = Link { deadline_ns: 0, previous: NONE, next: NONE, kind: None };
 
 impl Timers {
-    /// No deadlines yet; those of each class will lie the given number of nanoseconds ahead.
-    pub fn new(limits_ns: [u64; CLASSES]) -> Self {
+    /// Returns timers without deadlines. Those of each kind will be set `limits_ns` ahead.
+    pub fn new(limits_ns: [u64; TimeoutKind::COUNT]) -> Self {
         let lists = limits_ns.map(|limit_ns| List { limit_ns, first: NONE, last: NONE });
         Self { lists, links: Vec::new() }
     }
 
-    /// Sets the deadline of `key`, in place of the one it may have had.
-    pub fn set(&mut self, key: usize, class: Class, now_ns: u64) {
+    /// Sets the deadline of `key`, replacing any it has.
+    pub fn set(&mut self, key: usize, kind: TimeoutKind, now_ns: u64) {
         self.cancel(key);
         if key >= self.links.len() {
             self.links.resize(key + 1, UNSET);
         }
-        let Some(list) = self.lists.get_mut(class as usize) else { return };
+        let Some(list) = self.lists.get_mut(kind as usize) else { return };
         let Ok(key) = u32::try_from(key) else { return };
         let previous = std::mem::replace(&mut list.last, key);
         let deadline_ns = now_ns.saturating_add(list.limit_ns);
@@ -78,7 +55,7 @@ impl Timers {
             list.first = key;
         }
         if let Some(link) = self.links.get_mut(key as usize) {
-            *link = Link { deadline_ns, previous, next: NONE, class: Some(class) };
+            *link = Link { deadline_ns, previous, next: NONE, kind: Some(kind) };
         }
         if let Some(link) = self.links.get_mut(previous as usize) {
             link.next = key;
@@ -88,8 +65,8 @@ impl Timers {
     /// Removes the deadline of `key`, if it has one.
     pub fn cancel(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let Link { previous, next, class, .. } = std::mem::replace(link, UNSET);
-        let Some(list) = class.and_then(|class| self.lists.get_mut(class as usize)) else { return };
+        let Link { previous, next, kind, .. } = std::mem::replace(link, UNSET);
+        let Some(list) = kind.and_then(|kind| self.lists.get_mut(kind as usize)) else { return };
         match self.links.get_mut(previous as usize) {
             Some(link) => link.next = next,
             None => list.first = next,
@@ -100,28 +77,28 @@ impl Timers {
         }
     }
 
-    /// The earliest deadline of all.
+    /// The earliest of all deadlines.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         self.firsts().map(|(_, deadline_ns)| deadline_ns).min()
     }
 
-    /// Removes a deadline that has come and returns its key.
+    /// Removes a deadline that has passed. Returns its key.
     pub fn pop_expired(&mut self, now_ns: u64) -> Option<usize> {
         let (key, _) = self.firsts().find(|(_, deadline_ns)| *deadline_ns <= now_ns)?;
         self.cancel(key);
         Some(key)
     }
 
-    /// The key that has waited longest in `class`, and since when.
-    pub fn oldest(&self, class: Class) -> Option<(usize, u64)> {
-        let list = self.lists.get(class as usize)?;
+    /// The key whose deadline of this kind was set first, and when that was.
+    pub fn oldest(&self, kind: TimeoutKind) -> Option<(usize, u64)> {
+        let list = self.lists.get(kind as usize)?;
         let link = self.links.get(list.first as usize)?;
         Some((list.first as usize, link.deadline_ns.saturating_sub(list.limit_ns)))
     }
 
-    /// Gives memory back that keys from `keys` on have used. They have no deadlines any more.
+    /// Releases the memory of keys from `keys` on. They must have no deadlines.
     pub fn shrink_to(&mut self, keys: usize) {
-        debug_assert!(self.links.iter().skip(keys).all(|link| link.class.is_none()));
+        debug_assert!(self.links.iter().skip(keys).all(|link| link.kind.is_none()));
         self.links.truncate(keys);
         self.links.shrink_to_fit();
     }
@@ -139,19 +116,19 @@ impl Timers {
 mod tests {
     use super::*;
 
-    const LIMITS_NS: [u64; CLASSES] = [10, 20, 60, 30, 5];
+    const LIMITS_NS: [u64; TimeoutKind::COUNT] = [10, 20, 60, 30, 5];
 
     fn expired(timers: &mut Timers, now_ns: u64) -> Vec<usize> {
         std::iter::from_fn(|| timers.pop_expired(now_ns)).collect()
     }
 
     #[test]
-    fn deadlines_come_in_order() {
+    fn deadlines_expire_in_order() {
         let mut timers = Timers::new(LIMITS_NS);
         assert_eq!(timers.next_deadline_ns(), None);
-        timers.set(3, Class::Head, 0);
-        timers.set(1, Class::Head, 4);
-        timers.set(2, Class::Linger, 7);
+        timers.set(3, TimeoutKind::Head, 0);
+        timers.set(1, TimeoutKind::Head, 4);
+        timers.set(2, TimeoutKind::Linger, 7);
         assert_eq!(timers.next_deadline_ns(), Some(10));
         assert_eq!(expired(&mut timers, 9), []);
         assert_eq!(expired(&mut timers, 12), [3, 2]);
@@ -160,32 +137,31 @@ mod tests {
     }
 
     #[test]
-    fn setting_again_moves_to_the_end() {
+    fn setting_a_deadline_again_moves_it_to_the_end() {
         let mut timers = Timers::new(LIMITS_NS);
         for (key, now_ns) in [(0, 0), (1, 1), (2, 2)] {
-            timers.set(key, Class::Idle, now_ns);
+            timers.set(key, TimeoutKind::Idle, now_ns);
         }
-        timers.set(0, Class::Idle, 3);
-        assert_eq!(timers.oldest(Class::Idle), Some((1, 1)));
-        timers.set(1, Class::Write, 4);
-        assert_eq!(timers.oldest(Class::Idle), Some((2, 2)));
+        timers.set(0, TimeoutKind::Idle, 3);
+        assert_eq!(timers.oldest(TimeoutKind::Idle), Some((1, 1)));
+        timers.set(1, TimeoutKind::Write, 4);
+        assert_eq!(timers.oldest(TimeoutKind::Idle), Some((2, 2)));
         assert_eq!(expired(&mut timers, 100), [2, 0, 1]);
     }
 
-    /// Every sequence of operations leaves what a plain list of deadlines would have.
     #[test]
-    fn agrees_with_a_plain_list() {
+    fn any_sequence_agrees_with_a_plain_list() {
         let mut timers = Timers::new(LIMITS_NS);
         let mut model: Vec<(u64, usize)> = Vec::new();
         let mut state = 1_u64;
         for now_ns in 0..5_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let key = (state >> 33) as usize % 20;
-            let class = Class::ALL[(state >> 40) as usize % CLASSES];
+            let kind = TimeoutKind::ALL[(state >> 40) as usize % TimeoutKind::COUNT];
             model.retain(|(_, other)| *other != key);
             if state >> 60 < 12 {
-                timers.set(key, class, now_ns);
-                model.push((now_ns + LIMITS_NS[class as usize], key));
+                timers.set(key, kind, now_ns);
+                model.push((now_ns + LIMITS_NS[kind as usize], key));
             } else {
                 timers.cancel(key);
             }
@@ -206,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back() {
+    fn memory_is_released() {
         let mut timers = Timers::new(LIMITS_NS);
-        timers.set(10_000, Class::Idle, 0);
+        timers.set(10_000, TimeoutKind::Idle, 0);
         timers.cancel(10_000);
-        timers.set(1, Class::Idle, 0);
+        timers.set(1, TimeoutKind::Idle, 0);
         timers.shrink_to(2);
         assert_eq!(timers.links.capacity(), 2);
         assert_eq!(expired(&mut timers, 60), [1]);

@@ -16,11 +16,11 @@ use log::{info, warn};
 use mio::net::TcpListener;
 
 use crate::{
-    app::App,
+    app::{App, Recorder, Settings},
     config::{Config, Inherited, OpenedBy},
     fibonacci::Table,
     group::{Group, Joined},
-    http::{conn::Buffers, request::head::Parser},
+    http::conn::Buffers,
     logging::{self, access::AccessLog},
     metrics::{
         Build, Claim, WORKERS,
@@ -29,8 +29,8 @@ use crate::{
     notify::{StatusReporter, socket::Notifier},
     server::{
         Server,
-        connection::{READ_BYTES, WorkerContext},
         connections::Connections,
+        context::{READ_BYTES, WorkerContext},
         drain::Drain,
         process_stats::ProcessStats,
     },
@@ -179,15 +179,16 @@ fn prepare(
     counters: Claim,
     access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
-    let probe = ProcessStats::new();
-    if let Err(error) = &probe {
+    let process_stats = ProcessStats::new();
+    if let Err(error) = &process_stats {
         warn!("cannot read process metrics: {error}");
     }
+    let settings = Settings { limits: config.limits, numbers: config.numbers, build: BUILD };
+    let log_format = config.access_log.as_ref().map(|options| options.format);
     let context = WorkerContext {
-        app: App::with_counters(table, config.numbers, BUILD, counters),
+        app: App::new(table, settings, Recorder::new(counters, log_format)),
         clock: Clock::new(),
-        parser: Parser::new(config.limits),
-        probe: probe.ok(),
+        process_stats: process_stats.ok(),
         buffers: Buffers::default(),
         input: Box::new([0; READ_BYTES]),
         access_log,

@@ -1,6 +1,7 @@
-//! A connection driven at random, as an event loop with slow peers, late answers and short times might,
-//! against a model of what it has been sent: after every step its bounds and its rules must hold, each
-//! request gets its own answer, and it ends when its peer does.
+//! A connection driven at random, with slow clients, late responses and expiring deadlines, against a model.
+//!
+//! After every step its bounds and rules must hold, each request must get its own response, and the connection must
+//! end when its client does.
 //!
 //! A failure prints the seed of the run; `FIBSRV_MODEL_SEED` runs that one alone.
 
@@ -21,7 +22,7 @@ mod rng;
 use fibsrv::{
     http::{
         Reject, Status,
-        conn::{BATCH_BYTES_HIGH, Buffers, Conn, LINGER_BYTES_MAX, Next, Waiting},
+        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, LINGER_BYTES_MAX, Service, TimeoutKind},
         request::{
             head::{Parser, Request},
             headers::Expectation,
@@ -29,7 +30,7 @@ use fibsrv::{
         },
         response::{Body, Response, ResponseKind},
     },
-    server::connection::READ_BYTES,
+    server::context::READ_BYTES,
 };
 use parser::{ReplyRef, ReplyTo};
 use plan::Plan;
@@ -37,9 +38,9 @@ use rng::Rng;
 
 const RUNS: u64 = 1_000;
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
-/// Bytes of the largest content that is answered.
+/// Bytes of the largest content of a response.
 const ANSWER_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
-/// More than the head of any answer takes, and an interim one before it.
+/// More than the heads of any response and of an interim response before it.
 const ANSWER_HEAD_BYTES_MAX: usize = 512;
 
 #[test]
@@ -53,7 +54,7 @@ fn a_connection_keeps_to_the_model() {
     };
     let mut buffers = Buffers::default();
     for seed in seeds {
-        // Shown only if the test fails; the last one is the one.
+        // Shown only if the test fails; the last one failed.
         println!("FIBSRV_MODEL_SEED={seed}");
         check(seed, &mut buffers);
     }
@@ -63,48 +64,55 @@ fn check(seed: u64, buffers: &mut Buffers) {
     let mut random = Rng(seed);
     let plan = Plan::random(&mut random, ANSWER_BYTES_MAX);
     let mut run = Run::new(&plan, random);
-    // Anything may happen for a while; then everybody does what can be expected of them at once.
-    for _ in 0..run.random.below(400) {
+    // At first anything may happen; then client and service do everything at once.
+    for _ in 0..run.state.random.below(400) {
         if run.turn(buffers) == Turn::Over {
             return run.check_end();
         }
         run.maybe_expire();
     }
-    (run.mood, run.read_bytes) = (Mood::Fair, READ_BYTES);
+    (run.state.mood, run.read_bytes) = (Mood::Fair, READ_BYTES);
     let turns = plan.stream.len() / READ_BYTES + 2 * plan.requests.len() + 10;
     let is_over = (0..turns).any(|_| run.turn(buffers) == Turn::Over);
-    assert!(is_over, "it goes on and on: {:?}", run.conn);
+    assert!(is_over, "it does not end: {:?}", run.conn);
     run.check_end();
 }
 
 /// A connection on its way through a plan.
 struct Run<'p> {
     plan: &'p Plan,
-    random: Rng,
-    mood: Mood,
-    /// Most bytes read at once.
+    /// Maximum number of bytes per read.
     read_bytes: usize,
     parser: Parser,
     conn: Conn,
-    /// Bytes of the stream that have been received.
-    received: usize,
+    state: State<'p>,
     stream_end: StreamEnd,
-    owed: Option<Request>,
-    /// Requests answered.
-    answered: usize,
-    refused: Option<Reject>,
     output: Vec<u8>,
     shutdowns: u32,
-    /// Bytes received since the sending side was shut.
+    /// Bytes received since the sending half was shut down.
     lingered: usize,
-    expired: Option<Waiting>,
+}
+
+/// What the connection has received and responded to: the service that it calls.
+struct State<'p> {
+    plan: &'p Plan,
+    random: Rng,
+    mood: Mood,
+    /// Bytes of the stream that have been received.
+    received: usize,
+    /// Whether a response is pending.
+    is_pending: bool,
+    /// Requests that have got their response.
+    responded: usize,
+    rejected: Option<Reject>,
+    expired: Option<TimeoutKind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
-    /// Reads are short, writes are partial, answers are late.
+    /// Reads are short, writes are partial, responses are late.
     Random,
-    /// All is done at once.
+    /// Everything is done at once.
     Fair,
 }
 
@@ -120,192 +128,203 @@ enum Turn {
     Over,
 }
 
+impl Service for State<'_> {
+    fn request(&mut self, conn: &mut Conn, request: &Request) {
+        check_buffered(conn);
+        assert!(!self.is_pending && self.rejected.is_none() && self.expired.is_none());
+        let planned = &self.plan.requests[self.responded];
+        assert!(self.received >= planned.end, "handled before all of it has been received");
+        let head = str::from_utf8(conn.head(request)).unwrap();
+        assert!(head.contains(&format!(" /{} ", planned.n)), "{head}");
+        self.is_pending = true;
+        if !self.happens(4) {
+            self.respond(conn);
+        }
+    }
+
+    fn reject(&mut self, conn: &mut Conn, reject: Reject) {
+        check_buffered(conn);
+        assert!(!self.is_pending && self.rejected.is_none());
+        let code: u16 = reject.status().code().parse().unwrap();
+        if self.expired.is_some() {
+            assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout));
+        } else {
+            assert_eq!(self.responded, self.plan.requests.len(), "rejected: {reject:?}");
+            assert_eq!(Some(code), self.plan.refusal);
+        }
+        self.rejected = Some(reject);
+        conn.respond(&Response::text(reject.status(), b"no\n"), DATE);
+    }
+}
+
+impl State<'_> {
+    /// Whether an event happens that has one chance in `times`.
+    fn happens(&mut self, times: usize) -> bool {
+        self.mood == Mood::Random && self.random.below(times) == 0
+    }
+
+    fn respond(&mut self, conn: &mut Conn) {
+        self.is_pending = false;
+        let planned = &self.plan.requests[self.responded];
+        let body = body(planned.n, planned.answer_bytes);
+        let fields = ResponseKind::Number(planned.n);
+        conn.respond(&Response { status: Status::Ok, fields, body: Body::Bytes(&body) }, DATE);
+        self.responded += 1;
+    }
+
+    /// Where in the stream the current request begins.
+    fn start(&self) -> usize {
+        self.responded.checked_sub(1).map_or(0, |last| self.plan.requests[last].end)
+    }
+}
+
+/// Checks the bounds: a head, or part of one, and one read; a batch, and the response that completed it.
+fn check_buffered(conn: &Conn) {
+    let (received, to_send) = conn.buffered();
+    assert!(received <= Limits::DEFAULT.head_bytes + READ_BYTES, "{received} bytes received");
+    let bound = BATCH_BYTES_HIGH + ANSWER_BYTES_MAX + ANSWER_HEAD_BYTES_MAX;
+    assert!(to_send <= bound, "{to_send} bytes to be sent");
+}
+
 impl<'p> Run<'p> {
     fn new(plan: &'p Plan, mut random: Rng) -> Self {
         Self {
             plan,
             read_bytes: random.pick(&[1, 40, 500, READ_BYTES, READ_BYTES]),
-            random,
-            mood: Mood::Random,
             parser: Parser::new(Limits::DEFAULT),
             conn: Conn::new(),
-            received: 0,
+            state: State {
+                plan,
+                random,
+                mood: Mood::Random,
+                received: 0,
+                is_pending: false,
+                responded: 0,
+                rejected: None,
+                expired: None,
+            },
             stream_end: StreamEnd::Ahead,
-            owed: None,
-            answered: 0,
-            refused: None,
             output: Vec::new(),
             shutdowns: 0,
             lingered: 0,
-            expired: None,
         }
     }
 
-    /// Whether what may happen one time in `times` happens now.
-    fn happens(&mut self, times: usize) -> bool {
-        self.mood == Mood::Random && self.random.below(times) == 0
+    /// The I/O that comes next.
+    fn advance(&mut self) -> Io {
+        let io = self.conn.advance(&mut self.parser, &mut self.state);
+        check_buffered(&self.conn);
+        let responses = self.state.responded + usize::from(self.state.rejected.is_some());
+        assert_eq!(self.conn.wait().progress as usize, responses);
+        if self.state.is_pending {
+            assert!(matches!(io, Io::Wait | Io::Write), "{io:?} while a response is pending");
+        }
+        io
     }
 
     fn turn(&mut self, buffers: &mut Buffers) -> Turn {
         self.conn.borrow_buffers(buffers);
         let turn = self.drive();
         self.conn.return_buffers(buffers);
-        self.check_bounds();
+        check_buffered(&self.conn);
         turn
     }
 
-    /// A turn as the loop gives it, with one read at most.
+    /// A turn as in the event loop, with one read at most.
     fn drive(&mut self) -> Turn {
-        if self.owed.is_some() && !self.happens(3) {
-            self.respond();
+        if self.state.is_pending && !self.state.happens(3) {
+            self.state.respond(&mut self.conn);
         }
         let mut reads = 0;
         loop {
-            let next = self.conn.next(&mut self.parser);
-            self.check_bounds();
-            match next {
-                Next::Answer(request) => self.take_over(request),
-                Next::Reject(reject) => self.refuse(reject),
-                Next::Read => {
+            match self.advance() {
+                Io::Read => {
                     self.check_read();
                     reads += 1;
                     if reads > 1 || !self.read() {
                         return Turn::Blocked;
                     }
                 }
-                Next::Write => {
+                Io::Write => {
                     if !self.write() {
                         return Turn::Blocked;
                     }
                 }
-                Next::Wait => {
-                    assert!(self.owed.is_some(), "it waits for nothing");
-                    assert_eq!(self.conn.waiting().0, Waiting::Answer);
-                    assert_eq!(self.conn.next(&mut self.parser), Next::Wait);
+                Io::Wait => {
+                    assert!(self.state.is_pending, "it waits for nothing");
+                    assert_eq!(self.conn.wait().timeout, None);
+                    assert_eq!(self.advance(), Io::Wait);
                     return Turn::Blocked;
                 }
-                Next::Shutdown => {
+                Io::Shutdown => {
                     self.shutdowns += 1;
                     assert!(self.shutdowns == 1 && self.conn.outgoing().concat().is_empty());
-                    assert_eq!(self.stream_end, StreamEnd::Ahead, "nobody waits for an end");
+                    assert_eq!(self.stream_end, StreamEnd::Ahead, "the stream has ended already");
                 }
-                Next::Close => return Turn::Over,
+                Io::Close => return Turn::Over,
             }
         }
     }
 
-    /// A head or a piece of one and one read; a batch and the answer that made it full.
-    fn check_bounds(&self) {
-        let (received, to_send) = self.conn.buffered();
-        assert!(received <= Limits::DEFAULT.head_bytes + READ_BYTES, "{received} bytes received");
-        let bound = BATCH_BYTES_HIGH + ANSWER_BYTES_MAX + ANSWER_HEAD_BYTES_MAX;
-        assert!(to_send <= bound, "{to_send} bytes to be sent");
-        let answers = self.answered + usize::from(self.refused.is_some());
-        assert_eq!(self.conn.waiting().1 as usize, answers);
-    }
-
-    fn take_over(&mut self, request: Request) {
-        assert!(self.owed.is_none() && self.refused.is_none() && self.expired.is_none());
-        let planned = &self.plan.requests[self.answered];
-        assert!(self.received >= planned.end, "answered before it is all there");
-        let head = str::from_utf8(self.conn.head(&request)).unwrap();
-        assert!(head.contains(&format!(" /{} ", planned.n)), "{head}");
-        self.owed = Some(request);
-        let next = self.conn.next(&mut self.parser);
-        assert!(matches!(next, Next::Wait | Next::Write), "{next:?} while an answer is owed");
-        if !self.happens(4) {
-            self.respond();
-        }
-    }
-
-    fn respond(&mut self) {
-        self.owed = None;
-        let planned = &self.plan.requests[self.answered];
-        let body = body(planned.n, planned.answer_bytes);
-        let fields = ResponseKind::Number(planned.n);
-        self.conn.respond(&Response { status: Status::Ok, fields, body: Body::Bytes(&body) }, DATE);
-        self.answered += 1;
-    }
-
-    fn refuse(&mut self, reject: Reject) {
-        assert!(self.owed.is_none() && self.refused.is_none());
-        let code: u16 = reject.status().code().parse().unwrap();
-        if self.expired.is_some() {
-            assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout));
-        } else {
-            assert_eq!(self.answered, self.plan.requests.len(), "refused: {reject:?}");
-            assert_eq!(Some(code), self.plan.refusal);
-        }
-        self.refused = Some(reject);
-        let response = Response {
-            status: reject.status(),
-            fields: ResponseKind::Text,
-            body: Body::Bytes(b"no\n"),
-        };
-        self.conn.respond(&response, DATE);
-    }
-
-    /// When it wants to read, all that could be done is done, and it knows what it waits for.
+    /// Checks that nothing is left to do before a read, and that the time limit fits.
     fn check_read(&mut self) {
-        assert!(self.owed.is_none() && self.conn.outgoing().concat().is_empty());
-        assert_eq!(self.stream_end, StreamEnd::Ahead, "nothing comes behind the end");
-        assert_eq!(self.conn.next(&mut self.parser), Next::Read, "asked twice");
-        let waiting = self.conn.waiting().0;
+        assert!(!self.state.is_pending && self.conn.outgoing().concat().is_empty());
+        assert_eq!(self.stream_end, StreamEnd::Ahead, "nothing follows the end of stream");
+        assert_eq!(self.advance(), Io::Read, "the second time");
+        let timeout = self.conn.wait().timeout.unwrap();
         if self.shutdowns > 0 {
-            assert_eq!(waiting, Waiting::Linger);
+            assert_eq!(timeout, TimeoutKind::Linger);
             assert!(self.lingered <= LINGER_BYTES_MAX as usize, "it reads on and on");
             return;
         }
-        let start = self.start();
-        let next = self.plan.requests.get(self.answered);
-        assert!(next.is_none_or(|request| self.received < request.end), "it has all of a request");
+        let start = self.state.start();
+        let next = self.plan.requests.get(self.state.responded);
+        let received = self.state.received;
+        assert!(next.is_none_or(|request| received < request.end), "it has all of a request");
         let expected = match next {
-            _ if self.received == start && self.answered > 0 => Waiting::Idle,
-            Some(request) if self.received >= request.head_end => Waiting::Body,
-            // Of what is no request, or not all there, the plan does not know where its head ends.
-            None if waiting == Waiting::Body => waiting,
-            _ => Waiting::Head,
+            _ if received == start && self.state.responded > 0 => TimeoutKind::Idle,
+            Some(request) if received >= request.head_end => TimeoutKind::Body,
+            // The plan does not know where the head of an invalid or incomplete request ends.
+            None if timeout == TimeoutKind::Body => timeout,
+            _ => TimeoutKind::Head,
         };
-        assert_eq!(waiting, expected);
+        assert_eq!(timeout, expected);
     }
 
-    /// Where in the stream the next request begins.
-    fn start(&self) -> usize {
-        self.answered.checked_sub(1).map_or(0, |last| self.plan.requests[last].end)
-    }
-
-    /// Reads once; returns whether there was anything.
+    /// Reads once. Returns whether there was anything to read.
     fn read(&mut self) -> bool {
-        if self.happens(4) {
-            return false; // nothing has come yet
+        if self.state.happens(4) {
+            return false; // nothing has arrived yet
         }
-        let rest = &self.plan.stream[self.received..];
+        let rest = &self.plan.stream[self.state.received..];
         if rest.is_empty() {
             self.conn.receive_eof();
             self.stream_end = StreamEnd::Received;
             return true;
         }
         let most = rest.len().min(self.read_bytes);
-        let count = match self.mood {
+        let random = &mut self.state.random;
+        let count = match self.state.mood {
             Mood::Fair => most,
-            Mood::Random if self.random.below(2) == 0 => most,
-            Mood::Random => 1 + self.random.below(most),
+            Mood::Random if random.below(2) == 0 => most,
+            Mood::Random => 1 + random.below(most),
         };
         self.conn.receive(&rest[..count]);
-        self.received += count;
+        self.state.received += count;
         self.lingered += if self.shutdowns > 0 { count } else { 0 };
         true
     }
 
-    /// Writes once; returns whether all was taken.
+    /// Writes once. Returns whether that was everything.
     fn write(&mut self) -> bool {
-        assert_eq!(self.conn.next(&mut self.parser), Next::Write, "asked twice");
-        assert_eq!(self.conn.waiting().0, Waiting::Write);
+        assert_eq!(self.advance(), Io::Write, "the second time");
+        assert_eq!(self.conn.wait().timeout, Some(TimeoutKind::Write));
         let outgoing = self.conn.outgoing().concat();
         let length = outgoing.len();
         assert!(length > 0, "nothing to write");
-        let count = match self.mood {
-            Mood::Random if self.random.below(3) == 0 => self.random.below(length + 1),
+        let random = &mut self.state.random;
+        let count = match self.state.mood {
+            Mood::Random if random.below(3) == 0 => random.below(length + 1),
             Mood::Random | Mood::Fair => length,
         };
         self.output.extend_from_slice(&outgoing[..count]);
@@ -313,51 +332,51 @@ impl<'p> Run<'p> {
         count == length
     }
 
-    /// Has the time run out for what is waited for, if a limit is set for that.
+    /// Has the deadline expire, if there is one.
     fn maybe_expire(&mut self) {
-        let waiting = self.conn.waiting().0;
-        if waiting == Waiting::Answer || !self.happens(300) {
+        let Some(timeout) = self.conn.wait().timeout else { return };
+        if !self.state.happens(300) {
             return;
         }
-        let is_begun = self.received > self.start() && self.refused.is_none();
+        let is_begun = self.state.received > self.state.start() && self.state.rejected.is_none();
         self.conn.expire();
-        self.owed = None;
-        self.expired = Some(waiting);
-        let next = self.conn.next(&mut self.parser);
-        if is_begun && matches!(waiting, Waiting::Head | Waiting::Body) {
-            let is_head = waiting == Waiting::Head;
+        self.state.is_pending = false;
+        self.state.expired = Some(timeout);
+        let io = self.advance();
+        if is_begun && matches!(timeout, TimeoutKind::Head | TimeoutKind::Body) {
+            let is_head = timeout == TimeoutKind::Head;
             let reject = if is_head { Reject::HeadTimeout } else { Reject::BodyTimeout };
-            assert_eq!(next, Next::Reject(reject));
-            self.refuse(reject);
-        } else if waiting == Waiting::Idle && self.stream_end != StreamEnd::Received {
-            assert_eq!(next, Next::Shutdown, "it is shut before it is closed");
+            assert_eq!((io, self.state.rejected), (Io::Write, Some(reject)));
+        } else if timeout == TimeoutKind::Idle && self.stream_end != StreamEnd::Received {
+            assert_eq!(io, Io::Shutdown, "it is shut down before it is closed");
             self.conn.receive_eof();
-            assert_eq!(self.conn.next(&mut self.parser), Next::Close);
+            assert_eq!(self.advance(), Io::Close);
         } else {
-            assert_eq!(next, Next::Close);
+            assert_eq!(io, Io::Close);
         }
     }
 
-    /// What must hold when it has closed.
+    /// Checks what must hold when it has closed.
     fn check_end(mut self) {
         self.conn.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(self.conn.next(&mut self.parser), Next::Close, "what is over stays over");
-        if self.expired.is_none() {
-            assert_eq!(self.answered, self.plan.requests.len());
-            assert_eq!(self.refused.is_some(), self.plan.refusal.is_some());
-            // Closing at once is right only if nothing is unread: else the answer might be lost to a reset.
-            let is_used_up = self.received == self.start() && self.refused.is_none();
+        assert_eq!(self.advance(), Io::Close, "a closed connection stays closed");
+        let state = &self.state;
+        if state.expired.is_none() {
+            assert_eq!(state.responded, self.plan.requests.len());
+            assert_eq!(state.rejected.is_some(), self.plan.refusal.is_some());
+            // Closing at once is right only if nothing is unread: a reset might destroy the response.
+            let is_consumed = state.received == state.start() && state.rejected.is_none();
             let is_ended = self.stream_end == StreamEnd::Received;
-            assert!(is_ended || is_used_up || self.lingered > LINGER_BYTES_MAX as usize);
+            assert!(is_ended || is_consumed || self.lingered > LINGER_BYTES_MAX as usize);
         }
-        let is_cut_off = self.expired == Some(Waiting::Write);
+        let is_cut_off = state.expired == Some(TimeoutKind::Write);
         assert!(self.check_output().is_some() || is_cut_off, "{}", self.output.escape_ascii());
     }
 
-    /// Reads the answers; none if one of them is not there or not all.
+    /// Reads the responses. None if one of them is missing or incomplete.
     fn check_output(&self) -> Option<()> {
         let mut output = &self.output[..];
-        for planned in &self.plan.requests[..self.answered] {
+        for planned in &self.plan.requests[..self.state.responded] {
             if planned.expectation == Expectation::Continue {
                 self.take(&mut output, ReplyTo::Other, 100)?;
             }
@@ -367,35 +386,35 @@ impl<'p> Run<'p> {
             assert_eq!(reply.field("etag"), Some(&*format!("\"{}\"", planned.n)));
             assert_eq!(reply.closes(), planned.closes);
         }
-        // An interim answer may have gone out to a request of which no more came.
+        // An interim response may have been sent to a request that was never completed.
         if output.starts_with(b"HTTP/1.1 100 ") {
             self.take(&mut output, ReplyTo::Other, 100)?;
         }
-        if let Some(reject) = self.refused {
+        if let Some(reject) = self.state.rejected {
             let status = reject.status().code().parse().unwrap();
-            assert!(self.take(&mut output, self.refused_asked(), status)?.closes());
+            assert!(self.take(&mut output, self.rejected_asked(), status)?.closes());
         }
         output.is_empty().then_some(())
     }
 
-    /// Whether the refusal has content: not if it answers HEAD, as far as that has come. When the time runs
-    /// out before that was looked at, it has.
-    fn refused_asked(&self) -> ReplyTo {
-        let received = &self.plan.stream[self.start()..self.received];
+    /// Whether the rejection has content. It has none if HEAD has been received, unless the deadline expired before
+    /// those bytes were parsed.
+    fn rejected_asked(&self) -> ReplyTo {
+        let received = &self.plan.stream[self.state.start()..self.state.received];
         let line = received.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         let is_head = line.is_some_and(|line| received[line..].starts_with(b"HEAD "));
-        let is_unseen = self.expired.is_some() && !self.output.ends_with(b"\r\n\r\n");
+        let is_unseen = self.state.expired.is_some() && !self.output.ends_with(b"\r\n\r\n");
         if is_head && !is_unseen { ReplyTo::Head } else { ReplyTo::Other }
     }
 
     fn take<'o>(&self, output: &mut &'o [u8], asked: ReplyTo, status: u16) -> Option<ReplyRef<'o>> {
         let reply = ReplyRef::take(output, asked)?;
-        assert_eq!(reply.status, status, "after {} answers", self.answered);
+        assert_eq!(reply.status, status, "after {} responses", self.state.responded);
         Some(reply)
     }
 }
 
-/// The content that answers n.
+/// The content of the response to n.
 fn body(n: u64, length: usize) -> Vec<u8> {
     let mut body = n.to_string().into_bytes();
     body.resize(length, b'.');

@@ -1,38 +1,33 @@
-//! A connection and the application without a socket between them: bytes in, bytes out.
+//! The application without sockets: bytes in, bytes out.
 //!
-//! Shared by the tests and benchmarks that need no network.
+//! It drives [`App::advance`], as the event loop does, and is shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    app::{Answer, App, Bounds},
+    app::{App, ConnectionId, NumberLimits, Recorder, Session, Settings, Timestamp},
     fibonacci::Table,
     http::{
-        Status,
-        conn::{Buffers, Conn, Next, ResponseMeta},
-        request::{head::Parser, limits::Limits},
+        conn::{Buffers, Io},
+        request::limits::Limits,
     },
-    logging::access::{AccessLog, Entry},
-    metrics::Build,
+    logging::access::{AccessLog, Options},
+    metrics::{Build, Claim},
 };
 
-/// Nothing beyond the table, as nobody computes here.
-const fn bounds(table_last: u32) -> Bounds {
-    Bounds { max_n: table_last as u64, under_way: 1, bytes: 0 }
-}
-const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+/// Time stands still.
+pub(crate) const NOW: Timestamp<'_> =
+    Timestamp { now_ns: 0, unix_ms: 784_111_777_000, date: b"Sun, 06 Nov 1994 08:49:37 GMT" };
 
-/// What serves a connection, in place of the event loop.
+/// The application, and the parts of a worker that it needs.
 #[derive(Debug)]
 pub(crate) struct Offline {
     pub(crate) app: App,
-    pub(crate) parser: Parser,
     pub(crate) buffers: Buffers,
-    /// All that the connection has written.
+    /// All bytes written.
     pub(crate) output: Vec<u8>,
-    /// The access log, if there is to be one.
     pub(crate) log: Option<AccessLog>,
 }
 
-/// How a connection stands after a turn.
+/// The state of a connection after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It would read on.
@@ -41,76 +36,60 @@ pub(crate) enum Standing {
     Closed,
 }
 
+/// A session that has received nothing.
+pub(crate) fn session() -> Session {
+    Session::new(ConnectionId { key: 0, generation: 0 }, None)
+}
+
 impl Offline {
-    pub(crate) fn new(table_last: u32) -> Self {
+    /// An application with numbers up to `table_last`, all of them in the table.
+    pub(crate) fn new(table_last: u32, limits: Limits, log: Option<&Options>) -> Self {
         let build = Build { version: "", revision: "", rustc: "" };
+        let numbers = NumberLimits { max_n: table_last.into(), max_in_flight: 1, bytes: 0 };
+        let recorder = Recorder::new(Claim::private(), log.map(|options| options.format));
         let table = Table::new(table_last).expect("a table");
         Self {
-            app: App::new(table, bounds(table_last), build),
-            parser: Parser::new(Limits::DEFAULT),
+            app: App::new(table, Settings { limits, numbers, build }, recorder),
             buffers: Buffers::default(),
             output: Vec::new(),
-            log: None,
+            log: log.map(|options| AccessLog::open(options).expect("a log")),
         }
     }
 
-    /// Puts an answer down, if that is wanted.
-    fn log(&mut self, conn: &Conn, answered: &ResponseMeta, status: Status) {
-        if let Some(log) = &mut self.log {
-            let (peer, unix_ms) = (None, 784_111_777_000);
-            let (request, bytes) = (conn.answered(answered), answered.bytes);
-            log.add(&Entry { client: peer, unix_ms, request, status, bytes });
-        }
-    }
-
-    /// Does what the loop would do until the connection wants to read or to close.
-    pub(crate) fn serve(&mut self, conn: &mut Conn) -> Standing {
+    /// Advances the session and does its I/O, until it has to read or is over.
+    pub(crate) fn serve(&mut self, session: &mut Session) -> Standing {
         loop {
-            match conn.next(&mut self.parser) {
-                Next::Answer(request) => match self.app.answer(&request, conn.head(&request)) {
-                    Answer::Ready(response) => {
-                        let status = response.status;
-                        let answered = conn.respond(&response, DATE);
-                        self.app.count_response(answered.bytes);
-                        self.log(conn, &answered, status);
-                    }
-                    Answer::Scrape(format) => {
-                        conn.respond(&self.app.scrape(format, None), DATE);
-                    }
-                    Answer::Compute(_) => panic!("nothing lies beyond the table"),
-                },
-                Next::Reject(reject) => {
-                    let response = self.app.reject(reject);
-                    let status = response.status;
-                    let answered = conn.respond(&response, DATE);
-                    self.log(conn, &answered, status);
-                }
-                Next::Write => {
-                    self.app.settle(1_000);
-                    if let Some(log) = &mut self.log {
-                        log.settle(1_000);
-                    }
-                    let [rendered, shared] = conn.outgoing();
+            match self.app.advance(session, &NOW) {
+                Io::Write => {
+                    self.end_batch();
+                    let [rendered, shared] = session.conn().outgoing();
                     let length = rendered.len() + shared.len();
                     self.output.extend_from_slice(rendered);
                     self.output.extend_from_slice(shared);
-                    conn.advance_written(length);
+                    session.conn_mut().advance_written(length);
                 }
-                Next::Shutdown => {}
-                Next::Read => return Standing::Open,
-                Next::Wait => panic!("every answer is made at once"),
-                Next::Close => return Standing::Closed,
+                Io::Shutdown => {}
+                Io::Read => return Standing::Open,
+                Io::Wait => panic!("every response is made at once"),
+                Io::Close => return Standing::Closed,
             }
         }
     }
 
-    /// A turn of the loop in which these bytes have come.
-    #[inline(never)] // callgrind is told to count what this function calls
-    pub(crate) fn turn(&mut self, conn: &mut Conn, bytes: &[u8]) -> Standing {
-        conn.borrow_buffers(&mut self.buffers);
-        conn.receive(bytes);
-        let standing = self.serve(conn);
-        conn.return_buffers(&mut self.buffers);
+    fn end_batch(&mut self) {
+        self.app.end_batch(1_000);
+        if let (Some(log), Some(lines)) = (&mut self.log, self.app.log_lines()) {
+            log.append(lines);
+        }
+    }
+
+    /// A turn in which these bytes are received.
+    #[inline(never)] // callgrind counts what this function calls
+    pub(crate) fn turn(&mut self, session: &mut Session, bytes: &[u8]) -> Standing {
+        session.conn_mut().borrow_buffers(&mut self.buffers);
+        session.conn_mut().receive(bytes);
+        let standing = self.serve(session);
+        session.conn_mut().return_buffers(&mut self.buffers);
         standing
     }
 }

@@ -3,9 +3,9 @@
 use std::{fs::File, io::Read as _, os::fd::AsRawFd as _};
 
 use fibsrv::{
-    http::{Status, conn::Conn},
+    http::{Status, request::limits::Limits},
     logging::access::{
-        AccessLog, Entry, Format, Options,
+        Entry, Format, Options,
         lines::{LINE_BYTES_MAX, Lines},
     },
 };
@@ -18,7 +18,11 @@ use proptest::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 
-use crate::{config, defects, offline::Offline, pieces, requests, serve, take_responses};
+use crate::{
+    config, defects,
+    offline::{Offline, session},
+    pieces, requests, serve, take_responses,
+};
 
 /// Returns the line of a response to `request`.
 fn line(format: Format, request: &[u8]) -> String {
@@ -160,9 +164,8 @@ proptest! {
         let file = File::from(memfd_create("log", MemfdFlags::CLOEXEC).unwrap());
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let options = Options { format: Format::Json, file: Some(path.into()) };
-        let mut offline = Offline::new(100);
-        offline.log = Some(AccessLog::open(&options).unwrap());
-        serve(&mut offline, &mut Conn::new(), &pieces(&stream, &cuts));
+        let mut offline = Offline::new(100, Limits::DEFAULT, Some(&options));
+        serve(&mut offline, &mut session(), &pieces(&stream, &cuts));
         prop_assert_eq!(offline.log.unwrap().flush(0), 0, "nothing is dropped");
 
         let mut text = String::new();

@@ -26,8 +26,8 @@ mod requests;
 #[path = "../kit/rng.rs"]
 mod rng;
 
-use fibsrv::http::conn::Conn;
-use offline::{Offline, Standing};
+use fibsrv::{app::Session, http::request::limits::Limits};
+use offline::{Offline, Standing, session};
 use parser::{ReplyRef, ReplyTo};
 use proptest::{
     collection::vec,
@@ -59,21 +59,21 @@ fn pieces<'s>(stream: &'s [u8], cuts: &[Index]) -> Vec<&'s [u8]> {
 
 /// Returns the output for a stream that arrives in these pieces and then ends.
 fn output(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut offline = Offline::new(100);
-    serve(&mut offline, &mut Conn::new(), pieces);
+    let mut offline = Offline::new(100, Limits::DEFAULT, None);
+    serve(&mut offline, &mut session(), pieces);
     offline.output
 }
 
 /// Sends a stream in these pieces, and then its end.
-fn serve(offline: &mut Offline, conn: &mut Conn, pieces: &[&[u8]]) {
+fn serve(offline: &mut Offline, session: &mut Session, pieces: &[&[u8]]) {
     for piece in pieces {
-        if offline.turn(conn, piece) == Standing::Closed {
+        if offline.turn(session, piece) == Standing::Closed {
             return;
         }
     }
-    conn.receive_eof();
+    session.conn_mut().receive_eof();
     assert_eq!(
-        offline.turn(conn, b""),
+        offline.turn(session, b""),
         Standing::Closed,
         "the connection closes at the end of the stream"
     );

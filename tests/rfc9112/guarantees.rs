@@ -1,18 +1,10 @@
 //! This server's own guarantees about HTTP/1.1, a test for each. Limits are in `limits`, rejected framings in
 //! `smuggling`.
 
-use fibsrv::{
-    app::{Answer, App, Bounds},
-    fibonacci::Table,
-    http::{
-        conn::{Conn, Next},
-        date,
-        request::head::Parser,
-    },
-    metrics::Build,
-};
+use fibsrv::http::{conn::Io, request::limits::Limits};
 
 use crate::{
+    offline::{NOW, Offline, session},
     reply::Reply,
     wire::{
         Ending, NEXT, NEXT_BODY, Wire, check_rejected, check_served, default_limits, only, request,
@@ -73,29 +65,18 @@ fn a_batch_is_one_write() {
 
 /// Returns the number of replies in each write.
 fn writes(input: &str) -> Vec<usize> {
-    let build = Build { version: "", revision: "", rustc: "" };
-    let bounds = Bounds { max_n: 100, under_way: 1, bytes: 0 };
-    let mut app = App::new(Table::new(100).unwrap(), bounds, build);
-    let (mut conn, mut parser) = (Conn::new(), Parser::new(default_limits()));
+    let (mut offline, mut session) = (Offline::new(100, Limits::DEFAULT, None), session());
     let mut writes = Vec::new();
-    conn.receive(input.as_bytes());
+    session.conn_mut().receive(input.as_bytes());
     loop {
-        match conn.next(&mut parser) {
-            Next::Answer(request) => {
-                let Answer::Ready(response) = app.answer(&request, conn.head(&request)) else {
-                    panic!("no request is for the metrics");
-                };
-                conn.respond(&response, &date::imf_fixdate(0));
-            }
-            Next::Write => {
-                let outgoing = conn.outgoing().concat();
+        match offline.app.advance(&mut session, &NOW) {
+            Io::Write => {
+                let outgoing = session.conn().outgoing().concat();
                 writes.push(Reply::parse_all(&outgoing).len());
-                conn.advance_written(outgoing.len());
+                session.conn_mut().advance_written(outgoing.len());
             }
-            Next::Read => return writes,
-            other @ (Next::Reject(_) | Next::Wait | Next::Shutdown | Next::Close) => {
-                panic!("unexpected: {other:?}")
-            }
+            Io::Read => return writes,
+            other @ (Io::Wait | Io::Shutdown | Io::Close) => panic!("unexpected: {other:?}"),
         }
     }
 }
@@ -167,7 +148,7 @@ fn a_body_never_becomes_a_request() {
 /// The debug text of a connection has all bytes that it holds. 16 MiB of body in pieces add nothing to it.
 #[test]
 fn a_body_is_discarded_in_bounded_memory() {
-    let limits = fibsrv::http::request::limits::Limits { body_bytes: u64::MAX, ..default_limits() };
+    let limits = Limits { body_bytes: u64::MAX, ..default_limits() };
     for (fields, piece) in [
         ("Content-Length: 16777216\r\n", "x".repeat(0x1_0000)),
         ("Transfer-Encoding: chunked\r\n", format!("fff8\r\n{}\r\n", "x".repeat(0xfff8))),

@@ -1,6 +1,6 @@
 //! Each limit at its bound and one beyond, with the defaults and with other values.
 
-use fibsrv::http::{conn::Waiting, request::limits::Limits};
+use fibsrv::http::{conn::TimeoutKind, request::limits::Limits};
 
 use crate::wire::{
     Ending, NEXT, Wire, check_rejected, check_served, default_limits, only, request, statuses,
@@ -146,7 +146,7 @@ fn a_head_that_is_not_complete_in_time_gets_408_and_a_close() {
     for begun in ["G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n", "\r"] {
         let mut wire = Wire::new();
         assert_eq!(wire.send(begun), []);
-        assert_eq!(wire.waiting(), Waiting::Head, "{begun:?}");
+        assert_eq!(wire.timeout(), Some(TimeoutKind::Head), "{begun:?}");
         let reply = only(wire.expire());
         assert_eq!((reply.status, reply.field("Connection")), (408, Some("close")), "{begun:?}");
         assert_eq!(wire.ending(), Ending::Lingering, "{begun:?}");
@@ -157,7 +157,7 @@ fn a_head_that_is_not_complete_in_time_gets_408_and_a_close() {
 fn a_second_head_that_is_not_complete_in_time_gets_408() {
     let mut wire = Wire::new();
     assert_eq!(statuses(&wire.send(format!("{NEXT}GET /"))), [200]);
-    assert_eq!(wire.waiting(), Waiting::Head);
+    assert_eq!(wire.timeout(), Some(TimeoutKind::Head));
     assert_eq!(statuses(&wire.expire()), [408]);
 }
 
@@ -173,7 +173,7 @@ fn a_silent_connection_closes_without_a_response() {
 fn an_idle_keep_alive_connection_closes() {
     let mut wire = Wire::new();
     assert_eq!(wire.ask(NEXT).status, 200);
-    assert_eq!(wire.waiting(), Waiting::Idle);
+    assert_eq!(wire.timeout(), Some(TimeoutKind::Idle));
     assert_eq!(wire.expire(), []);
     assert_eq!(wire.ending(), Ending::Lingering);
 }

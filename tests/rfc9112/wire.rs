@@ -1,12 +1,12 @@
 //! Sends streams to the server and checks the outcome.
 
-use fibsrv::http::{
-    conn::{Conn, Waiting},
-    request::{head::Parser, limits::Limits},
+use fibsrv::{
+    app::Session,
+    http::{conn::TimeoutKind, request::limits::Limits},
 };
 
 use crate::{
-    offline::{Offline, Standing},
+    offline::{Offline, Standing, session},
     parser::ReplyTo,
     reply::Reply,
 };
@@ -26,24 +26,26 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Wire {
     offline: Offline,
-    conn: Conn,
+    session: Session,
     standing: Standing,
 }
 
 impl Wire {
     pub(crate) fn new() -> Self {
-        Self { offline: Offline::new(100), conn: Conn::new(), standing: Standing::Open }
+        Self {
+            offline: Offline::new(100, Limits::DEFAULT, None),
+            session: session(),
+            standing: Standing::Open,
+        }
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
-        let mut wire = Self::new();
-        wire.offline.parser = Parser::new(limits);
-        wire
+        Self { offline: Offline::new(100, limits, None), ..Self::new() }
     }
 
     /// Opens another connection to the same server.
     pub(crate) fn reconnect(&mut self) {
-        self.conn = Conn::new();
+        self.session = session();
         self.standing = Standing::Open;
     }
 
@@ -74,44 +76,44 @@ impl Wire {
 
     /// Ends the stream to the server.
     pub(crate) fn end(&mut self) -> Vec<Reply> {
-        self.conn.receive_eof();
+        self.session.conn_mut().receive_eof();
         self.turn(b"");
         self.take_replies(ReplyTo::Other)
     }
 
     /// Lets the current time limit of the connection expire.
     pub(crate) fn expire(&mut self) -> Vec<Reply> {
-        self.conn.expire();
+        self.session.conn_mut().expire();
         self.turn(b"");
         self.take_replies(ReplyTo::Other)
     }
 
     /// The same, during a request with HEAD.
     pub(crate) fn expire_head(&mut self) -> Vec<Reply> {
-        self.conn.expire();
+        self.session.conn_mut().expire();
         self.turn(b"");
         self.take_replies(ReplyTo::Head)
     }
 
     /// Sends bytes and the end of the stream, which the server receives together.
     pub(crate) fn send_with_end(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
-        self.conn.receive_eof();
+        self.session.conn_mut().receive_eof();
         self.send(bytes)
     }
 
     /// Returns a measure of what the connection holds: the length of its debug text, which has all bytes.
     pub(crate) fn held(&self) -> usize {
-        format!("{:?}", self.conn).len()
+        format!("{:?}", self.session).len()
     }
 
-    pub(crate) fn waiting(&self) -> Waiting {
-        self.conn.waiting().0
+    pub(crate) fn timeout(&self) -> Option<TimeoutKind> {
+        self.session.conn().wait().timeout
     }
 
     pub(crate) fn ending(&self) -> Ending {
-        match (self.standing, self.waiting()) {
+        match (self.standing, self.timeout()) {
             (Standing::Closed, _) => Ending::Closed,
-            (Standing::Open, Waiting::Linger) => Ending::Lingering,
+            (Standing::Open, Some(TimeoutKind::Linger)) => Ending::Lingering,
             (Standing::Open, _) => Ending::Open,
         }
     }
@@ -119,7 +121,7 @@ impl Wire {
     /// Bytes sent after the connection closed are lost, as with a socket.
     fn turn(&mut self, bytes: &[u8]) {
         if self.standing == Standing::Open {
-            self.standing = self.offline.turn(&mut self.conn, bytes);
+            self.standing = self.offline.turn(&mut self.session, bytes);
         }
     }
 

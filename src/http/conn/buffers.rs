@@ -1,9 +1,9 @@
-//! Buffers that go from one connection to the next, so that an idle one holds none.
+//! Buffers that connections share, so that an idle connection holds none.
 //!
-//! Where a connection keeps something beyond its turn (a piece of a head, what the peer has not taken yet),
-//! it keeps it in a buffer of just that size.
+//! A connection borrows them for a turn. Bytes that outlive the turn (part of a head, responses that the client
+//! has not read yet) are copied into a buffer of exactly their size.
 
-/// An inbox and an outbox for the connection whose turn it is.
+/// An inbox and an outbox for the connection that runs.
 #[derive(Debug, Default)]
 pub struct Buffers {
     inbox: Vec<u8>,
@@ -11,7 +11,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Lends those buffers that the connection has not kept.
+    /// Lends each buffer that the connection does not have already.
     pub(super) const fn lend(&mut self, inbox: &mut Vec<u8>, outbox: &mut Vec<u8>) {
         if inbox.capacity() == 0 {
             core::mem::swap(inbox, &mut self.inbox);
@@ -21,7 +21,7 @@ impl Buffers {
         }
     }
 
-    /// Takes back what was lent. Of each buffer the first bytes, as many as given, have been used.
+    /// Takes back the lent buffers. The number beside each buffer is how many bytes at its front are consumed.
     pub(super) fn take_back(
         &mut self,
         (inbox, inbox_used): (&mut Vec<u8>, usize),
@@ -33,14 +33,14 @@ impl Buffers {
 }
 
 fn take_back(buffer: &mut Vec<u8>, used: usize, spare: &mut Vec<u8>) {
-    let kept = buffer.get(used..).unwrap_or_default();
+    let rest = buffer.get(used..).unwrap_or_default();
     let is_lent = spare.capacity() == 0;
     if is_lent {
-        let kept = kept.to_vec(); // allocates only if there is something to keep
+        let rest = rest.to_vec(); // allocates only if there is a rest
         buffer.clear();
         core::mem::swap(buffer, spare);
-        *buffer = kept;
-    } else if kept.is_empty() {
+        *buffer = rest;
+    } else if rest.is_empty() {
         *buffer = Vec::new();
     } else {
         buffer.drain(..used);

@@ -1,69 +1,79 @@
 //! One connection as a state machine: bytes in, requests out, responses in, bytes out.
 //!
-//! No socket, no clock, no routes and no numbers. The owner of the socket pushes what it has read with
-//! [`Conn::receive`], asks with [`Conn::next`] what to do, and does it:
+//! No socket, no clock, no routes and no numbers. The owner of the socket passes what it has read to
+//! [`Conn::receive`]. [`Conn::advance`] then parses, has a [`Service`] make the responses, and returns the I/O
+//! that the connection needs next:
 //!
 //! ```text
-//!                 ┌──────────────── respond ────────────────┐
+//!                 ┌──────────────── respond ─────────────────┐
 //!                 ▼                                          │
-//! receive ─▶ Head ─▶ Body ──────── Next::Answer ─────────▶ AwaitingResponse ── respond, last one ─▶ Closing
+//! receive ─▶ Head ─▶ Body ─────── Service::request ─────▶ AwaitingResponse ── respond, last one ─▶ Closing
 //!              │      │                                      ▲                              │
-//!              └──────┴─▶ Rejected ────── Next::Reject ───────┘       Next::Shutdown ◀───────┤
+//!              └──────┴─▶ Rejected ── Service::reject ────────┘         Io::Shutdown ◀───────┤
 //!                                                                          │                │
-//!                                                                      Lingering ────▶ Over (Next::Close)
+//!                                                                      Lingering ────▶ Over (Io::Close)
 //! ```
 //!
-//! Responses gather in the outbox while pipelined requests are consumed, and go out in one write per
-//! batch. While an answer is owed, or a batch waits to be written, nothing is parsed and nothing is read:
-//! that bounds what a peer can make this server hold (ARCHITECTURE.md, "Limits").
+//! Responses to pipelined requests are collected in the outbox and written in batches. While a response is
+//! pending, or a batch waits to be written, nothing is parsed and nothing is read. This bounds what a client can
+//! make the server hold (ARCHITECTURE.md, "Limits").
 
 mod buffers;
-mod next;
+mod io;
 mod outbox;
+mod parse;
 mod phase;
 
 pub use buffers::Buffers;
-pub use next::{Next, ResponseMeta, Waiting};
+pub use io::{Io, ResponseMeta, TimeoutKind, Wait};
 
 use outbox::Outbox;
-use phase::{CloseMode, KeepAlive, PendingResponse, Phase, ReadState, WriteBatch};
+use phase::{CloseMode, KeepAlive, Phase, ReadState, WriteBatch};
 
 use crate::http::{
-    Method, Reject, Span, date,
+    Reject, Span, date,
     request::{
-        body::{BodyDiscarder, Framing},
         head::{Parser, Request},
-        headers::{Expectation, Persistence, Version},
+        headers::{Persistence, Version},
         limits::Limits,
         scan::HeadScanner,
     },
     response::{self, Body, BodyMode, ConnectionHeader, Response},
 };
 
-/// No further answer joins a batch of this many bytes.
+/// A batch of this many bytes takes no further response.
 pub const BATCH_BYTES_HIGH: usize = 16 * 1024;
-/// A peer that takes so many bytes of a batch has made progress, and gets the time for a write anew.
+/// Bytes of a batch that count as progress: after each quantum the write timeout starts again.
 pub const WRITE_QUANTUM: u32 = 64 * 1024;
-/// Most bytes that are read and discarded after the last answer, waiting for the peer's end of stream.
+/// Maximum number of bytes read and discarded after the last response, before the client's end of stream.
 pub const LINGER_BYTES_MAX: u32 = 256 * 1024;
+
+/// Makes the responses. Each request gets exactly one call of [`Conn::respond`].
+pub trait Service {
+    /// Handles a request, whose head is [`Conn::head`]: responds to it, now or later.
+    fn request(&mut self, conn: &mut Conn, request: &Request);
+
+    /// Responds to bytes that cannot become a request.
+    fn reject(&mut self, conn: &mut Conn, reject: Reject);
+}
 
 /// One connection.
 ///
 /// Invariant: `start <= inbox.len()`.
 #[derive(Debug)]
 pub struct Conn {
-    /// What has been received and is still needed.
+    /// Bytes received and still needed.
     inbox: Vec<u8>,
-    /// Where in the inbox the head begins that is being read or answered.
+    /// Where in the inbox the current request begins.
     start: usize,
-    /// How far the end of that head has been looked for.
+    /// How far its head has been scanned.
     scan: HeadScanner,
-    /// What is to be written.
+    /// Bytes to be written.
     outbox: Outbox,
     batch: WriteBatch,
-    /// Bytes of the batch written since the last progress.
-    taken: u32,
-    /// Counts what tells one wait from the next: answers, and quanta written, modulo 2^32.
+    /// Bytes written of the current quantum.
+    quantum_written: u32,
+    /// Responses made and quanta written so far, modulo 2^32. Tells one wait from the next.
     progress: u32,
     phase: Phase,
     read_state: ReadState,
@@ -71,7 +81,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A connection on which nothing has happened.
+    /// Returns a connection that has received nothing.
     pub fn new() -> Self {
         Self {
             inbox: Vec::new(),
@@ -79,7 +89,7 @@ impl Conn {
             scan: HeadScanner::default(),
             outbox: Outbox::new(),
             batch: WriteBatch::Collecting(0),
-            taken: 0,
+            quantum_written: 0,
             progress: 0,
             phase: Phase::Head,
             read_state: ReadState::Open,
@@ -87,7 +97,7 @@ impl Conn {
         }
     }
 
-    /// Takes in bytes that the peer sent. Call it after [`Next::Read`] only: that is what bounds the inbox.
+    /// Accepts bytes read from the socket. Call it after [`Io::Read`] only: this bounds the inbox.
     pub fn receive(&mut self, bytes: &[u8]) {
         if self.read_state == ReadState::MorePending {
             self.read_state = ReadState::Open;
@@ -101,7 +111,7 @@ impl Conn {
             }
             Phase::Closing(_) | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Rejected(_) | Phase::AwaitingResponse(_) => {
-                // What has been used makes room first: a turn may end one batch and read on.
+                // Consumed bytes are removed first: one turn may finish a batch and read again.
                 self.inbox.drain(..self.start);
                 self.start = 0;
                 self.inbox.extend_from_slice(bytes);
@@ -109,156 +119,171 @@ impl Conn {
         }
     }
 
-    /// Takes in that there is more to be read than what was received last.
+    /// Records that the socket holds more than has been read.
     pub const fn mark_more_pending(&mut self) {
         self.read_state = ReadState::MorePending;
     }
 
-    /// Takes in that the peer will send no more. What it has sent is still answered.
+    /// Records end of stream. Requests already received still get their responses.
     pub const fn receive_eof(&mut self) {
         self.read_state = ReadState::Eof;
     }
 
-    /// What to do now. Asking twice does no harm.
-    pub fn next(&mut self, parser: &mut Parser) -> Next {
-        if self.batch_is_complete(parser.limits()) && !matches!(self.phase, Phase::Over) {
-            self.batch = WriteBatch::Flushing;
-            return Next::Write;
-        }
-        match self.phase {
-            Phase::Head => self.read_head(parser),
-            Phase::Body { .. } => self.skip_body(),
-            Phase::Rejected(reject) => self.reject(reject),
-            Phase::AwaitingResponse(_) => self.flush_or(Next::Wait),
-            Phase::Closing(_) if self.has_outgoing() => self.flush_or(Next::Wait),
-            Phase::Closing(CloseMode::Lingering) if self.read_state != ReadState::Eof => {
-                self.phase = Phase::Lingering(LINGER_BYTES_MAX);
-                Next::Shutdown
+    /// Parses what has been received and has `service` respond to it, until I/O is needed. Returns that I/O.
+    /// Calling it again without doing the I/O returns the same.
+    #[inline]
+    pub fn advance(&mut self, parser: &mut Parser, service: &mut impl Service) -> Io {
+        loop {
+            if let Some(io) = self.step(parser, service) {
+                return io;
             }
-            Phase::Lingering(_) if self.read_state != ReadState::Eof => Next::Read,
-            Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Next::Close,
         }
     }
 
-    /// The text of the head whose request [`Next::Answer`] has handed out.
+    /// Handles at most one request. Returns the I/O that is needed before the next step, if any.
+    #[inline]
+    fn step(&mut self, parser: &mut Parser, service: &mut impl Service) -> Option<Io> {
+        if self.batch_is_complete(parser.limits()) && !matches!(self.phase, Phase::Over) {
+            self.batch = WriteBatch::Flushing;
+            return Some(Io::Write);
+        }
+        match self.phase {
+            Phase::Head => self.read_head(parser, service),
+            Phase::Body { .. } => self.discard_body(service),
+            Phase::Rejected(reject) => self.reject(reject, service),
+            Phase::AwaitingResponse(_) => Some(self.flush_or(Io::Wait)),
+            Phase::Closing(_) if self.has_outgoing() => Some(self.flush_or(Io::Wait)),
+            Phase::Closing(CloseMode::Lingering) if self.read_state != ReadState::Eof => {
+                self.phase = Phase::Lingering(LINGER_BYTES_MAX);
+                Some(Io::Shutdown)
+            }
+            Phase::Lingering(_) if self.read_state != ReadState::Eof => Some(Io::Read),
+            Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Some(Io::Close),
+        }
+    }
+
+    /// The text of the head of the pending request.
     pub fn head(&self, request: &Request) -> &[u8] {
         Span::new(self.start, self.start + request.head_bytes).of(&self.inbox)
     }
 
-    /// Whether an answer is owed: not any more, if time ran out meanwhile.
+    /// Whether a response is pending. After [`Self::expire`] it no longer is.
     pub const fn is_awaiting_response(&self) -> bool {
         matches!(self.phase, Phase::AwaitingResponse(_))
     }
 
-    /// Puts the answer that is owed into the outbox.
+    /// Puts the pending response into the outbox.
     pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> ResponseMeta {
-        let Phase::AwaitingResponse(owed) = self.phase else {
-            debug_assert!(false, "no answer is owed");
+        let Phase::AwaitingResponse(pending) = self.phase else {
+            debug_assert!(false, "no response is pending");
             return ResponseMeta { bytes: 0, start: self.start };
         };
         let persistence = match self.keep_alive {
-            KeepAlive::Allowed => owed.persistence,
+            KeepAlive::Allowed => pending.persistence,
             KeepAlive::Disabled => Persistence::Close,
         };
-        let connection = match (persistence, owed.version) {
+        let connection = match (persistence, pending.version) {
             (Persistence::Close, _) => ConnectionHeader::Close,
             (Persistence::KeepAlive, Version::Http11) => ConnectionHeader::Implied,
             (Persistence::KeepAlive, Version::Http10) => ConnectionHeader::KeepAlive,
         };
         let out = &mut self.outbox.bytes;
-        let mut length = response::render(out, response, owed.content, connection, date);
-        if let (Body::Shared(body), BodyMode::Send) = (response.body, owed.content) {
+        let mut length = response::render(out, response, pending.body_mode, connection, date);
+        if let (Body::Shared(body), BodyMode::Send) = (response.body, pending.body_mode) {
             self.outbox.share(body);
             length += body.len();
         }
-        if let WriteBatch::Collecting(answers) = &mut self.batch {
-            *answers += 1;
+        if let WriteBatch::Collecting(responses) = &mut self.batch {
+            *responses += 1;
         }
         self.progress = self.progress.wrapping_add(1);
         let start = self.start;
-        self.start += owed.length;
+        self.start += pending.length;
         self.scan.restart();
         self.phase = match persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
                 let unread = self.has_input() || self.read_state == ReadState::MorePending;
                 self.start = self.inbox.len();
-                Phase::Closing(if unread { CloseMode::Lingering } else { owed.close_mode })
+                Phase::Closing(if unread { CloseMode::Lingering } else { pending.close_mode })
             }
         };
         ResponseMeta { bytes: length, start }
     }
 
-    /// The text of the request that was answered, or what has come of it, and what stands behind that. Ask for it
-    /// before anything else happens on the connection.
-    pub fn answered(&self, answered: &ResponseMeta) -> &[u8] {
-        self.inbox.get(answered.start..).unwrap_or_default()
+    /// The bytes received from the start of the request that `response` belongs to. A rejected one may be
+    /// incomplete, and others may follow it. Call it directly after [`Self::respond`].
+    pub fn received(&self, response: &ResponseMeta) -> &[u8] {
+        self.inbox.get(response.start..).unwrap_or_default()
     }
 
-    /// What is to be written after [`Next::Write`], in two segments, either of which may be empty.
+    /// The bytes to write after [`Io::Write`], in two segments. Either may be empty.
     pub fn outgoing(&self) -> [&[u8]; 2] {
         self.outbox.segments()
     }
 
-    /// Takes in that the first `count` bytes of [`Self::outgoing`] have been written.
+    /// Records that the first `count` bytes of [`Self::outgoing`] have been written.
     pub fn advance_written(&mut self, count: usize) {
         self.outbox.advance(count);
-        self.taken = self.taken.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.taken >= WRITE_QUANTUM {
-            self.taken %= WRITE_QUANTUM;
+        self.quantum_written =
+            self.quantum_written.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        if self.quantum_written >= WRITE_QUANTUM {
+            self.quantum_written %= WRITE_QUANTUM;
             self.progress = self.progress.wrapping_add(1);
         }
         if self.outbox.is_empty() {
             self.batch = WriteBatch::Collecting(0);
-            self.taken = 0;
+            self.quantum_written = 0;
         }
     }
 
-    /// Whether something received has not been used yet.
+    /// Whether received bytes have not been consumed yet.
     pub const fn has_input(&self) -> bool {
         self.start < self.inbox.len()
     }
 
-    /// How many bytes it holds: received, and rendered to be sent; a shared body is not its own. ARCHITECTURE.md has the bounds.
+    /// Number of bytes held: those received, and those rendered to be sent. A shared body does not count. The
+    /// bounds are in ARCHITECTURE.md.
     pub fn buffered(&self) -> (usize, usize) {
         (self.inbox.len(), self.outbox.bytes.len())
     }
 
-    /// What the connection waits for when [`Self::next`] has nothing more to do at once, and a number
-    /// that tells one such wait from the next of the same kind: each has a time limit of its own.
-    pub fn waiting(&self) -> (Waiting, u32) {
-        let waiting = match self.phase {
-            Phase::Lingering(_) | Phase::Over => Waiting::Linger,
-            _ if self.has_outgoing() => Waiting::Write,
-            Phase::Head if self.progress > 0 && !self.has_input() => Waiting::Idle,
-            Phase::Head => Waiting::Head,
-            Phase::Body { .. } => Waiting::Body,
-            Phase::Rejected(_) | Phase::AwaitingResponse(_) => Waiting::Answer,
-            Phase::Closing(_) => Waiting::Linger,
+    /// What the connection waits for once [`Self::advance`] has returned.
+    pub fn wait(&self) -> Wait {
+        let timeout = match self.phase {
+            Phase::Lingering(_) | Phase::Over => Some(TimeoutKind::Linger),
+            _ if self.has_outgoing() => Some(TimeoutKind::Write),
+            Phase::Head if self.progress > 0 && !self.has_input() => Some(TimeoutKind::Idle),
+            Phase::Head => Some(TimeoutKind::Head),
+            Phase::Body { .. } => Some(TimeoutKind::Body),
+            Phase::Rejected(_) | Phase::AwaitingResponse(_) => None,
+            Phase::Closing(_) => Some(TimeoutKind::Linger),
         };
-        (waiting, self.progress)
+        Wait { timeout, progress: self.progress }
     }
 
-    /// Takes in that the time for what [`Self::waiting`] tells is up. Ask [`Self::next`] what that means.
+    /// Handles an expired deadline; [`Self::advance`] returns the resulting action.
     ///
-    /// A peer that has begun a request is told so with 408 (RFC 9110 section 15.5.9). A kept connection is
-    /// shut before it is closed: what its peer has not taken yet shall not stay in the kernel for minutes,
-    /// and one that is alive closes at once. To whoever has said nothing there is nothing to answer.
+    /// A request that has begun gets 408 (RFC 9110 section 15.5.9). An idle connection is shut down before it is
+    /// closed: a client that is alive closes at once, and unread responses do not stay in the kernel for minutes.
+    /// A client that has sent nothing gets no response.
     pub fn expire(&mut self) {
-        self.phase = match self.waiting().0 {
-            Waiting::Head if self.has_input() => Phase::Rejected(Reject::HeadTimeout),
-            Waiting::Body => Phase::Rejected(Reject::BodyTimeout),
-            Waiting::Idle => Phase::Closing(CloseMode::Lingering),
-            Waiting::Head | Waiting::Write | Waiting::Answer | Waiting::Linger => Phase::Over,
+        self.phase = match self.wait().timeout {
+            Some(TimeoutKind::Head) if self.has_input() => Phase::Rejected(Reject::HeadTimeout),
+            Some(TimeoutKind::Body) => Phase::Rejected(Reject::BodyTimeout),
+            Some(TimeoutKind::Idle) => Phase::Closing(CloseMode::Lingering),
+            Some(TimeoutKind::Head | TimeoutKind::Write | TimeoutKind::Linger) | None => {
+                Phase::Over
+            }
         };
     }
 
-    /// Makes the next answer the last one, whatever its request says.
+    /// Disables keep-alive: the next response closes the connection.
     pub const fn disable_keep_alive(&mut self) {
         self.keep_alive = KeepAlive::Disabled;
     }
 
-    /// Begins to close if nothing has been asked that is not answered; says whether it did.
+    /// Begins to close the connection unless a request has begun or a response is unsent. Returns whether it did.
     pub fn close_if_idle(&mut self) -> bool {
         let is_idle = matches!(self.phase, Phase::Head)
             && !self.has_input()
@@ -270,12 +295,12 @@ impl Conn {
         is_idle
     }
 
-    /// Borrows buffers for a turn. To be called before anything else in it.
+    /// Borrows buffers for a turn. Call it before anything else in the turn.
     pub const fn borrow_buffers(&mut self, buffers: &mut Buffers) {
         buffers.lend(&mut self.inbox, &mut self.outbox.bytes);
     }
 
-    /// Gives the buffers back at the end of a turn, and keeps just what must be kept.
+    /// Returns the buffers at the end of a turn, and keeps only the bytes that are still needed.
     pub fn return_buffers(&mut self, buffers: &mut Buffers) {
         let used = self.outbox.used();
         buffers.take_back((&mut self.inbox, self.start), (&mut self.outbox.bytes, used));
@@ -290,103 +315,21 @@ impl Conn {
     fn batch_is_complete(&self, limits: &Limits) -> bool {
         match self.batch {
             WriteBatch::Flushing => true,
-            WriteBatch::Collecting(answers) => {
-                answers >= limits.pipelined
+            WriteBatch::Collecting(responses) => {
+                responses >= limits.pipelined
                     || self.outbox.bytes.len() >= BATCH_BYTES_HIGH
                     || self.outbox.is_ended()
             }
         }
     }
 
-    /// Has the outbox written before anything else is done.
-    fn flush_or(&mut self, next: Next) -> Next {
+    /// Returns [`Io::Write`] while the outbox holds anything, else `io`.
+    fn flush_or(&mut self, io: Io) -> Io {
         if self.has_outgoing() {
             self.batch = WriteBatch::Flushing;
-            return Next::Write;
+            return Io::Write;
         }
-        next
-    }
-
-    fn read_head(&mut self, parser: &mut Parser) -> Next {
-        if !self.has_input() && self.read_state != ReadState::Eof {
-            return self.await_more();
-        }
-        let received = self.inbox.get(self.start..).unwrap_or_default();
-        match parser.parse(received, &mut self.scan) {
-            Ok(Some(request)) if request.framing == Framing::Empty => self.hand_out(request, 0),
-            Ok(Some(request)) => {
-                match BodyDiscarder::new(request.framing, parser.limits().body_bytes) {
-                    Ok(skipper) => {
-                        if request.expectation == Expectation::Continue {
-                            self.outbox.bytes.extend_from_slice(response::CONTINUE);
-                        }
-                        self.phase = Phase::Body { request, skipper };
-                        self.skip_body()
-                    }
-                    Err(reject) => self.reject(reject),
-                }
-            }
-            Ok(None) if received.is_empty() && self.read_state == ReadState::Eof => {
-                self.phase = Phase::Closing(CloseMode::Immediate);
-                self.flush_or(Next::Close)
-            }
-            Ok(None) => self.await_more(),
-            Err(reject) => self.reject(reject),
-        }
-    }
-
-    fn skip_body(&mut self) -> Next {
-        let Phase::Body { request, skipper } = &mut self.phase else { return Next::Wait };
-        let body_start = self.start + request.head_bytes;
-        let received = self.inbox.get(body_start..).unwrap_or_default();
-        match skipper.skip(received) {
-            Ok(skipped) if skipper.is_done() => {
-                request.body_bytes += skipped as u64;
-                let request = *request;
-                self.hand_out(request, skipped)
-            }
-            Ok(skipped) => {
-                request.body_bytes += skipped as u64;
-                // All of it was body. Only the head is kept until the answer is made.
-                self.inbox.truncate(body_start);
-                self.await_more()
-            }
-            Err(reject) => self.reject(reject),
-        }
-    }
-
-    /// Reads on, if there can be more.
-    fn await_more(&mut self) -> Next {
-        match self.read_state {
-            ReadState::Open | ReadState::MorePending => self.flush_or(Next::Read),
-            ReadState::Eof => self.reject(Reject::Incomplete),
-        }
-    }
-
-    fn hand_out(&mut self, request: Request, body_bytes: usize) -> Next {
-        self.phase = Phase::AwaitingResponse(PendingResponse {
-            content: if request.method == Method::Head { BodyMode::Omit } else { BodyMode::Send },
-            version: request.version,
-            persistence: request.persistence,
-            length: request.head_bytes + body_bytes,
-            close_mode: CloseMode::Immediate,
-        });
-        Next::Answer(request)
-    }
-
-    #[cold]
-    fn reject(&mut self, reject: Reject) -> Next {
-        // Without content behind an answer to HEAD, even if that is no request (RFC 9110 section 9.3.2).
-        let received = self.inbox.get(self.start..).unwrap_or_default();
-        let omits_content = self.scan.is_head_method(received);
-        self.phase = Phase::AwaitingResponse(PendingResponse {
-            content: if omits_content { BodyMode::Omit } else { BodyMode::Send },
-            version: Version::Http11,
-            persistence: Persistence::Close,
-            length: 0,
-            close_mode: CloseMode::Lingering,
-        });
-        Next::Reject(reject)
+        io
     }
 }
 

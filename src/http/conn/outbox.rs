@@ -1,10 +1,10 @@
-//! What is to be written: rendered bytes and, behind them, perhaps a body that is shared and not copied.
+//! Bytes to be written: rendered responses, then possibly one body that is shared instead of copied.
 
 use std::sync::Arc;
 
 /// Rendered bytes, then a shared body, and how much of both has been written.
 ///
-/// Invariant: `sent` is at most the length of both, and all is empty once all is sent.
+/// Invariant: `sent` is at most the total length. Once everything is sent, all fields are empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) bytes: Vec<u8>,
@@ -17,13 +17,13 @@ impl Outbox {
         Self { bytes: Vec::new(), shared: None, sent: 0 }
     }
 
-    /// Puts a body behind everything else. Nothing may follow it.
+    /// Appends a shared body. Nothing may follow it.
     pub(super) fn share(&mut self, body: &Arc<[u8]>) {
         debug_assert!(self.shared.is_none(), "a shared body ends the batch");
         self.shared = Some(Arc::clone(body));
     }
 
-    /// Whether nothing can be put behind what is there.
+    /// Whether nothing more can be appended.
     pub(super) const fn is_ended(&self) -> bool {
         self.shared.is_some()
     }
@@ -32,7 +32,7 @@ impl Outbox {
         self.sent == self.bytes.len() + self.shared_bytes().len()
     }
 
-    /// What is not written yet, in its order; either may be empty.
+    /// The bytes not written yet, in order. Either segment may be empty.
     pub(super) fn segments(&self) -> [&[u8]; 2] {
         let shared_sent = self.sent.saturating_sub(self.bytes.len());
         [
@@ -41,7 +41,7 @@ impl Outbox {
         ]
     }
 
-    /// Takes in that so many more bytes have been written.
+    /// Records that `count` more bytes have been written.
     pub(super) fn advance(&mut self, count: usize) {
         self.sent += count;
         let length = self.bytes.len() + self.shared_bytes().len();
@@ -53,7 +53,7 @@ impl Outbox {
         }
     }
 
-    /// How many of the rendered bytes have been written and can go.
+    /// Number of rendered bytes that have been written and can be dropped.
     pub(super) fn used(&self) -> usize {
         self.sent.min(self.bytes.len())
     }

@@ -1,4 +1,4 @@
-//! How far a connection has come: one enum for each thing that can be in one state at a time.
+//! The states of a connection: one enum for each independent part of it.
 
 use crate::http::{
     Reject,
@@ -10,40 +10,40 @@ use crate::http::{
     response::BodyMode,
 };
 
-/// The answers in the outbox.
+/// The responses in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteBatch {
-    /// So many are there, and more may join.
+    /// This many responses so far; more may follow.
     Collecting(u32),
-    /// The owner has been told to write; until all is written nothing joins.
+    /// Complete. Nothing is added until all of it has been written.
     Flushing,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// A head is being read, or awaited.
+    /// A request head is being read or awaited.
     Head,
-    /// The head of `request` stands in the inbox and its body is being skipped.
-    Body { request: Request, skipper: BodyDiscarder },
-    /// What was read cannot become a request.
+    /// The head of `request` is in the inbox; its body is being read and discarded.
+    Body { request: Request, discarder: BodyDiscarder },
+    /// The request timed out.
     Rejected(Reject),
-    /// The owner has been told to answer.
+    /// The service has been called and has not responded yet.
     AwaitingResponse(PendingResponse),
-    /// The last answer is in the outbox.
+    /// The last response is in the outbox.
     Closing(CloseMode),
-    /// The sending side is shut; so many more bytes will be read and discarded.
+    /// The sending half is shut down. At most this many more bytes are read and discarded.
     Lingering(u32),
-    /// All is done.
+    /// To be closed.
     Over,
 }
 
-/// What is to be known of a request to render its answer and to go on behind it.
+/// The part of a request that is needed to render its response and to find the next request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingResponse {
-    pub(super) content: BodyMode,
+    pub(super) body_mode: BodyMode,
     pub(super) version: Version,
     pub(super) persistence: Persistence,
-    /// Bytes from the start of this request to that of the next.
+    /// Bytes from the start of this request to the start of the next.
     pub(super) length: usize,
     pub(super) close_mode: CloseMode,
 }
@@ -51,29 +51,29 @@ pub(super) struct PendingResponse {
 /// How to close (RFC 9112 section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseMode {
-    /// At once: everything received has been used, so that no reset can follow.
+    /// At once: everything received has been consumed, so the kernel sends no reset.
     Immediate,
-    /// By stages: closing a socket with unread bytes makes the kernel send a reset, and that may overtake
-    /// the answer.
+    /// In stages: closing a socket with unread bytes makes the kernel send a reset, which may destroy the
+    /// response before the client has read it.
     Lingering,
 }
 
-/// The receiving side of the stream.
+/// The receiving half of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadState {
-    /// More may come.
+    /// More may arrive.
     Open,
-    /// More has come, and has not been read yet.
+    /// More has arrived and has not been read yet.
     MorePending,
-    /// All has been received.
+    /// Everything has been received.
     Eof,
 }
 
-/// Whether the connection may outlive its next answer, as far as this server is concerned.
+/// Whether this server lets the connection persist after its next response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeepAlive {
-    /// If the peer wants so.
+    /// As the request says.
     Allowed,
-    /// In no case.
+    /// Never.
     Disabled,
 }

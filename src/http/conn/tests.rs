@@ -1,4 +1,4 @@
-//! What an owner of a connection sees, without a socket.
+//! A connection as its owner and its service see it, without a socket.
 
 use super::*;
 use std::sync::Arc;
@@ -9,35 +9,59 @@ const LIMITS: Limits =
     Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64, pipelined: 8 };
 const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// What an owner sees: one word per answered request and event, in order.
+/// Responds with the target, and records what it is called with.
+#[derive(Debug, Default)]
+struct Echo(Vec<String>);
+
+impl Service for Echo {
+    fn request(&mut self, conn: &mut Conn, request: &Request) {
+        let head = String::from_utf8_lossy(conn.head(request)).into_owned();
+        let target = head.trim_start().split(' ').nth(1).unwrap_or_default();
+        self.0.push(target.to_owned());
+        respond(conn, Status::Ok, target.as_bytes());
+    }
+
+    fn reject(&mut self, conn: &mut Conn, reject: Reject) {
+        self.0.push(reject.status().code().to_owned());
+        respond(conn, reject.status(), b"");
+    }
+}
+
+/// Responds later, outside of `advance`. Rejects nothing.
+struct Later;
+
+impl Service for Later {
+    fn request(&mut self, _: &mut Conn, _: &Request) {}
+
+    fn reject(&mut self, _: &mut Conn, reject: Reject) {
+        panic!("{reject:?}")
+    }
+}
+
+/// One word per request and I/O operation, in order, until the connection has to wait.
 fn run(conn: &mut Conn) -> Vec<String> {
-    let mut events = Vec::new();
+    let (mut parser, mut service) = (Parser::new(LIMITS), Echo::default());
     loop {
-        match conn.next(&mut Parser::new(LIMITS)) {
-            Next::Answer(request) => {
-                let head = String::from_utf8_lossy(conn.head(&request)).into_owned();
-                let target = head.trim_start().split(' ').nth(1).unwrap_or_default();
-                let body = target.as_bytes().to_vec();
-                events.push(target.to_owned());
-                respond(conn, Status::Ok, &body);
-            }
-            Next::Reject(reject) => {
-                events.push(reject.status().code().to_owned());
-                respond(conn, reject.status(), b"");
-            }
-            Next::Write => {
-                events.push("write".to_owned());
+        let io = conn.advance(&mut parser, &mut service);
+        match io {
+            Io::Write => {
+                service.0.push("write".to_owned());
                 conn.advance_written(conn.outgoing().concat().len());
             }
-            Next::Shutdown => events.push("shutdown".to_owned()),
-            Next::Read => return events,
-            Next::Wait => panic!("nothing is computed here"),
-            Next::Close => {
-                events.push("close".to_owned());
-                return events;
+            Io::Shutdown => service.0.push("shutdown".to_owned()),
+            Io::Read => return service.0,
+            Io::Wait => panic!("every response is made at once"),
+            Io::Close => {
+                service.0.push("close".to_owned());
+                return service.0;
             }
         }
     }
+}
+
+/// The I/O that comes next for a connection whose responses come later.
+fn next(conn: &mut Conn) -> Io {
+    conn.advance(&mut Parser::new(LIMITS), &mut Later)
 }
 
 fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
@@ -55,7 +79,7 @@ fn get(target: &str) -> String {
 }
 
 #[test]
-fn one_request_then_the_next() {
+fn requests_one_after_the_other() {
     let mut conn = Conn::new();
     assert_eq!(run(&mut conn), [""; 0]);
     for target in ["/1", "/2"] {
@@ -72,7 +96,7 @@ fn pipelined_requests_share_a_write() {
 }
 
 #[test]
-fn a_batch_has_a_bounded_number_of_answers() {
+fn a_batch_has_a_bounded_number_of_responses() {
     let depth = LIMITS.pipelined as usize + 1;
     let mut expected = vec!["/"; depth];
     expected.insert(depth - 1, "write");
@@ -84,21 +108,17 @@ fn a_batch_has_a_bounded_number_of_answers() {
 fn a_batch_has_a_bounded_number_of_bytes() {
     let mut conn = Conn::new();
     conn.receive(get("/").repeat(2).as_bytes());
-    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert_eq!(next(&mut conn), Io::Wait);
     respond(&mut conn, Status::Ok, &vec![b'x'; BATCH_BYTES_HIGH]);
-    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
+    assert_eq!(next(&mut conn), Io::Write);
     conn.advance_written(1);
-    assert_eq!(
-        conn.next(&mut Parser::new(LIMITS)),
-        Next::Write,
-        "a batch under way is written to its end"
-    );
+    assert_eq!(next(&mut conn), Io::Write, "a batch is written completely before the next");
     conn.advance_written(conn.outgoing().concat().len());
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
 
 #[test]
-fn the_last_answer_closes() {
+fn the_last_response_closes() {
     let close = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     check(close, "/1 write close");
     check(&format!("{close}{}", get("/2")), "/1 write shutdown");
@@ -107,12 +127,12 @@ fn the_last_answer_closes() {
 }
 
 #[test]
-fn a_refusal_lingers() {
+fn a_rejection_lingers() {
     let mut conn = Conn::new();
     conn.receive(b"BREW / HTTP/1.1\r\n\r\n");
     assert_eq!(run(&mut conn), ["501", "write", "shutdown"]);
     conn.receive(get("/1").as_bytes());
-    assert_eq!(run(&mut conn), [""; 0], "what comes after a refusal is no request");
+    assert_eq!(run(&mut conn), [""; 0], "bytes after a rejection are no request");
     conn.receive_eof();
     assert_eq!(run(&mut conn), ["close"]);
 }
@@ -129,7 +149,7 @@ fn lingering_is_bounded() {
 }
 
 #[test]
-fn bodies_are_skipped_and_never_read_as_requests() {
+fn bodies_are_discarded_and_never_parsed_as_requests() {
     let post = |fields: &str, body: &str| {
         format!("POST /1 HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}{}", get("/2"))
     };
@@ -142,11 +162,11 @@ fn bodies_are_skipped_and_never_read_as_requests() {
 }
 
 #[test]
-fn an_expectation_is_met_before_the_body_is_read() {
+fn continue_is_sent_before_the_body_is_read() {
     let mut conn = Conn::new();
     let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     conn.receive(head.as_bytes());
-    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
+    assert_eq!(next(&mut conn), Io::Write);
     assert_eq!(conn.outgoing().concat(), response::CONTINUE);
     assert_eq!(run(&mut conn), ["write"]);
     conn.receive(b"abc");
@@ -154,7 +174,7 @@ fn an_expectation_is_met_before_the_body_is_read() {
 }
 
 #[test]
-fn half_closed_peers_are_answered() {
+fn half_closed_connections_get_their_responses() {
     let mut conn = Conn::new();
     conn.receive([get("/1"), get("/2")].concat().as_bytes());
     conn.receive_eof();
@@ -179,14 +199,14 @@ fn an_idle_connection_holds_no_buffer() {
     conn.receive(b"GET /1 HTTP/1.1\r\nHo");
     run(&mut conn);
     conn.return_buffers(&mut buffers);
-    assert_eq!(conn.inbox.capacity(), 19, "just what has come of the head is kept");
+    assert_eq!(conn.inbox.capacity(), 19, "exactly the bytes received");
     conn.borrow_buffers(&mut buffers);
     conn.receive(b"st: a\r\n\r\n");
     assert_eq!(run(&mut conn), ["/1", "write"]);
 }
 
 #[test]
-fn what_has_been_used_is_not_held_when_more_comes() {
+fn consumed_bytes_are_released_by_the_next_read() {
     let mut conn = Conn::new();
     for _ in 0..3 {
         conn.receive(get("/1").repeat(20).as_bytes());
@@ -194,48 +214,48 @@ fn what_has_been_used_is_not_held_when_more_comes() {
         assert_eq!(
             conn.buffered(),
             (20 * get("/1").len(), 0),
-            "of a turn that reads several times"
+            "in a turn that reads several times"
         );
     }
 }
 
 #[test]
-fn time_limits() {
-    let waiting = |input: &str| {
+fn expired_deadlines() {
+    let check = |input: &str, timeout: TimeoutKind, expected: &str| {
         let mut conn = Conn::new();
         conn.receive(input.as_bytes());
         run(&mut conn);
-        let waiting = conn.waiting().0;
+        assert_eq!(conn.wait().timeout, Some(timeout), "{input:?}");
         conn.expire();
-        (waiting, run(&mut conn).join(" "))
+        assert_eq!(run(&mut conn).join(" "), expected, "{input:?}");
     };
-    assert_eq!(waiting(""), (Waiting::Head, "close".to_owned()));
-    assert_eq!(waiting("GET"), (Waiting::Head, "408 write shutdown".to_owned()));
-    assert_eq!(waiting(&get("/")), (Waiting::Idle, "shutdown".to_owned()));
+    check("", TimeoutKind::Head, "close");
+    check("GET", TimeoutKind::Head, "408 write shutdown");
+    check(&get("/"), TimeoutKind::Idle, "shutdown");
     let body = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab";
-    assert_eq!(waiting(body), (Waiting::Body, "408 write shutdown".to_owned()));
-    assert_eq!(waiting("\0"), (Waiting::Linger, "close".to_owned()));
+    check(body, TimeoutKind::Body, "408 write shutdown");
+    check("\0", TimeoutKind::Linger, "close");
 }
 
 #[test]
-fn a_large_batch_gets_time_for_each_quantum() {
+fn the_write_timeout_starts_again_with_each_quantum() {
     let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
     let quantum = WRITE_QUANTUM as usize;
     conn.borrow_buffers(&mut buffers);
     conn.receive(get("/").as_bytes());
-    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert_eq!(next(&mut conn), Io::Wait);
     respond(&mut conn, Status::Ok, &vec![b'x'; 2 * quantum]);
-    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
-    let first = conn.waiting();
+    assert_eq!(next(&mut conn), Io::Write);
+    let first = conn.wait();
     for count in [quantum / 2, quantum / 2 - 1] {
         conn.advance_written(count);
         conn.return_buffers(&mut buffers);
-        assert_eq!(conn.waiting(), first, "less than a quantum is no progress");
+        assert_eq!(conn.wait(), first, "less than a quantum is no progress");
         conn.borrow_buffers(&mut buffers);
     }
     conn.advance_written(1);
-    assert_eq!(conn.waiting().0, Waiting::Write);
-    assert_ne!(conn.waiting(), first);
+    assert_eq!(conn.wait().timeout, Some(TimeoutKind::Write));
+    assert_ne!(conn.wait(), first);
 }
 
 #[test]
@@ -244,11 +264,11 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     let body: Arc<[u8]> = vec![b'x'; 10].into();
     conn.borrow_buffers(&mut buffers);
     conn.receive(get("/").repeat(2).as_bytes());
-    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert_eq!(next(&mut conn), Io::Wait);
     let response =
         Response { status: Status::Ok, fields: ResponseKind::Text, body: Body::Shared(&body) };
     let length = conn.respond(&response, DATE).bytes;
-    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write, "nothing may follow it");
+    assert_eq!(next(&mut conn), Io::Write, "nothing may follow it");
     let [head, shared] = conn.outgoing();
     assert!(std::ptr::eq(shared, &raw const *body));
     assert_eq!(head.len() + shared.len(), length);
@@ -256,14 +276,14 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     conn.return_buffers(&mut buffers);
     assert_eq!(conn.outgoing(), [&b""[..], b"xxxx"]);
     conn.borrow_buffers(&mut buffers);
-    assert_eq!(conn.next(&mut Parser::new(LIMITS)), Next::Write);
+    assert_eq!(next(&mut conn), Io::Write);
     conn.advance_written(4);
-    assert_eq!(Arc::strong_count(&body), 1, "it is let go as soon as it is sent");
+    assert_eq!(Arc::strong_count(&body), 1, "it is released as soon as it is sent");
     assert_eq!(run(&mut conn), ["/", "write"]);
 }
 
 #[test]
-fn what_the_kernel_still_holds_is_not_met_with_a_reset() {
+fn unread_bytes_in_the_kernel_make_the_close_linger() {
     let last = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let mut conn = Conn::new();
     conn.receive(last.as_bytes());
@@ -272,15 +292,15 @@ fn what_the_kernel_still_holds_is_not_met_with_a_reset() {
 }
 
 #[test]
-fn when_the_server_leaves_the_next_answer_is_the_last() {
+fn without_keep_alive_the_next_response_closes() {
     let mut conn = Conn::new();
     conn.receive(get("/1").as_bytes());
     assert_eq!(run(&mut conn), ["/1", "write"]);
     conn.disable_keep_alive();
-    assert_eq!(run(&mut conn), [""; 0], "it may ask once more");
+    assert_eq!(run(&mut conn), [""; 0], "it may send one more request");
     conn.receive(get("/2").as_bytes());
-    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
-    assert!(!conn.close_if_idle(), "an answer is owed");
+    assert_eq!(next(&mut conn), Io::Wait);
+    assert!(!conn.close_if_idle(), "a response is pending");
     respond(&mut conn, Status::Ok, b"x");
     let text = String::from_utf8(conn.outgoing().concat()).unwrap();
     assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
@@ -288,7 +308,7 @@ fn when_the_server_leaves_the_next_answer_is_the_last() {
 }
 
 #[test]
-fn only_who_has_asked_nothing_is_closed_as_idle() {
+fn only_connections_without_a_request_are_closed_as_idle() {
     for (input, expected) in [("", "shutdown"), ("GET", "")] {
         let mut conn = Conn::new();
         conn.receive(input.as_bytes());
@@ -299,11 +319,11 @@ fn only_who_has_asked_nothing_is_closed_as_idle() {
 }
 
 #[test]
-fn what_is_owed_is_owed_until_time_runs_out() {
+fn a_response_is_pending_until_the_deadline() {
     let mut conn = Conn::new();
     conn.receive(get("/1").as_bytes());
     assert!(!conn.is_awaiting_response());
-    assert!(matches!(conn.next(&mut Parser::new(LIMITS)), Next::Answer(_)));
+    assert_eq!(next(&mut conn), Io::Wait);
     assert!(conn.is_awaiting_response());
     conn.expire();
     assert!(!conn.is_awaiting_response());

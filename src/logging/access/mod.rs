@@ -4,7 +4,7 @@
 //! be written at once are dropped and counted, and a throttled warning reports the count. Not here: the metrics, and
 //! when an iteration ends.
 
-mod address;
+pub mod address;
 mod backlog;
 mod destination;
 mod encoder;
@@ -19,7 +19,6 @@ use log::{error, info, warn};
 use crate::logging::throttle::LogThrottle;
 use backlog::Backlog;
 use destination::Destination;
-use lines::Lines;
 
 /// With this many bytes collected, lines are written before the iteration ends.
 const COLLECTED_BYTES_HIGH: usize = 64 * 1024;
@@ -46,7 +45,6 @@ impl Options {
 /// An open access log.
 #[derive(Debug)]
 pub struct AccessLog {
-    lines: Lines,
     backlog: Backlog,
     destination: Destination,
     losses: Losses,
@@ -70,7 +68,6 @@ impl AccessLog {
         let destination = Destination::open(options.file.as_deref());
         let destination = destination.map_err(|error| options.error(&error))?;
         Ok(Self {
-            lines: Lines::new(options.format),
             backlog: Backlog::default(),
             destination,
             losses: Losses::default(),
@@ -83,15 +80,9 @@ impl AccessLog {
         Destination::check(options.file.as_deref()).map_err(|error| options.error(&error))
     }
 
-    /// Begins the line of a response.
-    #[inline(never)] // keeps the path without an access log short
-    pub fn add(&mut self, entry: &Entry<'_>) {
-        self.lines.add(entry);
-    }
-
-    /// Completes the lines added since the last call with the duration of their requests.
-    pub fn settle(&mut self, duration_ns: u64) {
-        self.lines.settle(duration_ns, &mut self.backlog.bytes);
+    /// Takes complete lines out of `lines`, for [`Self::flush`] to write. Writes at once if there are many.
+    pub fn append(&mut self, lines: &mut Vec<u8>) {
+        self.backlog.bytes.append(lines);
         if self.backlog.bytes.len() >= COLLECTED_BYTES_HIGH {
             self.write();
         }
@@ -166,13 +157,9 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Status;
 
-    fn add(log: &mut AccessLog, target: &str) {
-        let request = format!("GET {target} HTTP/1.1\r\n\r\n");
-        let (status, bytes) = (Status::Ok, 1);
-        log.add(&Entry { client: None, unix_ms: 0, request: request.as_bytes(), status, bytes });
-        log.settle(1_000);
+    fn add(log: &mut AccessLog, text: &str) {
+        log.append(&mut format!("{text}\n").into_bytes());
     }
 
     fn open(file: &str) -> AccessLog {

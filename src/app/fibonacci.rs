@@ -1,0 +1,111 @@
+//! The handler of `/api/fibonacci/:n`: checks n and the preconditions, and makes responses of numbers.
+
+use crate::{
+    app::{
+        handled::Handled,
+        numbers::{Lookup, NumberLimits, Numbers, Waiter},
+        route::Index,
+    },
+    fibonacci::Table,
+    http::{
+        Method, Status,
+        request::{
+            etag::{self, Comparison},
+            head::Request,
+            headers::Condition,
+            lines,
+        },
+        response::{Body, Response, ResponseKind},
+    },
+    metrics::{Handler, Slot},
+};
+
+const MALFORMED: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
+const NO_MATCH: &[u8] = b"the number does not have the entity tag that If-Match asks for\n";
+const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
+
+/// `Retry-After` in seconds. Most computations take far less.
+const RETRY_S: u32 = 1;
+
+/// The handler and its numbers.
+#[derive(Debug)]
+pub(super) struct FibonacciHandler {
+    pub(super) numbers: Numbers,
+    max_n: u64,
+    /// The response to an n beyond the largest, which it names.
+    too_large: String,
+}
+
+impl FibonacciHandler {
+    pub(super) fn new(table: Table, limits: NumberLimits) -> Self {
+        Self {
+            numbers: Numbers::new(table, limits),
+            max_n: limits.max_n,
+            too_large: format!("n must be at most {}\n", limits.max_n),
+        }
+    }
+
+    /// Responds to a GET or HEAD request, or has the number computed for `waiter`.
+    #[inline]
+    pub(super) fn handle(
+        &mut self,
+        index: Index,
+        (request, head): (&Request, &[u8]),
+        waiter: Waiter,
+        counters: &Slot,
+    ) -> Handled<'_> {
+        let respond = |response| Handled::Response(Handler::Fibonacci, response);
+        let Index::Number(n) = index else {
+            return respond(Response::text(Status::BadRequest, MALFORMED));
+        };
+        if n > self.max_n {
+            let text = self.too_large.as_bytes();
+            return respond(Response::text(Status::UnprocessableContent, text));
+        }
+        if request.condition == Condition::Some
+            && let Some(response) = failed_precondition(n, head)
+        {
+            return respond(response);
+        }
+        if request.method == Method::Head {
+            let length = self.numbers.digit_count(n);
+            return respond(number(n, Body::Length(length)));
+        }
+        match self.numbers.get(n, waiter, counters) {
+            Lookup::Ready(digits) => respond(number(n, digits)),
+            Lookup::Pending => Handled::Pending(n),
+            Lookup::Busy => respond(busy()),
+        }
+    }
+}
+
+/// The response with F(n).
+pub(super) const fn number(n: u64, digits: Body<'_>) -> Response<'_> {
+    Response { status: Status::Ok, fields: ResponseKind::Number(n), body: digits }
+}
+
+/// The response when a number cannot be computed now.
+pub(super) const fn busy() -> Response<'static> {
+    Response {
+        status: Status::ServiceUnavailable,
+        fields: ResponseKind::Retry(RETRY_S),
+        body: Body::Bytes(BUSY),
+    }
+}
+
+/// The response if a precondition is false, in their order of precedence (RFC 9110 section 13.2.2).
+#[cold]
+fn failed_precondition(n: u64, head: &[u8]) -> Option<Response<'static>> {
+    let tag = n.to_string();
+    let names =
+        |name, comparison| etag::names(lines::values(head, name), tag.as_bytes(), comparison);
+    let has_if_match = lines::values(head, "if-match").next().is_some();
+    if has_if_match && !names("if-match", Comparison::Strong) {
+        return Some(Response::text(Status::PreconditionFailed, NO_MATCH));
+    }
+    names("if-none-match", Comparison::Weak).then_some(Response {
+        status: Status::NotModified,
+        fields: ResponseKind::Number(n),
+        body: Body::Bytes(b""),
+    })
+}

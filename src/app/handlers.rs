@@ -1,0 +1,113 @@
+//! From a request to its response: the handler of each route.
+
+use crate::{
+    app::{
+        fibonacci::FibonacciHandler,
+        handled::Handled,
+        numbers::Waiter,
+        route::{Route, route},
+    },
+    http::{
+        Method, Status,
+        request::{head::Request, lines},
+        response::{Body, Response, ResponseKind},
+    },
+    metrics::{self, Build, Claim, Format, Handler, RequestLabels, exposition},
+};
+
+const ALLOWED: &str = "GET, HEAD, OPTIONS";
+const NOT_FOUND: &[u8] = b"not found\n";
+const NOT_ALLOWED: &[u8] = b"the method is not allowed here\n";
+
+/// The handlers and their state.
+#[derive(Debug)]
+pub(super) struct Handlers {
+    pub(super) fibonacci: FibonacciHandler,
+    build: Build,
+    /// The last exposition of the metrics.
+    exposition: Vec<u8>,
+    readiness: Readiness,
+}
+
+/// The state that `/readyz` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    Draining,
+}
+
+impl Handlers {
+    pub(super) const fn new(fibonacci: FibonacciHandler, build: Build) -> Self {
+        Self { fibonacci, build, exposition: Vec::new(), readiness: Readiness::Ready }
+    }
+
+    /// Makes `/readyz` fail from now on.
+    pub(super) const fn set_unready(&mut self) {
+        self.readiness = Readiness::Draining;
+    }
+
+    /// Handles a request whose head is `head`.
+    #[inline]
+    pub(super) fn handle(
+        &mut self,
+        request: &Request,
+        head: &[u8],
+        waiter: Waiter,
+        counters: &Claim,
+    ) -> Handled<'_> {
+        let route = route(request.target, head);
+        let response = match (route, request.method) {
+            (Route::Fibonacci(index), Method::Get | Method::Head) => {
+                return self.fibonacci.handle(index, (request, head), waiter, counters);
+            }
+            (Route::Unknown, _) => Response::text(Status::NotFound, NOT_FOUND),
+            (_, Method::Options) => allow(Status::NoContent, b""),
+            (Route::Metrics, Method::Get | Method::Head) => self.metrics(request, head, counters),
+            (Route::Healthz, Method::Get | Method::Head) => Response::text(Status::Ok, b"ok"),
+            (Route::Readyz, Method::Get | Method::Head) => self.readyz(),
+            _ => allow(Status::MethodNotAllowed, NOT_ALLOWED),
+        };
+        Handled::Response(label(route), response)
+    }
+
+    /// Renders the metrics of all workers that share them.
+    #[cold]
+    fn metrics(&mut self, request: &Request, head: &[u8], counters: &Claim) -> Response<'_> {
+        let format = Format::negotiate(lines::values(head, "accept"));
+        let mut snapshot = counters.snapshot();
+        // A scrape counts itself, though it is recorded only after it has been rendered.
+        let labels = RequestLabels {
+            handler: Handler::Metrics,
+            method: Some(request.method),
+            status: Status::Ok,
+        };
+        snapshot.count(metrics::REQUESTS.with(labels), 1);
+        self.exposition.clear();
+        exposition::render(&mut self.exposition, format, &snapshot, &self.build);
+        let fields = ResponseKind::Media(format.content_type());
+        Response { status: Status::Ok, fields, body: Body::Bytes(&self.exposition) }
+    }
+
+    const fn readyz(&self) -> Response<'static> {
+        match self.readiness {
+            Readiness::Ready => Response::text(Status::Ok, b"ready"),
+            Readiness::Draining => Response::text(Status::ServiceUnavailable, b"draining\n"),
+        }
+    }
+}
+
+/// A response that lists the allowed methods.
+const fn allow(status: Status, text: &'static [u8]) -> Response<'static> {
+    Response { status, fields: ResponseKind::Allow(ALLOWED), body: Body::Bytes(text) }
+}
+
+/// The `handler` label of a route.
+const fn label(route: Route) -> Handler {
+    match route {
+        Route::Fibonacci(_) => Handler::Fibonacci,
+        Route::Metrics => Handler::Metrics,
+        Route::Healthz => Handler::Healthz,
+        Route::Readyz => Handler::Readyz,
+        Route::Server | Route::Tunnel | Route::Unknown => Handler::None,
+    }
+}

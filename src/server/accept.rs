@@ -1,0 +1,138 @@
+//! Accepting connections, within the connection limit.
+
+use std::{io, mem, net::SocketAddr};
+
+use log::error;
+use mio::{Interest, Token, net::TcpStream};
+
+use crate::{
+    app::Session,
+    metrics::{self, CloseReason, PauseReason},
+    server::{
+        Server,
+        connection::{Connection, Outcome},
+        listeners::{AcceptState, state_after_error},
+    },
+};
+
+/// Maximum number of connections accepted from a listener per iteration, before other connections run.
+const ACCEPTS_PER_ITERATION: u32 = 64;
+
+/// How long a keep-alive connection must have been idle before it may be closed in favour of a new one. Busy
+/// connections are idle as well, for moments.
+const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
+
+impl Server {
+    /// Accepts from every listener that may have connections waiting.
+    pub(super) fn accept(&mut self) {
+        for index in 0..self.listeners.places() {
+            for _ in 0..ACCEPTS_PER_ITERATION {
+                if !self.accept_from(index) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Accepts one connection, if possible. Returns whether another attempt may succeed.
+    pub(super) fn accept_from(&mut self, index: usize) -> bool {
+        let now_ns = self.context.clock.now_ns();
+        if !self.listeners.get_mut(index).is_some_and(|entry| entry.state.should_accept(now_ns)) {
+            return false;
+        }
+        let has_room = self.next_room_ns(now_ns) == Some(now_ns);
+        let limit = self.connection_limit();
+        let Some(entry) = self.listeners.get_mut(index) else { return false };
+        let counters = self.context.app.counters();
+        if !has_room {
+            if mem::replace(&mut entry.state, AcceptState::AtLimit) != AcceptState::AtLimit {
+                counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Full), 1);
+                let message = || {
+                    format!(
+                        "connection limit ({limit}) reached; new connections wait in the kernel"
+                    )
+                };
+                self.throttle.warn(now_ns, message);
+            }
+            return false;
+        }
+        match entry.listener.accept() {
+            Ok((socket, address)) => {
+                entry.state = AcceptState::Ready;
+                self.evict_idle();
+                self.admit(socket, address);
+                true
+            }
+            Err(error) => {
+                entry.state = state_after_error(&error, now_ns);
+                if matches!(entry.state, AcceptState::Backoff { .. }) {
+                    counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Error), 1);
+                    self.throttle
+                        .warn(now_ns, || format!("cannot accept a connection: {error}; retrying"));
+                }
+                entry.state == AcceptState::Ready
+            }
+        }
+    }
+
+    /// Runs the first turn of a new connection, and registers it if that was not the last: most clients send their
+    /// request right after the handshake, and a connection with a single request need never be registered.
+    fn admit(&mut self, socket: TcpStream, address: SocketAddr) {
+        let counters = self.context.app.counters();
+        counters.add(metrics::CONNECTIONS_ACCEPTED, 1);
+        counters.increment(metrics::CONNECTIONS);
+        let session = Session::new(self.connections.next_id(), self.context.loggable(address));
+        let mut connection = Connection::new(socket, session);
+        if self.drain.is_draining() {
+            connection.disable_keep_alive();
+        }
+        let outcome = connection.turn(&mut self.context);
+        if outcome == Outcome::Closed {
+            self.context.app.counters().decrement(metrics::CONNECTIONS);
+            self.context.app.end(connection.session());
+            return;
+        }
+        let key = self.connections.insert(connection);
+        self.apply_outcome(key, outcome);
+        if let Err(error) = self.register(key) {
+            error!("cannot register a connection: {error}");
+            self.remove_connection(key);
+        }
+    }
+
+    /// Registers a connection once and for all: edge-triggered, for both directions.
+    fn register(&mut self, key: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(connection.socket_mut(), Token(key), interest)
+    }
+
+    /// When there is room for one more connection, possibly in place of an idle one. None if all are busy.
+    pub(super) fn next_room_ns(&self, now_ns: u64) -> Option<u64> {
+        if !self.is_full() {
+            return Some(now_ns);
+        }
+        let (_, idle_since_ns) = self.connections.oldest_idle()?;
+        Some(idle_since_ns.saturating_add(EVICTABLE_AFTER_NS).max(now_ns))
+    }
+
+    /// At the connection limit, closes the keep-alive connection that has been idle for longest. Call it once a new
+    /// connection has been accepted, not before.
+    fn evict_idle(&mut self) {
+        if self.is_full()
+            && let Some((key, _)) = self.connections.oldest_idle()
+        {
+            let evicted = metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted);
+            self.context.app.counters().add(evicted, 1);
+            self.remove_connection(key);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.connection_limit()
+    }
+
+    fn connection_limit(&self) -> usize {
+        self.fd_budget.connections(self.listeners.descriptors())
+    }
+}
