@@ -1,6 +1,4 @@
-//! Which resource a target names.
-//!
-//! Targets only: methods, answers and statuses are decided in [`crate::app`].
+//! Routing: from a request target to a resource. Methods and responses are decided in [`crate::app`].
 
 use std::borrow::Cow;
 
@@ -13,30 +11,30 @@ pub enum Route {
     Fibonacci(Index),
     /// `/metrics`
     Metrics,
-    /// `/healthz`: does the process live?
+    /// `/healthz`: liveness.
     Healthz,
-    /// `/readyz`: should it be sent new work?
+    /// `/readyz`: readiness.
     Readyz,
-    /// The server as a whole, which `OPTIONS *` asks about.
+    /// The server as a whole, the target of `OPTIONS *`.
     Server,
-    /// The far end of a tunnel, which CONNECT asks for.
+    /// The other end of a tunnel, the target of CONNECT.
     Tunnel,
-    /// No resource has this path.
+    /// Any other path.
     Unknown,
 }
 
-/// What stands in the place of `:n`.
+/// The last segment of `/api/fibonacci/:n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// A number; those beyond 64 bits are all [`u64::MAX`], which is beyond every limit.
+    /// A number. Those beyond 64 bits become [`u64::MAX`], which is beyond every limit.
     Number(u64),
-    /// Something else than one or more ASCII digits.
+    /// Not one or more ASCII digits.
     Malformed,
 }
 
 const FIBONACCI: &[u8] = b"/api/fibonacci/";
 
-/// Finds the resource that a request is about; `head` is the text its target points into.
+/// Returns the resource of a target, which refers to the text of `head`.
 pub fn route(target: Target, head: &[u8]) -> Route {
     match target {
         Target::Path(path) => route_path(path.of(head)),
@@ -45,14 +43,14 @@ pub fn route(target: Target, head: &[u8]) -> Route {
     }
 }
 
-/// Finds the resource of a path, which is without query and whose escapes are whole.
+/// Returns the resource of a path without a query, whose escapes are complete.
 fn route_path(path: &[u8]) -> Route {
     if let Some(index) = path.strip_prefix(FIBONACCI)
         && let Index::Number(n) = parse_index(index)
     {
         return Route::Fibonacci(Index::Number(n));
     }
-    // Cold from here on.
+    // Cold: all other paths.
     match &*decode_unreserved(path) {
         b"/metrics" => Route::Metrics,
         b"/healthz" => Route::Healthz,
@@ -64,7 +62,7 @@ fn route_path(path: &[u8]) -> Route {
     }
 }
 
-/// One or more ASCII digits; leading zeros count for nothing.
+/// Parses one or more ASCII digits. Leading zeros are ignored.
 fn parse_index(text: &[u8]) -> Index {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return Index::Malformed;
@@ -72,15 +70,15 @@ fn parse_index(text: &[u8]) -> Index {
     Index::Number(decimal(text).unwrap_or(u64::MAX))
 }
 
-/// Decodes the escapes of unreserved characters, which mean the same with and without them; all others
-/// stay as they are (RFC 3986 section 6.2.2.2).
+/// Decodes the escapes of unreserved characters, which are equivalent to the characters (RFC 3986 section 6.2.2.2).
+/// Other escapes are left as they are.
 fn decode_unreserved(path: &[u8]) -> Cow<'_, [u8]> {
     if !path.contains(&b'%') {
         return Cow::Borrowed(path);
     }
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
+    while let Some((first, after)) = rest.split_first() {
         match unescape(rest) {
             Some(byte) if is_unreserved(byte) => {
                 decoded.push(byte);
@@ -88,14 +86,14 @@ fn decode_unreserved(path: &[u8]) -> Cow<'_, [u8]> {
             }
             _ => {
                 decoded.push(*first);
-                rest = behind;
+                rest = after;
             }
         }
     }
     Cow::Owned(decoded)
 }
 
-/// The byte that an escape at the front of `text` stands for.
+/// Decodes the escape at the front of `text`.
 fn unescape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
     let high = char::from(*high).to_digit(16)?;

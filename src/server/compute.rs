@@ -92,7 +92,7 @@ fn run(jobs: &Receiver<Job>, completed: &Sender<Completed>, waker: &Waker) {
     }
 }
 
-/// Lowers the priority of this thread. If that is refused, it computes all the same.
+/// Lowers the priority of this thread. If that fails, it computes at normal priority.
 fn lower_priority() {
     let this = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(this), NICENESS) {

@@ -1,27 +1,26 @@
-//! Leaving in order, as a sequence of steps in time.
+//! Graceful shutdown, as a sequence of steps in time.
 //!
 //! ```text
-//! Serving ──told──▶ Announcing ──delay──▶ Draining ──grace──▶ Draining, idle ones closed ──▶ left
-//!                       └────────────── told again, nobody left, or out of time ──────────────▲
+//! Serving ──signal──▶ Announcing ──delay──▶ Draining ──grace──▶ Finishing ──timeout──▶ Left
+//!                         └───────────────────── second signal ─────────────────────────▲
 //! ```
 //!
-//! First only readiness fails, so that whoever balances the load stops sending new clients. Then accepting
-//! stops and every answer is the last one of its connection. Who has not asked anything for a while is
-//! closed without an answer. What is to be done at each step is the business of the loop.
+//! First only readiness fails, so that load balancers send no new clients. Then accepting stops, and each response is
+//! the last of its connection. After the grace period idle connections are closed. The loop carries the steps out.
 
 /// How long each step takes, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// From being told to leave until accepting stops.
+    /// From the signal until accepting stops.
     pub delay_ns: u64,
     /// From then until idle connections are closed.
     pub grace_ns: u64,
-    /// From then until everything is given up.
+    /// From then until all remaining connections are closed.
     pub timeout_ns: u64,
 }
 
 impl Times {
-    /// From being told to leave until everything is given up.
+    /// From the signal until all remaining connections are closed.
     pub const fn longest_ns(&self) -> u64 {
         self.delay_ns.saturating_add(self.timeout_ns)
     }
@@ -41,56 +40,56 @@ impl Times {
     }
 }
 
-/// Where in leaving a worker stands.
+/// The shutdown of a worker.
 #[derive(Debug)]
 pub struct Drain {
     times: Times,
-    stage: DrainState,
+    state: DrainState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DrainState {
     Serving,
-    /// Readiness fails; all else goes on.
+    /// Readiness fails; everything else continues.
     Announcing {
         until_ns: u64,
     },
-    /// Nobody is let in any more; idle connections may still ask once.
+    /// No connection is accepted; idle connections may still send one request.
     Draining {
         grace_until_ns: u64,
         until_ns: u64,
     },
-    /// Idle connections are closed; what is in flight is finished.
+    /// Idle connections are closed; requests in flight are finished.
     Finishing {
         until_ns: u64,
     },
     Left,
 }
 
-/// What it means to be told to leave.
+/// The meaning of a signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopRequest {
-    /// Let readiness fail, and take the steps when their time comes.
+    /// The first: readiness fails, and the steps follow in time.
     Graceful,
-    /// Leave at once.
+    /// Any further one: exit at once.
     Immediate,
 }
 
-/// What the loop has to do now.
+/// A step of the shutdown that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Accept who waits, then nobody any more, and let every answer be a last one.
+    /// Accept the connections that wait, then no more, and disable keep-alive.
     StopAccepting,
-    /// Close connections on which nothing is under way.
+    /// Close idle connections.
     CloseIdle,
-    /// Give up what is left.
+    /// Close all remaining connections.
     Leave,
 }
 
 impl Drain {
-    /// Not told to leave.
+    /// Returns a shutdown that has not begun.
     pub const fn new(times: Times) -> Self {
-        Self { times, stage: DrainState::Serving }
+        Self { times, state: DrainState::Serving }
     }
 
     /// Replaces the times of a shutdown that has not begun by those for a person who waits.
@@ -98,20 +97,20 @@ impl Drain {
         self.times = self.times.interactive();
     }
 
-    /// Takes in that the worker was told to leave; the second time it leaves at once.
-    pub const fn tell(&mut self, now_ns: u64) -> StopRequest {
-        if matches!(self.stage, DrainState::Serving) {
-            self.stage =
+    /// Handles a signal to stop. A second one ends the shutdown at once.
+    pub const fn request_stop(&mut self, now_ns: u64) -> StopRequest {
+        if matches!(self.state, DrainState::Serving) {
+            self.state =
                 DrainState::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
             return StopRequest::Graceful;
         }
-        self.stage = DrainState::Left;
+        self.state = DrainState::Left;
         StopRequest::Immediate
     }
 
-    /// The step whose time has come. To be asked until there is none.
+    /// Returns the step that is due. Call it until there is none.
     pub fn step(&mut self, now_ns: u64) -> Option<Step> {
-        let (stage, step) = match self.stage {
+        let (state, step) = match self.state {
             DrainState::Announcing { until_ns } if until_ns <= now_ns => {
                 let until_ns = now_ns.saturating_add(self.times.timeout_ns);
                 let grace_until_ns = now_ns.saturating_add(self.times.grace_ns);
@@ -131,13 +130,13 @@ impl Drain {
             | DrainState::Finishing { .. }
             | DrainState::Left => return None,
         };
-        self.stage = stage;
+        self.state = state;
         Some(step)
     }
 
     /// When the next step is due.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        match self.stage {
+        match self.state {
             DrainState::Serving | DrainState::Left => None,
             DrainState::Announcing { until_ns } | DrainState::Finishing { until_ns } => {
                 Some(until_ns)
@@ -146,15 +145,15 @@ impl Drain {
         }
     }
 
-    /// Whether it is time to end, whatever is left.
+    /// Whether the worker must exit, whatever is left.
     pub const fn has_left(&self) -> bool {
-        matches!(self.stage, DrainState::Left)
+        matches!(self.state, DrainState::Left)
     }
 
-    /// Whether nobody is let in any more, so that the worker may leave when its connections have.
+    /// Whether no connection is accepted any more. The worker exits when the last one is closed.
     pub const fn is_draining(&self) -> bool {
         matches!(
-            self.stage,
+            self.state,
             DrainState::Draining { .. } | DrainState::Finishing { .. } | DrainState::Left
         )
     }
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(found, (0, 1_000_000_000, 5_000_000_000));
         let mut drain = Drain::new(TIMES);
         drain.shorten();
-        drain.tell(0);
+        drain.request_stop(0);
         assert_eq!(steps(&mut drain, 0), [Step::StopAccepting], "without the delay");
         assert_eq!(drain.next_deadline_ns(), Some(5), "a shorter grace is kept");
     }
@@ -184,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_come_in_order_and_in_time() {
+    fn steps_are_due_in_order_and_in_time() {
         let mut drain = Drain::new(TIMES);
         assert_eq!((drain.next_deadline_ns(), steps(&mut drain, 1_000)), (None, vec![]));
-        assert_eq!(drain.tell(1_000), StopRequest::Graceful);
+        assert_eq!(drain.request_stop(1_000), StopRequest::Graceful);
         assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_010), false));
         assert_eq!(steps(&mut drain, 1_009), []);
         assert_eq!(steps(&mut drain, 1_010), [Step::StopAccepting]);
@@ -199,19 +198,19 @@ mod tests {
     }
 
     #[test]
-    fn without_delay_and_grace_it_is_one_step_after_the_other() {
+    fn without_delay_and_grace_the_steps_follow_at_once() {
         let mut drain = Drain::new(Times { delay_ns: 0, grace_ns: 0, timeout_ns: 0 });
-        drain.tell(7);
+        drain.request_stop(7);
         assert_eq!(steps(&mut drain, 7), [Step::StopAccepting, Step::Leave]);
     }
 
     #[test]
-    fn told_twice_it_leaves_at_once() {
+    fn a_second_signal_ends_it_at_once() {
         for at_ns in [1_001, 1_012, 1_016] {
             let mut drain = Drain::new(TIMES);
-            drain.tell(1_000);
+            drain.request_stop(1_000);
             steps(&mut drain, at_ns);
-            assert_eq!(drain.tell(at_ns), StopRequest::Immediate);
+            assert_eq!(drain.request_stop(at_ns), StopRequest::Immediate);
             assert_eq!(drain.next_deadline_ns(), None);
         }
     }

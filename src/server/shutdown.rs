@@ -18,7 +18,7 @@ impl Server {
         if is_interactive {
             self.drain.shorten();
         }
-        match self.drain.tell(self.context.clock.now_ns()) {
+        match self.drain.request_stop(self.context.clock.now_ns()) {
             StopRequest::Graceful => {
                 let status = format!("finishing {} connections", self.connections.len());
                 let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };

@@ -39,9 +39,9 @@ use rng::Rng;
 const RUNS: u64 = 1_000;
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 /// Bytes of the largest content of a response.
-const ANSWER_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
+const CONTENT_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
 /// More than the heads of any response and of an interim response before it.
-const ANSWER_HEAD_BYTES_MAX: usize = 512;
+const HEADS_BYTES_MAX: usize = 512;
 
 #[test]
 fn a_connection_keeps_to_the_model() {
@@ -62,7 +62,7 @@ fn a_connection_keeps_to_the_model() {
 
 fn check(seed: u64, buffers: &mut Buffers) {
     let mut random = Rng(seed);
-    let plan = Plan::random(&mut random, ANSWER_BYTES_MAX);
+    let plan = Plan::random(&mut random, CONTENT_BYTES_MAX);
     let mut run = Run::new(&plan, random);
     // At first anything may happen; then client and service do everything at once.
     for _ in 0..run.state.random.below(400) {
@@ -150,7 +150,7 @@ impl Service for State<'_> {
             assert!(matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout));
         } else {
             assert_eq!(self.responded, self.plan.requests.len(), "rejected: {reject:?}");
-            assert_eq!(Some(code), self.plan.refusal);
+            assert_eq!(Some(code), self.plan.rejection);
         }
         self.rejected = Some(reject);
         conn.respond(&Response::text(reject.status(), b"no\n"), DATE);
@@ -166,7 +166,7 @@ impl State<'_> {
     fn respond(&mut self, conn: &mut Conn) {
         self.is_pending = false;
         let planned = &self.plan.requests[self.responded];
-        let body = body(planned.n, planned.answer_bytes);
+        let body = body(planned.n, planned.content_bytes);
         let fields = ResponseKind::Number(planned.n);
         conn.respond(&Response { status: Status::Ok, fields, body: Body::Bytes(&body) }, DATE);
         self.responded += 1;
@@ -182,7 +182,7 @@ impl State<'_> {
 fn check_buffered(conn: &Conn) {
     let (received, to_send) = conn.buffered();
     assert!(received <= Limits::DEFAULT.head_bytes + READ_BYTES, "{received} bytes received");
-    let bound = BATCH_BYTES_HIGH + ANSWER_BYTES_MAX + ANSWER_HEAD_BYTES_MAX;
+    let bound = BATCH_BYTES_HIGH + CONTENT_BYTES_MAX + HEADS_BYTES_MAX;
     assert!(to_send <= bound, "{to_send} bytes to be sent");
 }
 
@@ -363,7 +363,7 @@ impl<'p> Run<'p> {
         let state = &self.state;
         if state.expired.is_none() {
             assert_eq!(state.responded, self.plan.requests.len());
-            assert_eq!(state.rejected.is_some(), self.plan.refusal.is_some());
+            assert_eq!(state.rejected.is_some(), self.plan.rejection.is_some());
             // Closing at once is right only if nothing is unread: a reset might destroy the response.
             let is_consumed = state.received == state.start() && state.rejected.is_none();
             let is_ended = self.stream_end == StreamEnd::Received;
@@ -381,7 +381,7 @@ impl<'p> Run<'p> {
                 self.take(&mut output, ReplyTo::Other, 100)?;
             }
             let reply = self.take(&mut output, planned.asked, 200)?;
-            let body = body(planned.n, planned.answer_bytes);
+            let body = body(planned.n, planned.content_bytes);
             assert!(reply.body == if planned.asked == ReplyTo::Head { b"" } else { &body[..] });
             assert_eq!(reply.field("etag"), Some(&*format!("\"{}\"", planned.n)));
             assert_eq!(reply.closes(), planned.closes);

@@ -1,4 +1,4 @@
-//! What a peer is going to send, and what it is to be answered.
+//! The stream that a client sends, and the responses that it must get.
 
 use fibsrv::http::request::headers::Expectation;
 
@@ -9,8 +9,8 @@ use crate::{parser::ReplyTo, rng::Rng};
 pub(crate) struct Plan {
     pub(crate) stream: Vec<u8>,
     pub(crate) requests: Vec<Planned>,
-    /// The status that answers what comes behind the last request, if that is anything.
-    pub(crate) refusal: Option<u16>,
+    /// Status of the response to the bytes after the last request, if there are any.
+    pub(crate) rejection: Option<u16>,
 }
 
 /// A request in the stream.
@@ -18,23 +18,23 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub(crate) n: u64,
     pub(crate) asked: ReplyTo,
-    /// Whether an interim answer is waited for.
+    /// Whether the client expects an interim response.
     pub(crate) expectation: Expectation,
     pub(crate) head_end: usize,
     pub(crate) end: usize,
-    /// Whether the connection closes with the answer.
+    /// Whether the response closes the connection.
     pub(crate) closes: bool,
-    /// Bytes that the content of the answer takes.
-    pub(crate) answer_bytes: usize,
+    /// Bytes of the content of the response.
+    pub(crate) content_bytes: usize,
 }
 
 impl Plan {
-    /// A plan of up to some dozens of requests, whose answers have up to `answer_bytes_max` bytes of content.
-    pub(crate) fn random(random: &mut Rng, answer_bytes_max: usize) -> Self {
+    /// Returns a plan of up to 300 requests, whose responses have up to `content_bytes_max` bytes of content.
+    pub(crate) fn random(random: &mut Rng, content_bytes_max: usize) -> Self {
         let mut plan = Self::default();
         let requests = random.pick(&[3, 12, 90, 90, 300]);
         for _ in 0..random.below(requests) {
-            plan.add_request(random, answer_bytes_max);
+            plan.add_request(random, content_bytes_max);
             if plan.requests.last().is_some_and(|request| request.closes) {
                 let junk = if random.below(40) == 0 { 400_000 } else { random.below(200) };
                 plan.stream.resize(plan.stream.len() + junk, b'j');
@@ -44,7 +44,7 @@ impl Plan {
         match random.below(4) {
             0 => {
                 let (status, bytes) = random.pick(DEFECTS);
-                plan.refusal = Some(status);
+                plan.rejection = Some(status);
                 plan.stream.extend_from_slice(bytes);
                 plan.stream.resize(plan.stream.len() + random.below(20_000), b'j');
             }
@@ -54,16 +54,16 @@ impl Plan {
         plan
     }
 
-    /// Has the stream end early.
+    /// Truncates the stream at a random place.
     fn cut(&mut self, random: &mut Rng) {
         let length = random.below(self.stream.len() + 1);
         self.stream.truncate(length);
         self.requests.retain(|request| request.end <= length);
         let is_clean = length == self.requests.last().map_or(0, |request| request.end);
-        self.refusal = (!is_clean).then_some(400);
+        self.rejection = (!is_clean).then_some(400);
     }
 
-    fn add_request(&mut self, random: &mut Rng, answer_bytes_max: usize) {
+    fn add_request(&mut self, random: &mut Rng, content_bytes_max: usize) {
         let n = self.requests.len() as u64 + 1_000;
         let closes = random.below(60) == 0;
         let (method, asked) = random.pick(&[
@@ -105,7 +105,7 @@ impl Plan {
             head_end,
             end: self.stream.len(),
             closes,
-            answer_bytes: random.pick(&[4, 4, 300, answer_bytes_max]),
+            content_bytes: random.pick(&[4, 4, 300, content_bytes_max]),
         });
     }
 }
@@ -124,7 +124,7 @@ fn chunks(random: &mut Rng) -> Vec<u8> {
     body
 }
 
-/// What is no request, and the status that says so.
+/// Bytes that are not a request, and the status of the response to them.
 const DEFECTS: &[(u16, &[u8])] = &[
     (400, b"\0"),
     (400, b"GET / HTTP/1.1\n"),

@@ -171,9 +171,9 @@ proptest! {
         let mut text = String::new();
         (&file).read_to_string(&mut text).unwrap();
         let lines: Vec<Value> = text.lines().map(object).collect();
-        let answered = cases.iter().position(|case| case.answer.closes).map_or(cases.len(), |last| last + 1);
-        let is_rejected = answered == cases.len() && !cases[answered - 1].answer.closes;
-        let statuses = cases[..answered].iter().map(|case| case.answer.status);
+        let answered = cases.iter().position(|case| case.expected.closes).map_or(cases.len(), |last| last + 1);
+        let is_rejected = answered == cases.len() && !cases[answered - 1].expected.closes;
+        let statuses = cases[..answered].iter().map(|case| case.expected.status);
         let statuses: Vec<u16> = statuses.chain(is_rejected.then_some(status)).collect();
         prop_assert!(lines.iter().map(|line| &line["status"]).eq(&statuses), "{:?} {}", statuses, text);
         for (line, case) in lines.iter().zip(&cases[..answered]) {
@@ -181,7 +181,7 @@ proptest! {
             prop_assert!(case.bytes.trim_ascii_start().starts_with(&parts.join(&b' ')), "{}", line);
         }
         // The logged lengths are those of the output, except for interim responses.
-        let interims = cases[..answered].iter().map(|case| case.answer.interims).sum::<usize>();
+        let interims = cases[..answered].iter().map(|case| case.expected.interims).sum::<usize>();
         let logged: u64 = lines.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
         let interim_bytes = interims * b"HTTP/1.1 100 Continue\r\n\r\n".len();
         prop_assert_eq!(usize::try_from(logged).unwrap() + interim_bytes, offline.output.len());

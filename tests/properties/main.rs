@@ -81,7 +81,8 @@ fn serve(offline: &mut Offline, session: &mut Session, pieces: &[&[u8]]) {
 
 /// Takes the expected responses from the front of `output`, up to one that closes. Returns whether there is one.
 fn take_responses(output: &mut &[u8], cases: &[Case]) -> bool {
-    for Expected { status, body, asked, interims, closes } in cases.iter().map(|case| &case.answer)
+    for Expected { status, body, asked, interims, closes } in
+        cases.iter().map(|case| &case.expected)
     {
         for _ in 0..*interims {
             assert_eq!(ReplyRef::take(output, ReplyTo::Other).unwrap().status, 100);

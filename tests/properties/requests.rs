@@ -1,37 +1,37 @@
-//! Well-formed requests of every kind, each with the answer that a model of a few lines expects.
+//! Well-formed requests of every kind, each with the response that a model of a few lines expects.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::{parser::ReplyTo, rng::Rng};
 
-/// A request on the wire, and its answer.
+/// A request on the wire, and its response.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) answer: Expected,
+    pub(crate) expected: Expected,
 }
 
-/// What a request is to be answered.
+/// The response that a request must get.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     pub(crate) asked: ReplyTo,
-    /// How many interim answers come before.
+    /// Number of interim responses before it.
     pub(crate) interims: usize,
     pub(crate) closes: bool,
 }
 
-/// What a request names.
+/// The resource of a request.
 #[derive(Clone, Copy, Debug)]
 enum Resource {
     Number { n: u64, zeros: usize },
-    NoNumber(&'static str),
-    ProcessStats(&'static str, &'static str),
-    Nothing(&'static str),
+    Malformed(&'static str),
+    Health(&'static str, &'static str),
+    Unknown(&'static str),
 }
 
-/// How the end of the body is told.
+/// The body and its framing.
 #[derive(Clone, Debug)]
 enum Body {
     None,
@@ -52,7 +52,7 @@ pub(crate) const LAST: u64 = 100;
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let appearance = (vec(others(), 0..6), any::<u64>(), any::<u64>(), 0..3_usize);
     (lines(), meanings(), appearance).prop_map(
-        |(line, (connection, tags, expects, body), (others, escapes, chance, empty_lines))| {
+        |(line, (connection, tags, expects, body), (others, escapes, seed, empty_lines))| {
             let (method, resource, authority, query, minor) = line;
             let body =
                 if minor == 0 && matches!(body, Body::Chunked(_)) { Body::None } else { body };
@@ -78,18 +78,18 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
             let (status, text) = match (method, target.as_str()) {
                 ("CONNECT", _) => NOT_ALLOWED,
                 (_, "*") => (204, String::new()),
-                _ => answer(method, resource, tags.as_ref().map(|tags| &tags.1[..])),
+                _ => response(method, resource, tags.as_ref().map(|tags| &tags.1[..])),
             };
             let line = format!("{method} {target} HTTP/1.{minor}");
-            let answer = Expected {
+            let expected = Expected {
                 status,
                 body: text.into_bytes(),
                 asked: if method == "HEAD" { ReplyTo::Head } else { ReplyTo::Other },
                 interims: usize::from(expects && minor > 0 && has_body),
                 closes: has("close") || minor == 0 && !has("keep-alive"),
             };
-            let head = render(&"\r\n".repeat(empty_lines), &line, fields, &mut Rng(chance));
-            Case { bytes: [head, content].concat(), answer }
+            let head = render(&"\r\n".repeat(empty_lines), &line, fields, &mut Rng(seed));
+            Case { bytes: [head, content].concat(), expected }
         },
     )
 }
@@ -112,7 +112,7 @@ fn lines() -> impl Strategy<Value = (&'static str, Resource, &'static str, &'sta
     )
 }
 
-/// The value of `Connection`, a list of entity tags, whether an interim answer is waited for, and the body.
+/// The value of `Connection`, a list of entity tags, whether the client expects 100, and the body.
 fn meanings() -> impl Strategy<Value = (&'static str, Option<Tags>, bool, Body)> {
     (
         select(
@@ -145,19 +145,19 @@ fn target(method: &str, of: Resource, (authority, query): (&str, &str), escapes:
     }
 }
 
-/// The model: status and content for a request of this method, which has the numbers whose tags it names.
-fn answer(method: &str, resource: Resource, tags: Option<&[String]>) -> (u16, String) {
+/// The model: status and content of the response to a request with this method and these entity tags.
+fn response(method: &str, resource: Resource, tags: Option<&[String]>) -> (u16, String) {
     let is_read = matches!(method, "GET" | "HEAD");
     match resource {
-        Resource::Nothing(_) => (404, "not found\n".to_owned()),
+        Resource::Unknown(_) => (404, "not found\n".to_owned()),
         _ if method == "OPTIONS" => (204, String::new()),
         _ if !is_read => NOT_ALLOWED,
-        Resource::ProcessStats(_, text) => (200, text.to_owned()),
-        Resource::NoNumber(_) => (400, String::new()),
+        Resource::Health(_, text) => (200, text.to_owned()),
+        Resource::Malformed(_) => (400, String::new()),
         Resource::Number { n, .. } if n > LAST => (422, format!("n must be at most {LAST}\n")),
         Resource::Number { n, .. } => {
-            let is_known = tags.is_some_and(|tags| tags.contains(&n.to_string()));
-            if is_known { (304, String::new()) } else { (200, fibonacci(n)) }
+            let matches = tags.is_some_and(|tags| tags.contains(&n.to_string()));
+            if matches { (304, String::new()) } else { (200, fibonacci(n)) }
         }
     }
 }
@@ -176,25 +176,25 @@ fn resources() -> impl Strategy<Value = Resource> {
         1 => select(&[u64::MAX, LAST, LAST + 1][..])
             .prop_map(|n| Resource::Number { n, zeros: 30 }),
         1 => select(&["", "x", "-1", "+1", "1.0", "0x10", "1e3", "1,0"][..])
-            .prop_map(Resource::NoNumber),
+            .prop_map(Resource::Malformed),
         1 => select(&[("/healthz", "ok"), ("/readyz", "ready")][..])
-            .prop_map(|(path, text)| Resource::ProcessStats(path, text)),
+            .prop_map(|(path, text)| Resource::Health(path, text)),
         1 => select(&["", "/", "/api", "/api/fibonacci", "/api/fibonacci/1/"][..])
-            .prop_map(Resource::Nothing),
+            .prop_map(Resource::Unknown),
         1 => select(&["//healthz", "/Healthz", "/healthz/", "/metrics/x"][..])
-            .prop_map(Resource::Nothing),
+            .prop_map(Resource::Unknown),
     ]
 }
 
 fn path(resource: Resource) -> String {
     match resource {
         Resource::Number { n, zeros } => format!("/api/fibonacci/{}{n}", "0".repeat(zeros)),
-        Resource::NoNumber(text) => format!("/api/fibonacci/{text}"),
-        Resource::ProcessStats(path, _) | Resource::Nothing(path) => path.to_owned(),
+        Resource::Malformed(text) => format!("/api/fibonacci/{text}"),
+        Resource::Health(path, _) | Resource::Unknown(path) => path.to_owned(),
     }
 }
 
-/// Escapes unreserved characters as the bits tell, which changes nothing.
+/// Escapes the unreserved characters that `bits` selects, which does not change the meaning.
 pub(crate) fn escape(path: &str, bits: u64) -> String {
     let is_unreserved = |letter: char| letter.is_ascii_alphanumeric() || "-._~".contains(letter);
     let escape = |(at, letter): (usize, char)| match bits >> (at % 64) & 1 {
@@ -233,7 +233,7 @@ fn bodies() -> impl Strategy<Value = Body> {
     ]
 }
 
-/// Contents, many of which look like something else.
+/// Contents, some of which look like requests or framing.
 fn contents() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..60),
@@ -242,7 +242,7 @@ fn contents() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A content, and a chunked body that has it.
+/// A content, and a chunked body with it.
 pub(crate) fn chunked() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let size_end =
         select(&["", "", ";a", ";a=b;c=\"d\"", ";\t a = \"; \\\"\u{e9}\"", " ;a;b = c"][..]);
@@ -252,7 +252,7 @@ pub(crate) fn chunked() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         let (mut all, mut body) = (Vec::new(), Vec::new());
         for (content, zeros, is_upper, size_end) in chunks {
             if content.is_empty() {
-                continue; // would be the last
+                continue; // it would be the last chunk
             }
             let size = format!("{}{:x}", "0".repeat(zeros), content.len());
             let size = if is_upper { size.to_uppercase() } else { size };
@@ -266,7 +266,7 @@ pub(crate) fn chunked() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     })
 }
 
-/// The bytes of a body, whether there is one, and the field that says so.
+/// Returns the bytes of a body and whether there is one, and adds its field.
 fn body_on_wire(body: Body, add: &mut impl FnMut(&str, &[u8])) -> (Vec<u8>, bool) {
     match body {
         Body::None => (Vec::new(), false),
@@ -283,13 +283,13 @@ fn body_on_wire(body: Body, add: &mut impl FnMut(&str, &[u8])) -> (Vec<u8>, bool
     }
 }
 
-/// Fields that mean nothing to the server.
+/// Fields that the server ignores.
 pub(crate) fn others() -> impl Strategy<Value = Field> {
     let value = vec(prop_oneof![32..127_u8, Just(b'\t'), 128..=255_u8], 0..20);
     ("X[-A-Za-z0-9!#$%&'*+.^_`|~]{0,9}", value)
 }
 
-/// A head with its fields in any order, their names in any case, and any white space around values.
+/// Renders a head with its fields in random order, names in random case, and random white space around values.
 pub(crate) fn render(before: &str, line: &str, fields: Vec<Field>, random: &mut Rng) -> Vec<u8> {
     let mut fields: Vec<_> =
         fields.into_iter().map(|field| (random.below(1 << 20), field)).collect();
