@@ -4,7 +4,11 @@
 //! only when the batch of responses is complete: pipelined responses share one duration.
 
 use crate::{
-    http::{Reject, Status, request::head::Request},
+    http::{
+        Reject, Status,
+        conn::{Conn, ResponseMeta},
+        request::head::Request,
+    },
     logging::access::{
         address::Address,
         lines::{Entry, Format, Lines},
@@ -21,10 +25,10 @@ pub struct Exchange<'a> {
     pub handler: Handler,
     /// The status of the response.
     pub status: Status,
-    /// Length of the response in bytes, head and content.
-    pub response_bytes: usize,
-    /// The bytes received, from the start of the request.
-    pub received: &'a [u8],
+    /// The response as it was rendered.
+    pub rendered: ResponseMeta,
+    /// The connection, which still has the bytes received.
+    pub conn: &'a Conn,
     /// The client's address, if it is known.
     pub client: Option<&'a Address>,
     /// When the response was made, in milliseconds since 1970-01-01T00:00:00Z.
@@ -94,9 +98,15 @@ impl Recorder {
         {
             *responses += 1;
         }
-        self.batch.response_bytes += exchange.response_bytes as u64;
+        self.batch.response_bytes += exchange.rendered.bytes as u64;
         if let Some(log) = &mut self.log {
-            log.add(exchange);
+            log.add(&Entry {
+                client: exchange.client,
+                unix_ms: exchange.unix_ms,
+                request: exchange.conn.received(&exchange.rendered),
+                status: exchange.status,
+                bytes: exchange.rendered.bytes,
+            });
         }
     }
 
@@ -135,13 +145,7 @@ impl Recorder {
 
 impl LogBuffer {
     #[inline(never)] // keeps `record` short where nothing is logged
-    fn add(&mut self, exchange: &Exchange<'_>) {
-        self.lines.add(&Entry {
-            client: exchange.client,
-            unix_ms: exchange.unix_ms,
-            request: exchange.received,
-            status: exchange.status,
-            bytes: exchange.response_bytes,
-        });
+    fn add(&mut self, entry: &Entry<'_>) {
+        self.lines.add(entry);
     }
 }

@@ -166,13 +166,13 @@ fn respond(
     client: &Client,
     now: &Timestamp<'_>,
 ) {
-    let meta = conn.respond(response, now.date);
+    let rendered = conn.respond(response, now.date);
     recorder.record(&Exchange {
         request,
         handler,
         status: response.status,
-        response_bytes: meta.bytes,
-        received: conn.received(&meta),
+        rendered,
+        conn,
         client: client.address.as_deref(),
         unix_ms: now.unix_ms,
     });
