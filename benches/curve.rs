@@ -1,0 +1,88 @@
+//! The curve n → time of each algorithm as CSV: `algorithm,n,microseconds`. GMP with `--features gmp`.
+//!
+//! Each figure is the minimum of several runs. The algorithms take turns for each n, so that what else the machine does
+//! affects all of them.
+
+#![expect(clippy::print_stdout, reason = "the table is the output")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, doubling};
+use ibig::UBig;
+
+/// Points for each factor of ten in n.
+const PER_DECADE: i32 = 24;
+
+/// Time after which an algorithm is not run again, in seconds, and with larger n not at all.
+const ROUND_S: f64 = 0.3;
+const LIMIT_S: f64 = 2.0;
+
+/// An algorithm and the time of its last figure.
+struct Algorithm<'a> {
+    name: &'static str,
+    compute: Box<dyn FnMut(u64) + 'a>,
+    last_s: f64,
+}
+
+impl<'a> Algorithm<'a> {
+    fn new<Output>(name: &'static str, mut compute: impl FnMut(u64) -> Output + 'a) -> Self {
+        Self { name, compute: Box::new(move |n| drop(black_box(compute(n)))), last_s: 0.0 }
+    }
+
+    /// The time of one run in seconds.
+    fn time(&mut self, n: u64) -> f64 {
+        let start = Instant::now();
+        (self.compute)(black_box(n));
+        start.elapsed().as_secs_f64()
+    }
+}
+
+/// Computes F(n) by n additions and one conversion.
+fn by_additions(n: u64) -> String {
+    let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
+    for _ in 0..n {
+        current += &next;
+        std::mem::swap(&mut current, &mut next);
+    }
+    current.to_string()
+}
+
+fn main() {
+    let Ok(table) = Table::new(DEFAULT_LAST) else { return };
+    let mut calculator = Calculator::new(table);
+    let mut algorithms = vec![
+        Algorithm::new("fibsrv", |n| calculator.compute(n)),
+        #[cfg(feature = "gmp")]
+        Algorithm::new("GMP", |n| {
+            let n = u32::try_from(n).unwrap_or(u32::MAX);
+            rug::Integer::from(rug::Integer::fibonacci(n)).to_string_radix(10)
+        }),
+        Algorithm::new("ibig", doubling::digits),
+        Algorithm::new("additions", by_additions),
+    ];
+    println!("algorithm,n,microseconds");
+    for step in 0..=4 * PER_DECADE {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 10^8")]
+        let n = (10_000.0 * 10_f64.powf(f64::from(step) / f64::from(PER_DECADE))) as u64 + 1;
+        let n = n.min(fibsrv::fibonacci::MAX_N);
+        algorithms.retain(|algorithm| algorithm.last_s < LIMIT_S);
+        let mut best = vec![f64::MAX; algorithms.len()];
+        let start = Instant::now();
+        for round in 0..200 {
+            for (algorithm, best) in algorithms.iter_mut().zip(&mut best) {
+                if round == 0 || *best < ROUND_S / 4.0 {
+                    *best = best.min(algorithm.time(n));
+                }
+            }
+            if start.elapsed().as_secs_f64() > ROUND_S && round > 1 {
+                break;
+            }
+        }
+        for (algorithm, best) in algorithms.iter_mut().zip(best) {
+            algorithm.last_s = best;
+            println!("{},{n},{:.1}", algorithm.name, best * 1e6);
+        }
+    }
+}
