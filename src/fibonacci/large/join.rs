@@ -4,7 +4,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, load, parts, store};
+use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, odd_transform, parts, store};
 use crate::fibonacci::large::limbs::{Base, ROUNDER, add_at};
 use crate::fibonacci::large::plan::{ODD_MAX, Plan, TILE};
 
@@ -43,7 +43,7 @@ impl<const PRODUCTS: usize, const SUMS: usize> WithSimd for Join<'_, PRODUCTS, S
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { plan, powers, products, sums, mut numbers, base } = self;
         let (odd, length, points) = (plan.shape.odd, plan.shape.length, plan.shape.points());
-        let mut by_row = [[[ZERO; TILE]; ODD_MAX]; PRODUCTS];
+        let mut tiles = [[[ZERO; TILE]; ODD_MAX]; PRODUCTS];
         let mut coefficients = [[ZERO; TILE]; PRODUCTS];
         let mut carries = [[ZERO; ODD_MAX]; SUMS];
         for ((number, sum), carries) in numbers.iter_mut().zip(&sums).zip(&mut carries) {
@@ -51,16 +51,22 @@ impl<const PRODUCTS: usize, const SUMS: usize> WithSimd for Join<'_, PRODUCTS, S
             carries[0].re[0] = sum.constant;
         }
         for start in (0..length).step_by(TILE) {
-            for (product, by_row) in products.iter().zip(&mut by_row) {
-                let rows = product.chunks_exact(length).zip(by_row);
+            for (product, tiles) in products.iter().zip(&mut tiles) {
+                let rows = product.chunks_exact(length).zip(&mut *tiles);
                 for (u, (row, by_row)) in rows.enumerate() {
                     from_row(simd, plan, (u, start), row, by_row);
                 }
+                match odd {
+                    1 => {}
+                    3 => unfold::<S, 3>(simd, plan, tiles),
+                    5 => unfold::<S, 5>(simd, plan, tiles),
+                    7 => unfold::<S, 7>(simd, plan, tiles),
+                    _ => unfold::<S, 9>(simd, plan, tiles),
+                }
             }
             for q in 0..odd {
-                for (by_row, coefficients) in by_row.iter().zip(&mut coefficients) {
-                    let by_lane = unfold(simd, plan, q, by_row);
-                    from_lanes(simd, powers, &by_lane, points, coefficients);
+                for (by_lane, coefficients) in tiles.iter().zip(&mut coefficients) {
+                    from_lanes(simd, powers, &by_lane[q], points, coefficients);
                 }
                 let outputs = numbers.iter_mut().zip(&sums).zip(&mut carries);
                 for ((number, sum), carries) in outputs {
@@ -145,33 +151,24 @@ fn from_row<S: Simd>(
     }
 }
 
-/// Sums the rows' values times v(t,u)^(−q) over u.
+/// Replaces the rows' values by their sums times v(t,u)^(−q) over u, for each q.
+#[expect(clippy::needless_range_loop, reason = "j selects a point in each of the tiles")]
 #[inline(always)]
-fn unfold<S: Simd>(simd: S, plan: &Plan, q: usize, by_row: &[Tile; ODD_MAX]) -> Tile {
-    let odd = plan.shape.odd;
-    let mut by_lane = [ZERO; TILE];
+fn unfold<S: Simd, const ODD: usize>(simd: S, plan: &Plan, tiles: &mut [Tile; ODD_MAX]) {
     for part in 0..parts::<S>() {
-        for (j, lanes) in by_lane.iter_mut().enumerate() {
-            let zero = simd.splat_f64s(0.0);
-            let (mut sum, mut re, mut im) = (Complex::<S>::zero(simd), zero, zero);
-            for (u, row) in by_row.iter().take(odd).enumerate() {
-                let value = Complex::<S>::load(&row[j], part);
-                if q == 0 {
-                    sum = sum.plus(simd, value);
-                    continue;
-                }
-                let fold = &plan.folds[u * odd + q];
-                let [fold_re, fold_im] = [load::<S>(&fold.re, part), load::<S>(&fold.im, part)];
-                sum.re = simd.mul_add_e_f64s(value.re, fold_re, sum.re);
-                re = simd.mul_add_e_f64s(value.im, fold_im, re);
-                sum.im = simd.mul_add_e_f64s(value.im, fold_re, sum.im);
-                im = simd.mul_add_e_f64s(value.re, fold_im, im);
+        for j in 0..TILE {
+            let mut values = [Complex::<S>::zero(simd); ODD];
+            for u in 0..ODD {
+                // In the order of −u, which makes the transform that of the conjugate roots.
+                values[(ODD - u) % ODD] = Complex::load(&tiles[u][j], part);
             }
-            Complex::<S> { re: simd.add_f64s(sum.re, re), im: simd.sub_f64s(sum.im, im) }
-                .store(lanes, part);
+            let values = odd_transform(simd, values, &plan.circle);
+            for q in 0..ODD {
+                let factor = Complex::<S>::load(&plan.folds[q], part);
+                values[q].times_conjugate(simd, factor).store(&mut tiles[q][j], part);
+            }
         }
     }
-    by_lane
 }
 
 /// Sums the lanes' values times y(t)⁻ᵖ over t, for each p, divides by N, and rounds.

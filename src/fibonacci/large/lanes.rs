@@ -116,3 +116,34 @@ impl<S: Simd> Complex<S> {
         ]
     }
 }
+
+/// Computes Σ x(q)·ζ^(uq) for each u, where ζ = e^(2πi/`ODD`) has the powers `circle`.
+///
+/// Terms q and `ODD` − q have conjugate factors, and so have results u and `ODD` − u: that saves half of the products.
+#[expect(clippy::indexing_slicing, reason = "all indices are below ODD")]
+#[inline(always)]
+pub(super) fn odd_transform<S: Simd, const ODD: usize>(
+    simd: S,
+    x: [Complex<S>; ODD],
+    circle: &[[f64; 2]],
+) -> [Complex<S>; ODD] {
+    let (mut plus, mut minus, mut result) = (x, x, x);
+    for k in 1..=ODD / 2 {
+        plus[k] = x[k].plus(simd, x[ODD - k]);
+        minus[k] = x[k].minus(simd, x[ODD - k]);
+        result[0] = result[0].plus(simd, plus[k]);
+    }
+    for u in 1..=ODD / 2 {
+        let (mut even, mut odd) = (x[0], Complex::zero(simd));
+        for k in 1..=ODD / 2 {
+            let [cos, sin] = circle[u * k % ODD];
+            let (cos, sin) = (simd.splat_f64s(cos), simd.splat_f64s(sin));
+            even.re = simd.mul_add_e_f64s(plus[k].re, cos, even.re);
+            even.im = simd.mul_add_e_f64s(plus[k].im, cos, even.im);
+            odd.re = simd.mul_add_e_f64s(minus[k].re, sin, odd.re);
+            odd.im = simd.mul_add_e_f64s(minus[k].im, sin, odd.im);
+        }
+        [result[u], result[ODD - u]] = even.plus_minus_i(simd, odd);
+    }
+    result
+}

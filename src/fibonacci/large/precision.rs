@@ -4,6 +4,8 @@
 //! Each stage of a transform multiplies the 2-norm of what it transforms by a constant, and so a rounding error counts
 //! the same at every stage.
 
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+
 use crate::fibonacci::digits::digit_count;
 use crate::fibonacci::large::plan::Shape;
 
@@ -14,7 +16,7 @@ pub(in crate::fibonacci) const DIGITS_MIN: u32 = 3;
 pub(super) const DIGITS_MAX: u32 = 6;
 
 /// The error of a correctly rounded root of unity: half a unit in the last place of each part, at most 2^-54.
-const ROOT: f64 = std::f64::consts::FRAC_1_SQRT_2;
+const ROOT: f64 = FRAC_1_SQRT_2;
 
 /// The error of a complex product (√5, by Brent, Percival and Zimmermann) and of the root in it.
 const PRODUCT: f64 = 2.236_068 + ROOT;
@@ -30,12 +32,12 @@ pub(super) fn error_bound(shape: Shape) -> f64 {
     let levels = shape.length.trailing_zeros();
     // A pass has a product and two additions for two levels; an odd level is an addition.
     let passes = f64::from(levels / 2) * (PRODUCT + 2.0) + f64::from(levels % 2);
-    // A sum of s products has s + 1 roundings in each part, for which √2 stands, and the error of the roots.
-    let rows = if shape.odd == 1 { 0.0 } else { std::f64::consts::SQRT_2 * (odd + 1.0) + ROOT };
+    // After the product with v: a sum, as many products as there are pairs of terms, and a sum again.
+    let rows = if shape.odd == 1 { 0.0 } else { SQRT_2 * ((odd - 1.0) / 2.0 + 4.0) + PRODUCT };
     // On the way there, an error in each of the terms of a sum may count √terms times as much.
     let split = 8_f64.sqrt() * (5.0 + ROOT) + odd.sqrt() * rows + WEIGHT + passes;
     // On the way back, what counts are the roundings that a point meets.
-    let join = passes + WEIGHT + rows + std::f64::consts::SQRT_2 * 6.0 + ROOT + 2.0;
+    let join = passes + WEIGHT + rows + SQRT_2 * 6.0 + ROOT + 2.0;
     (2.0 * split + PRODUCT + join) * (f64::EPSILON / 2.0)
 }
 

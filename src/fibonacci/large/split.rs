@@ -1,8 +1,12 @@
 //! From limbs to points: the split of one ring into 8·odd cyclic ones.
 
+#![expect(clippy::indexing_slicing, reason = "all indices are bounded by the shape")]
+
+use std::array::from_fn;
+
 use pulp::{Simd, WithSimd};
 
-use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, load, parts};
+use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, odd_transform, parts};
 use crate::fibonacci::large::plan::{ODD_MAX, Plan, TILE};
 
 /// Writes the points of `limbs`, of which there are as many, and returns the sum of the limbs' squares.
@@ -28,7 +32,7 @@ impl WithSimd for Split<'_> {
         let mut squares = [0.0; TILE];
         for start in (0..length).step_by(TILE) {
             for (q, lanes) in by_lane.iter_mut().take(odd).enumerate() {
-                let tile: [&[f64; TILE]; LANES] = std::array::from_fn(|p| {
+                let tile: [&[f64; TILE]; LANES] = from_fn(|p| {
                     let position = (p * odd + q) * length + start;
                     let tile = self.limbs.get(position..).and_then(<[f64]>::first_chunk);
                     tile.unwrap_or(&[0.0; TILE])
@@ -40,10 +44,12 @@ impl WithSimd for Split<'_> {
                 }
                 into_lanes(simd, self.powers, tile, lanes);
             }
-            for (u, row) in self.points.chunks_exact_mut(length).enumerate() {
-                if let Some(points) = row.get_mut(start..).and_then(<[Lanes]>::first_chunk_mut) {
-                    into_row(simd, self.plan, (u, start), &by_lane, points);
-                }
+            match odd {
+                1 => into_rows::<S, 1>(simd, self.plan, start, &by_lane, self.points),
+                3 => into_rows::<S, 3>(simd, self.plan, start, &by_lane, self.points),
+                5 => into_rows::<S, 5>(simd, self.plan, start, &by_lane, self.points),
+                7 => into_rows::<S, 7>(simd, self.plan, start, &by_lane, self.points),
+                _ => into_rows::<S, 9>(simd, self.plan, start, &by_lane, self.points),
             }
         }
         squares.iter().sum()
@@ -61,7 +67,7 @@ fn into_lanes<S: Simd>(
     lanes: &mut [Lanes; TILE],
 ) {
     for part in 0..parts::<S>() {
-        let [_, y1, y2, y3, y4, y5, y6, y7] = std::array::from_fn(|p| {
+        let [_, y1, y2, y3, y4, y5, y6, y7] = from_fn(|p| {
             powers
                 .get(p)
                 .map_or_else(|| Complex::zero(simd), |power| Complex::<S>::load(power, part))
@@ -88,40 +94,33 @@ fn into_lanes<S: Simd>(
     }
 }
 
-/// Sums the lanes' values times v(t,u)^q over q, and weights them by w(t,u)ʲ.
+/// Sums the lanes' values times v(t,u)^q over q for each u, and weights them by w(t,u)ʲ.
 #[inline(always)]
-fn into_row<S: Simd>(
+fn into_rows<S: Simd, const ODD: usize>(
     simd: S,
     plan: &Plan,
-    (u, start): (usize, usize),
+    start: usize,
     by_lane: &Tile,
-    points: &mut [Lanes; TILE],
+    points: &mut [Lanes],
 ) {
-    let odd = plan.shape.odd;
-    let folds = plan.folds.get(u * odd..(u + 1) * odd).unwrap_or_default();
-    let (fine, coarse) = plan.weights(u, start);
+    let length = plan.shape.length;
+    let (fine, coarse): ([_; ODD], [_; ODD]) =
+        (from_fn(|u| plan.weights(u, start).0), from_fn(|u| plan.weights(u, start).1));
     for part in 0..parts::<S>() {
-        let coarse = Complex::<S>::load(coarse, part);
-        for (j, (point, fine)) in points.iter_mut().zip(fine).enumerate() {
-            // The real and the imaginary products have sums of their own, which halves the roundings.
-            let zero = simd.splat_f64s(0.0);
-            let (mut sum, mut re, mut im) = (Complex::<S>::zero(simd), zero, zero);
-            for (q, (fold, lanes)) in folds.iter().zip(by_lane).enumerate() {
-                let Some(lanes) = lanes.get(j) else { continue };
-                let value = Complex::<S>::load(lanes, part);
-                if q == 0 {
-                    sum = value;
-                    continue;
-                }
-                let [fold_re, fold_im] = [load::<S>(&fold.re, part), load::<S>(&fold.im, part)];
-                sum.re = simd.mul_add_e_f64s(value.re, fold_re, sum.re);
-                re = simd.mul_add_e_f64s(value.im, fold_im, re);
-                sum.im = simd.mul_add_e_f64s(value.re, fold_im, sum.im);
-                im = simd.mul_add_e_f64s(value.im, fold_re, im);
+        for j in 0..TILE {
+            let mut values = [Complex::<S>::zero(simd); ODD];
+            for q in 0..ODD {
+                let value = Complex::<S>::load(&by_lane[q][j], part);
+                let factor = Complex::load(&plan.folds[q], part);
+                values[q] = if q == 0 { value } else { value.times(simd, factor) };
             }
-            let sum = Complex::<S> { re: simd.sub_f64s(sum.re, re), im: simd.add_f64s(sum.im, im) };
-            let weight = Complex::<S>::load(fine, part).times(simd, coarse);
-            sum.times(simd, weight).store(point, part);
+            let values = odd_transform(simd, values, &plan.circle);
+            for u in 0..ODD {
+                let fine = Complex::<S>::load(&fine[u][j], part);
+                let weight = fine.times(simd, Complex::load(coarse[u], part));
+                let point = &mut points[u * length + start + j];
+                values[u].times(simd, weight).store(point, part);
+            }
         }
     }
 }
