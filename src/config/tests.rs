@@ -68,7 +68,7 @@ fn invalid_flags_are_errors_of_one_line() {
         &["--workers", "some"],
         &["--table-max-n", "-1"],
         &["--table-max-n", "100001"],
-        &["--max-n", "10000001"],
+        &["--max-n", "100000001"],
         &["--max-computations", "0"],
         &["--cache-size", "2MB"],
         &["--max-head", "511B"],
