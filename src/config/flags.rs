@@ -33,11 +33,6 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
     pub(super) workers: Option<Workers>,
 
-    /// Directory for the file in which processes on the port share metrics. It must be owned by and private to
-    /// this user; needed only where the processes cannot find each other
-    #[arg(long, env = "FIBSRV_RUNTIME_DIR", value_name = "DIR")]
-    pub(super) runtime_dir: Option<PathBuf>,
-
     /// Largest n in the table, which is computed at start
     #[arg(long, env = "FIBSRV_TABLE_MAX_N", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]

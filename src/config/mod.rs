@@ -49,8 +49,6 @@ pub struct Config {
     pub listeners: listener::Options,
     /// Number of workers under a supervisor; none: a single process serves.
     pub workers: Option<usize>,
-    /// Directory for the file of shared metrics.
-    pub runtime_dir: Option<PathBuf>,
     /// How this program was started.
     pub invocation: Invocation,
     /// State inherited across an in-place upgrade.

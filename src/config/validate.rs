@@ -68,7 +68,6 @@ impl Flags {
                 defer_seconds: defer_seconds(self.defer_accept.into())?,
             },
             workers: self.workers.map(|workers| workers.0.get()),
-            runtime_dir: self.runtime_dir.clone(),
             invocation,
             inherited,
             service_manager,

@@ -4,13 +4,7 @@ mod check;
 
 pub use check::check;
 
-use std::{
-    collections::BTreeSet,
-    error::Error,
-    io,
-    net::SocketAddr,
-    os::fd::{BorrowedFd, OwnedFd},
-};
+use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, os::fd::OwnedFd};
 
 use log::{info, warn};
 use mio::net::TcpListener;
@@ -62,7 +56,7 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
             let (passed, region) = passed(config)?;
             (solo_groups(passed)?, region)
         }
-        OpenedBy::Us => join_groups(config, own_region(config, &[]), |address, region| {
+        OpenedBy::Us => join_groups(config, new_memory(), |address, region| {
             Group::join(address, config.listeners, region).map(Some)
         })?,
     };
@@ -97,8 +91,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     // After an upgrade the workers of the old version are its own.
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
     let others = workers_of(region.as_ref()).saturating_sub(own as u64);
-    let unnamed = region.as_ref().and_then(unnamed_fd);
-    match supervisor::run(config, (workers, others), sockets, unnamed)? {
+    let memory = region.as_ref().map(SharedMemory::fd);
+    match supervisor::run(config, (workers, others), sockets, memory)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
             init.enter_worker()?;
@@ -139,7 +133,7 @@ fn inherit(
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     let region = match inherited.region {
         Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
-        None => own_region(config, &sockets),
+        None => new_memory(),
     };
     Ok((sockets, region))
 }
@@ -147,7 +141,7 @@ fn inherit(
 /// The sockets that a service manager has passed, and the memory to count in.
 fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<SharedMemory>), PassedError> {
     let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
-    let region = own_region(config, &sockets);
+    let region = new_memory();
     Ok((sockets, region))
 }
 
@@ -157,7 +151,7 @@ fn discover(
     config: &Config,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, Option<SharedMemory>), ListenError> {
-    let (mut sockets, mut region) = (Vec::new(), own_region(config, &[]));
+    let (mut sockets, mut region) = (Vec::new(), new_memory());
     for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
         let found = Group::discover(*address)?;
         for orphan in found.orphans.into_iter().take(workers) {
@@ -208,43 +202,14 @@ fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedM
     region.inspect_err(|error| warn!("cannot share metrics between workers: {error}")).ok()
 }
 
-/// Memory to count in that is found by name, if there is a directory for that, or else is new. `sockets` are
-/// those that are known already.
-fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<SharedMemory> {
-    let port = match config.opened_by() {
-        // Nobody knows yet what port 0 will be, or is there already.
-        OpenedBy::Us => config.listen.first().map(SocketAddr::port).filter(|port| *port != 0),
-        OpenedBy::ServiceManager => {
-            let bound = sockets.first().and_then(|first| first.local_addr().ok());
-            bound.map(|bound| bound.port())
-        }
-    };
-    let named = config.runtime_dir.as_deref().zip(port);
-    let named =
-        named.map(|(directory, port)| (directory, SharedMemory::in_directory(directory, port)));
-    match named {
-        Some((_, Ok(region))) => return Some(region),
-        Some((directory, Err(error))) => {
-            warn!("cannot share metrics in {}: {error}", directory.display());
-        }
-        None => {}
-    }
+/// New memory for shared metrics.
+fn new_memory() -> Option<SharedMemory> {
     or_private(SharedMemory::in_memory())
 }
 
-/// The descriptor of memory that others have to be given, as it has no name.
-fn unnamed_fd(region: &SharedMemory) -> Option<BorrowedFd<'_>> {
-    (!region.is_named()).then(|| region.fd())
-}
-
-/// The memory that others share, if they have given it and our own is not found by name.
+/// The memory that the other processes share, if they have sent it and this version can read it.
 fn prefer_shared(theirs: Option<OwnedFd>, own: Option<SharedMemory>) -> Option<SharedMemory> {
-    match theirs {
-        Some(theirs) if !own.as_ref().is_some_and(SharedMemory::is_named) => {
-            or_private(SharedMemory::from_fd(theirs))
-        }
-        _ => own,
-    }
+    theirs.and_then(|theirs| or_private(SharedMemory::from_fd(theirs))).or(own)
 }
 
 /// Joins the group of each address. The memory to count in is that of the others, where there are any.
@@ -255,7 +220,7 @@ fn join_groups(
 ) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
     let mut groups = Vec::new();
     for address in &config.listen {
-        let own = region.as_ref().and_then(unnamed_fd);
+        let own = region.as_ref().map(SharedMemory::fd);
         let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
         let Some(joined) = join(*address, own)? else { continue };
         if groups.is_empty() {

@@ -29,7 +29,6 @@ mod numbers; // numbers beyond the table
 mod operator; // log formats and streams, environment, --check, Ctrl-C, memory
 mod process; // start, errors at start, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
-mod runtime_dir; // metrics shared by a file, or not at all
 mod slow; // clients that send or read slowly
 mod supervisor; // several workers
 mod systemd; // as a service: socket activation and notifications

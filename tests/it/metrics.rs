@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use nom_openmetrics::parser;
 
-use crate::kit::{Server, request};
+use crate::kit::{ANSWERED, Server, request};
 
 /// Samples by name and labels.
 fn samples(server: &Server, accept: &str) -> BTreeMap<String, f64> {
@@ -179,4 +179,19 @@ fn all_series_exist_from_the_first_scrape_in_both_formats() {
     server.get("/api/fibonacci/20");
     assert!(samples(&server, "*/*").keys().eq(text.keys()));
     assert!(text.len() > 150, "{}", text.len());
+}
+
+#[test]
+fn without_shared_memory_a_process_counts_on_its_own_and_logs_it() {
+    let server = Server::start_with_limit("-f 1", &[]); // no file is longer than half a kilobyte
+    assert!(
+        server.preface().contains("cannot share metrics between workers"),
+        "{}",
+        server.preface()
+    );
+    for _ in 0..3 {
+        assert_eq!(server.get("/api/fibonacci/20").body, "6765");
+    }
+    let counted = server.counted();
+    assert_eq!((counted[ANSWERED], counted["fibsrv_metrics_shared"]), (3.0, 0.0));
 }

@@ -17,8 +17,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    kit::{ANSWERED, Client, PATIENCE, Server, eventually, request, signal},
-    runtime_dir::Directory,
+    kit::{Client, PATIENCE, Server, eventually, request, signal},
     supervisor::{Program, workers},
 };
 
@@ -216,30 +215,6 @@ fn each_worker_has_a_socket_and_each_socket_a_worker() {
         assert_eq!(found, expected, "{count}: {shares:?}");
         check(address, 20);
     }
-}
-
-#[test]
-fn services_on_a_port_count_together_in_a_directory() {
-    let directory = Directory::new("services");
-    let (sockets, address) = open_two();
-    let services = [(0, &["--workers", "2"][..]), (1, &[])].map(|(place, flags)| {
-        let flags = [&["--runtime-dir", directory.path()], flags].concat();
-        activate(&[&sockets[place]], "", &flags)
-    });
-    for service in &services {
-        assert_eq!(service.preface().matches(" WARN ").count(), 0, "{}", service.preface());
-    }
-    assert_eq!(directory.files(), 1);
-    check(address, 30);
-    for _ in 0..10 {
-        assert_eq!(services[0].counted()[ANSWERED], 30.0, "whoever answers");
-    }
-    assert_eq!(services[0].counted()["fibsrv_workers"], 3.0);
-    let [mut first, second] = services;
-    first.signal("HUP");
-    first.await_log("2 workers, listening on");
-    eventually("three are left", || second.counted()["fibsrv_workers"] == 3.0);
-    assert_eq!(second.counted()[ANSWERED], 30.0, "the new version finds the file again");
 }
 
 #[test]
