@@ -6,7 +6,7 @@
 use crate::{
     http::Reject,
     metrics::{
-        family::{Family, Kind, Metric, kind},
+        family::{Family, Metric, kind},
         labels::{CloseReason, Executor, Handler, PauseReason, RejectReason},
         requests::RequestLabels,
     },
@@ -108,31 +108,13 @@ families! {
 /// The number of cells of all families: the length of a slot and of a snapshot.
 pub(super) const CELLS: usize = start_of(FAMILIES.len());
 
-/// The kind of each cell.
-pub(super) static KINDS: [Kind; CELLS] = kinds();
-
 /// The place of the first cell of a row.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
 const fn start_of(row: usize) -> usize {
     let (mut start, mut before) = (0, 0);
     while before < row {
-        start += FAMILIES[before].len();
+        start += FAMILIES[before].cells;
         before += 1;
     }
     start
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks the bounds")]
-const fn kinds() -> [Kind; CELLS] {
-    let mut kinds = [Kind::Counter; CELLS];
-    let (mut row, mut cell) = (0, 0);
-    while row < FAMILIES.len() {
-        let end = cell + FAMILIES[row].len();
-        while cell < end {
-            kinds[cell] = FAMILIES[row].kind;
-            cell += 1;
-        }
-        row += 1;
-    }
-    kinds
 }

@@ -102,6 +102,13 @@ pub struct Metric<K, L = ()> {
 }
 
 impl<K: kind::MetricKind, L: Labels> Metric<K, L> {
+    /// The number of cells of all series.
+    pub(super) const CELLS: usize = K::KIND.cells()
+        * match L::NAMES.len() {
+            0 => 1,
+            names => L::VALUES.len() / names,
+        };
+
     /// The family whose first cell is at this place.
     pub(super) const fn at(start: usize) -> Self {
         Self { start, types: PhantomData }
@@ -109,7 +116,8 @@ impl<K: kind::MetricKind, L: Labels> Metric<K, L> {
 
     /// What the row says.
     pub(super) const fn family(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: K::KIND, label_names: L::NAMES, label_values: L::VALUES }
+        let (label_names, label_values, cells) = (L::NAMES, L::VALUES, Self::CELLS);
+        Family { name, help, kind: K::KIND, label_names, label_values, cells }
     }
 
     /// The series with these labels.
@@ -122,11 +130,6 @@ impl<K: kind::MetricKind, L: Labels> Metric<K, L> {
     /// The place of the first cell.
     pub(super) const fn start(self) -> usize {
         self.start
-    }
-
-    /// The number of cells of all series.
-    pub(super) const fn cells() -> usize {
-        Self::family("", "").len()
     }
 }
 
@@ -143,19 +146,11 @@ pub struct Family {
     pub label_names: &'static [&'static str],
     /// For each series, in order, the values of the labels.
     pub label_values: &'static [&'static str],
+    /// The number of cells of all series.
+    pub cells: usize,
 }
 
 impl Family {
-    /// The number of cells of all series.
-    #[expect(clippy::len_without_is_empty, reason = "emptiness would mean nothing")]
-    pub const fn len(&self) -> usize {
-        let series = match self.label_names.len() {
-            0 => 1,
-            names => self.label_values.len() / names,
-        };
-        series * self.kind.cells()
-    }
-
     /// Whether the operating system counts this: such families are left out where it does not.
     pub fn is_of_process(&self) -> bool {
         self.name.starts_with("process_")

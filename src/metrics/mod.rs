@@ -25,6 +25,7 @@ mod families;
 mod family;
 mod format;
 mod histogram;
+mod ids;
 mod labels;
 mod process;
 mod requests;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::metrics::{
     Process,
-    families::{self, CELLS, KINDS},
+    families::{self, CELLS},
     family::{
         Metric,
         kind::{self, Cumulative, Level, MetricKind},
@@ -18,7 +18,7 @@ use crate::metrics::{
 /// valid, and all bytes zero is the empty state.
 ///
 /// Counters belong to the slot: the next owner continues from the values it finds, so totals never fall. Gauges
-/// belong to the owner: [`claim`](Self::claim) clears them.
+/// belong to the owner, and are cleared for the next one.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Slot {
@@ -29,16 +29,6 @@ impl Slot {
     /// A slot without an owner in which nothing is counted.
     pub const fn new() -> Self {
         Self { cells: [const { AtomicU64::new(0) }; CELLS] }
-    }
-
-    /// Prepares the slot for a new owner, which counts as a worker from then on. Call it before counting.
-    pub fn claim(&self) {
-        for (cell, kind) in self.cells.iter().zip(&KINDS) {
-            if kind.is_gauge() {
-                cell.store(0, Relaxed);
-            }
-        }
-        self.set(families::WORKERS, 1);
     }
 
     /// Counts `n` more.
@@ -99,6 +89,11 @@ impl Slot {
         self.cells.get(metric.start()).map_or(0, |cell| cell.load(Relaxed))
     }
 
+    /// All cells.
+    pub(super) const fn cells(&self) -> &[AtomicU64; CELLS] {
+        &self.cells
+    }
+
     /// The values of all cells.
     pub(super) fn values(&self) -> [u64; CELLS] {
         self.cells.each_ref().map(|cell| cell.load(Relaxed))
@@ -153,18 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn a_new_owner_keeps_the_counters_and_not_the_gauges() {
-        let slot = Slot::default();
-        assert_eq!(Snapshot::of([&slot].into_iter()), Snapshot::empty());
-        slot.claim();
-        slot.set(families::CONNECTIONS, 7);
-        slot.add(families::CONNECTIONS_ACCEPTED, 9);
-        slot.claim();
-        let values = [families::CONNECTIONS, families::WORKERS].map(|gauge| slot.get(gauge));
-        assert_eq!((values, slot.get(families::CONNECTIONS_ACCEPTED)), ([0, 1], 9));
-    }
-
-    #[test]
     fn cpu_time_continues_from_owner_to_owner() {
         let slot = Slot::new();
         let record = |cpu_time_ns, recorded_ns| {
@@ -173,7 +156,6 @@ mod tests {
         };
         record(5, 0);
         record(8, 5);
-        slot.claim();
         assert_eq!(slot.get(families::PROCESS_CPU), 8);
         record(3, 0);
         record(2, 3);

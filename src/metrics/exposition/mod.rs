@@ -16,7 +16,7 @@ pub fn render(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, build: &Bu
     let mut writer = Writer::new(out, format);
     let mut rest = snapshot.all().as_slice();
     for family in FAMILIES {
-        let (values, after) = rest.split_at_checked(family.len()).unwrap_or_default();
+        let (values, after) = rest.split_at_checked(family.cells).unwrap_or_default();
         rest = after;
         if has_process || !family.is_of_process() {
             let mut samples = writer.family(family.kind, family.name, family.help);

@@ -1,10 +1,10 @@
 //! A slot that belongs to one worker.
 
-use std::ops::Deref;
+use std::{fs::File, ops::Deref};
 
 use crate::metrics::{
-    Process, Slot, Snapshot,
-    shared::{Holder, layout::Layout, sum},
+    Process, Slot, Snapshot, WORKERS,
+    shared::{layout::Layout, sum},
 };
 
 /// The right to count in a slot, and the slots that a scrape adds up. Dropping it releases the slot, and leaves
@@ -21,22 +21,34 @@ pub struct Claim {
 #[derive(Debug)]
 enum Source {
     Private,
-    Shared { layout: &'static Layout, holder: Holder, index: usize },
+    Shared {
+        layout: &'static Layout,
+        /// The description that holds the slot's lock.
+        file: File,
+        index: usize,
+    },
 }
 
 impl Claim {
     /// A slot in private memory, which only this process can add up.
     pub fn private() -> Self {
         // Never freed: a process has one, for as long as it runs.
-        let slot = Box::leak(Box::new(Slot::new()));
-        slot.claim();
-        Self { slot, source: Source::Private, cpu_recorded_ns: 0 }
+        Self::new(Box::leak(Box::new(Slot::new())), Source::Private)
     }
 
-    /// A slot in shared memory, whose lock `holder` has.
-    pub(super) fn shared(layout: &'static Layout, holder: Holder, index: usize) -> Option<Self> {
-        let slot = layout.slot(index)?;
-        Some(Self { slot, source: Source::Shared { layout, holder, index }, cpu_recorded_ns: 0 })
+    /// A slot in shared memory whose lock `file` has.
+    pub(super) fn shared(
+        layout: &'static Layout,
+        file: File,
+        index: usize,
+        slot: &'static Slot,
+    ) -> Self {
+        Self::new(slot, Source::Shared { layout, file, index })
+    }
+
+    fn new(slot: &'static Slot, source: Source) -> Self {
+        slot.set(WORKERS, 1);
+        Self { slot, source, cpu_recorded_ns: 0 }
     }
 
     /// The slot, for code that counts.
@@ -48,7 +60,7 @@ impl Claim {
     pub fn snapshot(&self) -> Snapshot {
         match &self.source {
             Source::Private => Snapshot::of(std::iter::once(self.slot)),
-            Source::Shared { layout, holder, index } => sum(layout, &holder.file, Some(*index)),
+            Source::Shared { layout, file, index } => sum(layout, file, Some(*index)),
         }
     }
 

@@ -1,27 +1,25 @@
-//! Why there is no region to be had.
+//! Why metrics cannot be shared.
 
 use std::{error::Error, fmt, io};
 
-/// Why a region cannot be had, or a slot in it.
+/// Why shared memory, or a slot in it, cannot be used.
 #[derive(Debug)]
 pub enum SharedMemoryError {
-    /// The system refused something.
+    /// A system call failed.
     System(io::Error),
-    /// The directory belongs to somebody else, or others can write to it.
-    Directory,
-    /// This is no region: it is not a plain file of this user that others cannot change.
+    /// The descriptor is not a file in memory of this user.
     File,
-    /// It could be cut off under our feet, and the next access would end the process.
+    /// The memory could shrink, and the next access would end the process.
     Shrinkable,
-    /// It is smaller or larger than a region, by its size in bytes.
+    /// The memory has another size, in bytes.
     Size(u64),
-    /// It has not been made by this program, or by a version that lays it out in another way.
+    /// The header is not that of this program, or of another version of the layout.
     Layout,
-    /// The limit of file sizes is smaller than a region.
+    /// The limit of file sizes is too small.
     FileSizeLimit,
-    /// All slots have an owner.
+    /// No slot is free.
     Full,
-    /// Somebody else does not get done with entering or leaving it.
+    /// Another process has not finished joining in time.
     Busy,
 }
 
@@ -29,16 +27,13 @@ impl fmt::Display for SharedMemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(error) => write!(f, "shared metrics: {error}"),
-            Self::Directory => {
-                f.write_str("the directory of shared metrics is not this user's alone")
-            }
-            Self::File => f.write_str("shared metrics are not in a file of this user alone"),
-            Self::Shrinkable => f.write_str("shared metrics could be cut off: they are not sealed"),
-            Self::Size(bytes) => write!(f, "shared metrics are not {bytes} bytes long"),
-            Self::Layout => f.write_str("shared metrics are laid out in an unknown way"),
-            Self::FileSizeLimit => f.write_str("shared metrics are beyond the limit of file sizes"),
-            Self::Full => f.write_str("all slots of the shared metrics are taken"),
-            Self::Busy => f.write_str("shared metrics are held up by another process"),
+            Self::File => f.write_str("shared metrics: not a file in memory of this user"),
+            Self::Shrinkable => f.write_str("shared metrics: the memory is not sealed"),
+            Self::Size(bytes) => write!(f, "shared metrics: unexpected size of {bytes} bytes"),
+            Self::Layout => f.write_str("shared metrics: unknown layout"),
+            Self::FileSizeLimit => f.write_str("shared metrics: the file size limit is too small"),
+            Self::Full => f.write_str("shared metrics: all slots are in use"),
+            Self::Busy => f.write_str("shared metrics: another process does not finish joining"),
         }
     }
 }

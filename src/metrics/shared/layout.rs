@@ -1,8 +1,7 @@
-//! What lies where in a region, and the only view of it: atomic integers, of which every value is valid.
+//! What is where in the shared memory, and the only view of it: atomic integers, of which every value is valid.
 //!
-//! Versions: fields are added at the end of [`Slot`], and each page tells how much of it its owners have known.
-//! An older process reads the part it knows. It does not take a slot that a newer one has had, whose later
-//! gauges it could not zero. Another order of the fields is another [`VERSION`], which others refuse.
+//! The layout does not depend on which metrics a version has: a [`Bank`] says which series it counts. Memory with
+//! another [`VERSION`] of the layout is rejected.
 
 #![expect(
     unsafe_code,
@@ -13,112 +12,143 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt as _,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        fence,
+    },
 };
 
 use memmap2::MmapOptions;
 use rustix::process::{Resource, getrlimit};
 
-use crate::metrics::{Slot, shared::SharedMemoryError};
+use crate::metrics::{
+    ids::Schema,
+    shared::{SharedMemoryError, bank::Bank},
+};
 
-/// Most owners at once: as many as a process of a group keeps in touch with.
+/// Maximum number of owners at once: as many as a process knows of on its port.
 pub(super) const SLOTS: usize = 256;
-pub(super) const PAGE_BYTES: usize = 4096;
-/// Length of a region.
-pub(super) const REGION_BYTES: usize = PAGE_BYTES * (1 + SLOTS);
+const PAGE_BYTES: usize = 4096;
+/// Length of a slot: two banks.
+pub(super) const SLOT_BYTES: usize = 2 * size_of::<Bank>();
+/// Length of the header.
+pub(super) const HEADER_BYTES: usize = PAGE_BYTES;
+/// Length of the shared memory. The kernel allocates only the pages that are used, two or three for each owner.
+pub(super) const MEMORY_BYTES: usize = HEADER_BYTES + SLOTS * SLOT_BYTES;
 
-/// Says that a file is a region of this program.
+/// Identifies the shared memory of this program.
 const MAGIC: u64 = u64::from_le_bytes(*b"fibsrv/m");
-/// To be raised when the order of the fields of [`Slot`] changes, other than by new ones at the end.
-const VERSION: u64 = 1;
+/// The version of the layout.
+const VERSION: u64 = 2;
 /// What the header begins with.
-const IDENTITY: [u64; 4] = [MAGIC, VERSION, SLOTS as u64, PAGE_BYTES as u64];
+const IDENTITY: [u64; 4] = [MAGIC, VERSION, SLOTS as u64, SLOT_BYTES as u64];
 
 const WORD_BYTES: usize = size_of::<AtomicU64>();
-const PAGE_WORDS: usize = PAGE_BYTES / WORD_BYTES;
-const HEADER_ROOM: usize = PAGE_WORDS - IDENTITY.len() - 1;
-const SLOT_ROOM: usize = PAGE_WORDS - size_of::<Slot>() / WORD_BYTES - 1;
+const HEADER_ROOM: usize = HEADER_BYTES / WORD_BYTES - IDENTITY.len() - 1 - SLOTS;
 
-/// A region.
+/// How often a slot is read again if it switches banks meanwhile, which takes the death of an owner each time.
+const READ_ATTEMPTS: u32 = 8;
+
+/// The shared memory.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Layout {
     header: Header,
-    pages: [Page; SLOTS],
+    slots: [[Bank; 2]; SLOTS],
 }
 
+/// Written when a slot is claimed, and not while its owner counts.
 #[derive(Debug)]
 #[repr(C)]
 struct Header {
     identity: [AtomicU64; IDENTITY.len()],
     /// All slots from here on have never had an owner, so that their pages need not be touched.
     used: AtomicU64,
+    /// How often each slot has switched banks; 0: neither has ever been filled.
+    switches: [AtomicU64; SLOTS],
     room: [AtomicU64; HEADER_ROOM],
 }
 
-#[derive(Debug)]
-#[repr(C)]
-struct Page {
-    slot: Slot,
-    room: [AtomicU64; SLOT_ROOM],
-    /// The most bytes of a slot that an owner has known.
-    known_bytes: AtomicU64,
-}
-
-const _: () = assert!(size_of::<Page>() == PAGE_BYTES && size_of::<Header>() == PAGE_BYTES);
-const _: () = assert!(size_of::<Layout>() == REGION_BYTES);
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+const _: () = assert!(size_of::<Bank>().is_multiple_of(PAGE_BYTES));
+const _: () = assert!(size_of::<Layout>() == MEMORY_BYTES);
 
 impl Layout {
-    fn page(&self, index: usize) -> Option<&Page> {
-        self.pages.get(index)
-    }
-
-    pub(super) fn slot(&self, index: usize) -> Option<&Slot> {
-        self.page(index).map(|page| &page.slot)
-    }
-
-    /// Whether all gauges of a slot are known to this version.
-    pub(super) fn may_be_claimed(&self, index: usize) -> bool {
-        self.page(index)
-            .is_some_and(|page| page.known_bytes.load(Relaxed) <= size_of::<Slot>() as u64)
-    }
-
-    /// Makes a slot the caller's, who holds its lock.
-    pub(super) fn claim(&self, index: usize) {
-        if let Some(page) = self.page(index) {
-            page.slot.claim();
-            page.known_bytes.store(size_of::<Slot>() as u64, Relaxed);
-            // The one word that several processes write, a few times in their lives.
-            self.header.used.fetch_max(index as u64 + 1, Relaxed);
+    /// The bank that is in use after so many switches.
+    fn bank(&self, index: usize, switches: u64) -> Option<&Bank> {
+        let [even, odd] = self.slots.get(index)?;
+        match switches {
+            0 => None,
+            _ if switches.is_multiple_of(2) => Some(even),
+            _ => Some(odd),
         }
     }
 
+    /// Prepares a slot for an owner that counts the cells of `schema`. Call it with the slot's lock. Fails if
+    /// there is no room for all the counts in the slot.
+    pub(super) fn claim(&self, index: usize, schema: &Schema<'_>) -> Option<&Bank> {
+        let switches = self.header.switches.get(index)?;
+        let current = switches.load(Acquire);
+        let bank = match self.bank(index, current) {
+            Some(bank) if bank.is_of(schema) => {
+                bank.clear_gauges();
+                bank
+            }
+            previous => {
+                let next = current.wrapping_add(1).max(1);
+                let bank = self.bank(index, next)?;
+                // A reader that is still in this bank sees what is written now only together with the switch
+                // that ended its use.
+                fence(Release);
+                if !bank.fill(schema, previous) {
+                    return None;
+                }
+                switches.store(next, Release);
+                bank
+            }
+        };
+        self.header.used.fetch_max(index as u64 + 1, Relaxed);
+        Some(bank)
+    }
+
+    /// Reads the values of the cells of `schema` in a slot, in its order.
+    pub(super) fn read(&self, index: usize, schema: &Schema<'_>, values: &mut [u64]) {
+        let Some(switches) = self.header.switches.get(index) else { return };
+        for _ in 0..READ_ATTEMPTS {
+            let current = switches.load(Acquire);
+            match self.bank(index, current) {
+                Some(bank) => bank.read(schema, values),
+                None => values.fill(0),
+            }
+            // The bank just read is filled anew only after a switch to the other one.
+            fence(Acquire);
+            if switches.load(Relaxed) == current {
+                return;
+            }
+        }
+    }
+
+    /// The number of slots that have had an owner.
     pub(super) fn slots_used(&self) -> usize {
         usize::try_from(self.header.used.load(Relaxed)).unwrap_or(SLOTS).min(SLOTS)
     }
 
-    /// The slots that have had an owner, from the first on.
-    pub(super) fn used(&self) -> impl Iterator<Item = &Slot> {
-        self.pages.iter().take(self.slots_used()).map(|page| &page.slot)
+    /// Forgets all counts. Call it while no other process has the memory.
+    pub(super) fn reset(&self) {
+        for word in self.header.switches.iter().chain([&self.header.used]) {
+            word.store(0, Relaxed);
+        }
     }
 }
 
-/// Zeroes everything but the identity, also what only a newer version knows. To be called while nobody counts.
-/// Through the file: what is mapped is the same pages.
-pub(super) fn reset(file: &File) -> Result<(), SharedMemoryError> {
-    check_limit()?;
-    let identity_bytes = size_of_val(&IDENTITY);
-    let zeros = vec![0; REGION_BYTES - identity_bytes];
-    Ok(file.write_all_at(&zeros, identity_bytes as u64)?)
-}
-
-/// The kernel ends a process that writes to a file beyond this limit, unless it has been told otherwise.
+/// Checks that the limit of file sizes allows the memory: the kernel ends a process that exceeds it.
 pub(super) fn check_limit() -> Result<(), SharedMemoryError> {
     let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
-    if limit < REGION_BYTES as u64 { Err(SharedMemoryError::FileSizeLimit) } else { Ok(()) }
+    if limit < MEMORY_BYTES as u64 { Err(SharedMemoryError::FileSizeLimit) } else { Ok(()) }
 }
 
-/// The identity, for a new file.
+/// Writes the identity to a new file.
 pub(super) fn write_header(file: &File) -> io::Result<()> {
     for (place, word) in IDENTITY.iter().enumerate() {
         file.write_all_at(&word.to_ne_bytes(), (place * WORD_BYTES) as u64)?;
@@ -126,11 +156,11 @@ pub(super) fn write_header(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file is long enough and was laid out as we know it. Nothing is mapped before that.
+/// Checks length and identity. Call it before mapping the file.
 pub(super) fn check_header(file: &File) -> Result<(), SharedMemoryError> {
     let bytes = file.metadata()?.len();
-    if bytes != REGION_BYTES as u64 {
-        return Err(SharedMemoryError::Size(REGION_BYTES as u64));
+    if bytes != MEMORY_BYTES as u64 {
+        return Err(SharedMemoryError::Size(bytes));
     }
     for (place, word) in IDENTITY.iter().enumerate() {
         let mut found = [0; WORD_BYTES];
@@ -142,25 +172,23 @@ pub(super) fn check_header(file: &File) -> Result<(), SharedMemoryError> {
     Ok(())
 }
 
-/// Maps a file whose length is that of a region, and cannot become less. It stays mapped until the process
-/// exits, so that counting needs neither a look-up nor a reference count. A mapping keeps the open file
-/// description: that of `file` must have no locks.
+/// Maps a file that [`check_header`] has accepted and that cannot shrink. It stays mapped until the process exits,
+/// so that counting needs neither a look-up nor a reference count. A mapping keeps the open file description:
+/// that of `file` must have no locks.
 #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
 pub(super) fn map(file: &File) -> io::Result<&'static Layout> {
-    let mapping = Box::leak(Box::new(MmapOptions::new().len(REGION_BYTES).map_raw(file)?));
+    let mapping = Box::leak(Box::new(MmapOptions::new().len(MEMORY_BYTES).map_raw(file)?));
     let start = mapping.as_ptr().cast::<Layout>();
     // SAFETY: the mapping begins on a page, is as long as a `Layout`, readable and writable, and is never
-    // unmapped. The file below cannot shrink: memory is sealed against it, and a file is this user's alone.
-    // Other processes write to it, which is what its atomic integers, of which all values are valid, allow for.
-    // No exclusive reference to it is ever made.
+    // unmapped. The file is sealed against shrinking. Other processes write to it, which is what its atomic
+    // integers, of which all values are valid, allow for. No exclusive reference to it is ever made.
     Ok(unsafe { &*start })
 }
 
-/// Does what a version that knows more fields does to a slot: writes behind those we know.
+/// Does what a process does that is killed while it claims a slot: fills a bank and does not switch to it.
 #[cfg(test)]
-pub(super) fn extend(file: &File, index: usize, word: u64) {
-    let start = (PAGE_BYTES * (index + 1) + size_of::<Slot>()) as u64;
-    let more = std::iter::repeat_n(word.to_ne_bytes(), SLOT_ROOM).flatten();
-    let known_bytes = ((size_of::<Slot>() + WORD_BYTES) as u64).to_ne_bytes();
-    file.write_all_at(&more.chain(known_bytes).collect::<Vec<_>>(), start).unwrap();
+pub(super) fn claim_half(layout: &Layout, index: usize, schema: &Schema<'_>) {
+    let switches = layout.header.switches[index].load(Relaxed);
+    let previous = layout.bank(index, switches);
+    assert!(layout.bank(index, switches + 1).unwrap().fill(schema, previous));
 }

@@ -1,8 +1,12 @@
-//! Regions in memory without a name (memfd).
+//! Files in memory without a name (memfd).
 
 use std::{
-    fs::File,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
 };
 
 use rustix::{
@@ -13,17 +17,16 @@ use rustix::{
 
 use crate::metrics::shared::{
     SharedMemoryError,
-    layout::{self, REGION_BYTES},
-    reopen,
+    layout::{self, MEMORY_BYTES},
 };
 
-/// Makes one: of its full length and sealed before anybody can see it.
+/// Creates one with its full length and its header, sealed against shrinking.
 pub(super) fn create() -> Result<File, SharedMemoryError> {
     layout::check_limit()?;
     let file = File::from(allocate()?);
-    file.set_len(REGION_BYTES as u64)?;
+    file.set_len(MEMORY_BYTES as u64)?;
     layout::write_header(&file)?;
-    // No further seals: others could seal it against writing.
+    // No further seals: another process could seal it against writing.
     fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
 }
@@ -31,22 +34,31 @@ pub(super) fn create() -> Result<File, SharedMemoryError> {
 fn allocate() -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create("fibsrv-metrics", flags | MemfdFlags::NOEXEC_SEAL) {
-        // Kernels before 6.3 do not know the flag, later ones may insist on it.
+        // Kernels before 6.3 do not know the flag, later ones may require it.
         Err(Errno::INVAL) => memfd_create("fibsrv-metrics", flags),
         other => other,
     }
 }
 
-/// Checks what somebody else says is one, and opens it as a description of our own. It is not opened before
-/// it is known to be plain memory: to open a pipe or a device may do something, or wait for ever.
+/// Checks what another process has sent, and opens it as a description of this process. Only plain memory is
+/// opened: to open a pipe or a device may block or have side effects.
 pub(super) fn check(file: &File) -> Result<File, SharedMemoryError> {
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
         return Err(SharedMemoryError::File);
     }
-    let seals = fcntl_get_seals(file).unwrap_or(SealFlags::empty()); // those of a file on a disk
+    // A file on a disk has none.
+    let seals = fcntl_get_seals(file).unwrap_or(SealFlags::empty());
     if !seals.contains(SealFlags::SHRINK) {
         return Err(SharedMemoryError::Shrinkable);
     }
+    layout::check_header(file)?;
     Ok(reopen(file)?)
+}
+
+/// Opens the same file as a new description. Locks belong to a description, and one that was inherited or received
+/// is shared with other processes.
+pub(super) fn reopen(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).write(true).open(path)
 }

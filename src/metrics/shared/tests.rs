@@ -1,11 +1,7 @@
-//! Regions within one process: locks belong to descriptions, so several owners can be had in one.
-//! `tests/shared_metrics` has real processes, and those that are killed.
+//! Shared memory within one process: locks belong to descriptions, so one process can have several owners.
+//! `tests/shared_metrics` has real processes, and kills them.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt as _, symlink},
-    path::PathBuf,
-};
+use std::io;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
@@ -14,135 +10,109 @@ use crate::metrics::{
     Build, CONNECTIONS, CONNECTIONS_ACCEPTED, Format, PROCESS_CPU, Process, WORKERS, exposition,
 };
 
-/// A description of its own that holds nothing, and keeps the memory.
-fn spare(region: &SharedMemory) -> OwnedFd {
-    reopen(&region.holder.file).unwrap().into()
+/// A description that is no member, and keeps the memory.
+fn spare(memory: &SharedMemory) -> OwnedFd {
+    memory::reopen(&memory.file).unwrap().into()
 }
 
 /// Another process, as far as locks are concerned.
-fn other(region: &SharedMemory) -> SharedMemory {
-    SharedMemory::from_fd(region.fd().try_clone_to_owned().unwrap()).unwrap()
+pub(super) fn other(memory: &SharedMemory) -> SharedMemory {
+    SharedMemory::from_fd(memory.fd().try_clone_to_owned().unwrap()).unwrap()
 }
 
-fn accepted(region: &SharedMemory) -> u64 {
-    region.snapshot().get(CONNECTIONS_ACCEPTED)
+fn accepted(memory: &SharedMemory) -> u64 {
+    memory.snapshot().get(CONNECTIONS_ACCEPTED)
+}
+
+/// Connections accepted, connections, workers.
+fn three(snapshot: &Snapshot) -> [u64; 3] {
+    let [connections, workers] = [CONNECTIONS, WORKERS].map(|gauge| snapshot.get(gauge));
+    [snapshot.get(CONNECTIONS_ACCEPTED), connections, workers]
 }
 
 #[test]
 fn counters_stay_and_gauges_go() {
-    let region = SharedMemory::in_memory().unwrap();
-    let (first, second) = (region.claim().unwrap(), other(&region));
+    let memory = SharedMemory::in_memory().unwrap();
+    let (first, second) = (memory.claim().unwrap(), other(&memory));
     let second = second.claim().unwrap();
-    for counters in [&first, &second] {
-        counters.add(CONNECTIONS_ACCEPTED, 10);
-        counters.set(CONNECTIONS, 3);
+    for claim in [&first, &second] {
+        claim.add(CONNECTIONS_ACCEPTED, 10);
+        claim.set(CONNECTIONS, 3);
     }
-    for snapshot in [first.snapshot(), second.snapshot(), region.snapshot()] {
-        assert_eq!((snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS)), (20, 6));
-        assert_eq!((snapshot.get(WORKERS), snapshot.get(METRICS_SHARED)), (2, 1));
+    for snapshot in [first.snapshot(), second.snapshot(), memory.snapshot()] {
+        assert_eq!((three(&snapshot), snapshot.get(METRICS_SHARED)), ([20, 6, 2], 1));
     }
     drop(first);
-    let snapshot = second.snapshot();
-    assert_eq!(
-        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS), snapshot.get(WORKERS)),
-        (20, 3, 1)
-    );
-    let third = region.claim().unwrap();
+    assert_eq!(three(&second.snapshot()), [20, 3, 1]);
+    let third = memory.claim().unwrap();
     third.add(CONNECTIONS_ACCEPTED, 1);
-    let snapshot = third.snapshot();
-    assert_eq!(
-        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(CONNECTIONS), snapshot.get(WORKERS)),
-        (21, 3, 2)
-    );
-    assert_eq!((region.slots_used(), snapshot.get(METRICS_SHARED)), (2, 1));
+    assert_eq!((three(&third.snapshot()), memory.slots_used()), ([21, 3, 2], 2));
 }
 
 #[test]
-fn private_counters_are_those_of_one() {
-    let mut counters = Claim::private();
-    counters.add(CONNECTIONS_ACCEPTED, 1);
-    counters.record_process(&Process { cpu_time_ns: 5, start_time_ns: 1, ..Process::default() });
-    counters.record_process(&Process { cpu_time_ns: 7, start_time_ns: 1, ..Process::default() });
-    let moved = Box::new(counters);
+fn a_private_slot_is_added_up_alone() {
+    let mut claim = Claim::private();
+    claim.add(CONNECTIONS_ACCEPTED, 1);
+    claim.record_process(&Process { cpu_time_ns: 5, start_time_ns: 1, ..Process::default() });
+    claim.record_process(&Process { cpu_time_ns: 7, start_time_ns: 1, ..Process::default() });
+    let moved = Box::new(claim);
     let snapshot = moved.snapshot();
-    assert_eq!(
-        (snapshot.get(CONNECTIONS_ACCEPTED), snapshot.get(WORKERS), snapshot.get(METRICS_SHARED)),
-        (1, 1, 0)
-    );
+    assert_eq!((three(&snapshot), snapshot.get(METRICS_SHARED)), ([1, 0, 1], 0));
     assert_eq!(snapshot.get(PROCESS_CPU), 7);
 }
 
 #[test]
-fn the_lowest_free_slot_is_taken_until_all_are() {
-    let region = SharedMemory::in_memory().unwrap();
-    let mut owners: Vec<_> = (0..SLOTS).map(|_| region.claim().unwrap()).collect();
-    assert!(matches!(region.claim(), Err(SharedMemoryError::Full)));
-    for counters in &owners {
-        counters.add(CONNECTIONS_ACCEPTED, 1);
+fn the_lowest_free_slot_is_claimed_until_all_have_an_owner() {
+    let memory = SharedMemory::in_memory().unwrap();
+    let mut owners: Vec<_> = (0..SLOTS).map(|_| memory.claim().unwrap()).collect();
+    assert!(matches!(memory.claim(), Err(SharedMemoryError::Full)));
+    for claim in &owners {
+        claim.add(CONNECTIONS_ACCEPTED, 1);
     }
-    assert_eq!((accepted(&region), region.snapshot().get(WORKERS)), (256, 256));
+    assert_eq!(three(&memory.snapshot()), [256, 0, 256]);
     drop(owners.remove(7));
-    let again = region.claim().unwrap();
+    let again = memory.claim().unwrap();
     assert_eq!(again.get(CONNECTIONS_ACCEPTED), 1, "where the last owner stopped");
-    assert!(matches!(other(&region).claim(), Err(SharedMemoryError::Full)));
-    assert_eq!(region.slots_used(), SLOTS);
+    assert!(matches!(other(&memory).claim(), Err(SharedMemoryError::Full)));
+    assert_eq!(memory.slots_used(), SLOTS);
 }
 
 #[test]
-fn an_owner_is_seen_when_its_gauges_are_its_own() {
-    let region = SharedMemory::in_memory().unwrap();
-    let dead = region.claim().unwrap();
-    dead.set(CONNECTIONS, 9);
-    drop(dead);
-    let claiming = reopen(&region.holder.file).unwrap();
+fn gauges_are_read_once_the_claim_is_complete() {
+    let memory = SharedMemory::in_memory().unwrap();
+    let previous = memory.claim().unwrap();
+    previous.set(CONNECTIONS, 9);
+    drop(previous);
+    let claiming = memory::reopen(&memory.file).unwrap();
     assert!(locks::begin_claim(&claiming, 0).unwrap());
-    assert_eq!(locks::claimed_by_other(&region.holder.file, 0).unwrap(), Claimed::Begun);
-    assert_eq!(region.snapshot().get(CONNECTIONS), 0);
+    assert_eq!(locks::claimed_by_other(&memory.file, 0).unwrap(), Claimed::Begun);
+    assert_eq!(memory.snapshot().get(CONNECTIONS), 0);
     locks::finish_claim(&claiming, 0).unwrap();
-    assert_eq!(locks::claimed_by_other(&region.holder.file, 0).unwrap(), Claimed::Finished);
-    assert!(!locks::begin_claim(&region.holder.file, 0).unwrap());
+    assert_eq!(locks::claimed_by_other(&memory.file, 0).unwrap(), Claimed::Finished);
+    assert!(!locks::begin_claim(&memory.file, 0).unwrap());
     locks::release(&claiming, 0).unwrap();
-    assert_eq!(locks::claimed_by_other(&region.holder.file, 0).unwrap(), Claimed::Not);
+    assert_eq!(locks::claimed_by_other(&memory.file, 0).unwrap(), Claimed::Not);
 }
 
 #[test]
-fn what_a_newer_version_adds_is_ignored_and_its_slot_left_alone() {
-    let region = SharedMemory::in_memory().unwrap();
-    let newer = region.claim().unwrap();
-    newer.add(CONNECTIONS_ACCEPTED, 5);
-    let before = region.snapshot();
-    layout::extend(&region.holder.file, 0, u64::MAX);
-    assert_eq!(region.snapshot(), before);
-    drop(newer);
-    let older = region.claim().unwrap();
-    older.add(CONNECTIONS_ACCEPTED, 2);
-    assert_eq!((region.slots_used(), older.get(CONNECTIONS_ACCEPTED)), (2, 2));
-    assert_eq!((accepted(&region), older.snapshot().get(WORKERS)), (7, 1));
-}
-
-#[test]
-fn a_full_stop_is_one_reset() {
-    let region = SharedMemory::in_memory().unwrap();
-    let fd = spare(&region);
-    let counters = region.claim().unwrap();
-    counters.add(CONNECTIONS_ACCEPTED, 5);
-    layout::extend(&region.holder.file, 1, 77);
-    drop(region);
-    let region = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
-    assert_eq!(accepted(&region), 5, "a slot has an owner");
-    drop(counters);
+fn when_all_processes_have_exited_all_counters_start_from_zero() {
+    let memory = SharedMemory::in_memory().unwrap();
+    let fd = spare(&memory);
+    let claim = memory.claim().unwrap();
+    claim.add(CONNECTIONS_ACCEPTED, 5);
+    drop(memory);
+    let memory = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
+    assert_eq!(accepted(&memory), 5, "a slot has an owner");
+    drop(claim);
     let still = SharedMemory::from_fd(fd.try_clone().unwrap()).unwrap();
-    assert_eq!(accepted(&still), 5, "somebody has it, who may start another worker");
-    drop((region, still));
-    let region = SharedMemory::from_fd(fd).unwrap();
-    assert_eq!((region.snapshot(), region.slots_used()), (with_sharing(Snapshot::empty()), 0));
-    let counters = [region.claim().unwrap(), region.claim().unwrap()];
-    assert_eq!((counters[1].snapshot().get(WORKERS), region.slots_used()), (2, 2));
-}
-
-fn with_sharing(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.set(METRICS_SHARED, 1);
-    snapshot
+    assert_eq!(accepted(&still), 5, "a member may start another worker");
+    drop((memory, still));
+    let memory = SharedMemory::from_fd(fd).unwrap();
+    let mut empty = Snapshot::empty();
+    empty.set(METRICS_SHARED, 1);
+    assert_eq!((memory.snapshot(), memory.slots_used()), (empty, 0));
+    let claims = [memory.claim().unwrap(), memory.claim().unwrap()];
+    assert_eq!((three(&claims[1].snapshot()), memory.slots_used()), ([0, 0, 2], 2));
 }
 
 /// Memory with these contents and seals.
@@ -161,142 +131,77 @@ fn valid() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_region_is_refused() {
+fn what_fails_a_check_is_rejected() {
     let seals = SealFlags::SHRINK | SealFlags::GROW;
-    let check = |what: &str, fd: OwnedFd, reason: &str| match SharedMemory::from_fd(fd) {
-        Ok(_) => panic!("{what} was accepted"),
-        Err(error) => assert!(error.to_string().contains(reason), "{what}: {error}"),
+    let check = |what: &str, fd: OwnedFd, reason: &str| {
+        let checked = SharedMemory::check(fd.as_fd()).expect_err(what).to_string();
+        let error = SharedMemory::from_fd(fd).expect_err(what).to_string();
+        assert!(error == checked && error.contains(reason), "{what}: {error}");
     };
-    assert!(SharedMemory::from_fd(memory_with(&valid(), seals).into()).is_ok());
-    check("no seals", memory_with(&valid(), SealFlags::empty()).into(), "sealed");
-    check("may shrink", memory_with(&valid(), SealFlags::GROW).into(), "sealed");
-    check("read only", memory_with(&valid(), seals | SealFlags::WRITE).into(), "");
-    check("nothing", memory_with(b"", seals).into(), "bytes long");
-    let short = &valid()[..layout::REGION_BYTES - 1];
-    check("truncated", memory_with(short, seals).into(), "bytes long");
-    check("too long", memory_with(&[&valid()[..], b"x"].concat(), seals).into(), "bytes long");
+    let mut bytes = valid();
+    let accepted = memory_with(&bytes, seals);
+    assert!(SharedMemory::check(accepted.as_fd()).is_ok());
+    assert!(SharedMemory::from_fd(accepted.into()).is_ok());
+    check("no seals", memory_with(&bytes, SealFlags::empty()).into(), "sealed");
+    check("may shrink", memory_with(&bytes, SealFlags::GROW).into(), "sealed");
+    check("nothing", memory_with(b"", seals).into(), "size");
+    let short = &bytes[..layout::MEMORY_BYTES - 1];
+    check("truncated", memory_with(short, seals).into(), "size");
+    check("too long", memory_with(&[&bytes[..], b"x"].concat(), seals).into(), "size");
     for place in [0, 8, 16, 24] {
-        let mut bytes = valid();
         bytes[place] ^= 1;
-        check("another header", memory_with(&bytes, seals).into(), "laid out");
+        check("another header", memory_with(&bytes, seals).into(), "layout");
+        bytes[place] ^= 1;
     }
     check("a directory", File::open(".").unwrap().into(), "file");
     check("a pipe", io::pipe().unwrap().0.into(), "file");
     check("a device", File::open("/dev/zero").unwrap().into(), "file");
     check("a file on a disk", File::open("/proc/self/exe").unwrap().into(), "");
-    let foreign = memory_with(&valid(), seals);
+    let foreign = memory_with(&bytes, seals);
     if std::os::unix::fs::fchown(&foreign, Some(1), None).is_ok() {
         check("another user's", foreign.into(), "user");
     }
+    let read_only = memory_with(&bytes, seals | SealFlags::WRITE);
+    assert!(SharedMemory::from_fd(read_only.into()).is_err());
 }
 
 #[test]
-fn any_numbers_are_numbers() {
+fn rejected_memory_leaves_nothing_behind() {
+    let memory = SharedMemory::in_memory().unwrap();
     let mut bytes = valid();
-    bytes[32..].fill(0xff);
-    let file = memory_with(&bytes, SealFlags::SHRINK);
-    // Somebody lives there, so that nothing is reset.
-    locks::hold(&file).unwrap();
-    let region = SharedMemory::from_fd(file.try_clone().unwrap().into()).unwrap();
-    assert!(matches!(region.claim(), Err(SharedMemoryError::Full)), "all are of a newer version");
-    for index in 0..SLOTS {
-        locks::begin_claim(&file, index).unwrap();
-        locks::finish_claim(&file, index).unwrap();
-    }
-    let mut out = Vec::new();
-    let build = Build { version: "", revision: "", rustc: "" };
-    exposition::render(&mut out, Format::OpenMetrics, &region.snapshot(), &build);
-    assert!(out.ends_with(b"# EOF\n"));
-}
-
-/// A directory that is removed in the end.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
-        Self(path)
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
-
-    fn join(&self) -> Result<SharedMemory, SharedMemoryError> {
-        SharedMemory::in_directory(&self.0, 3000)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
+    bytes[8] ^= 1;
+    let seals = SealFlags::SHRINK;
+    assert!(SharedMemory::from_fd(memory_with(&bytes, seals).into()).is_err());
+    let unreadable = memory_with(&bytes, seals);
+    assert!(SharedMemory::check(unreadable.as_fd()).is_err());
+    assert!(!locks::is_held_by_others(&unreadable).unwrap());
+    let claim = memory.claim().unwrap();
+    claim.add(CONNECTIONS_ACCEPTED, 1);
+    assert_eq!(accepted(&other(&memory)), 1);
 }
 
 #[test]
-fn in_a_directory_the_last_to_leave_removes_the_file() {
-    let directory = Directory::new("last");
-    let first = directory.join().unwrap();
-    let counters = first.claim().unwrap();
-    counters.add(CONNECTIONS_ACCEPTED, 4);
-    drop(first);
-    let second = directory.join().unwrap();
-    assert_eq!(accepted(&second), 4);
-    let other_port = SharedMemory::in_directory(&directory.0, 3001).unwrap();
-    assert_eq!((accepted(&other_port), directory.files().len()), (0, 2));
-    drop((other_port, counters));
-    assert_eq!((accepted(&second), directory.files().len()), (4, 1));
-    drop(second);
-    assert_eq!(directory.files(), [""; 0].map(PathBuf::from));
-    assert_eq!(accepted(&directory.join().unwrap()), 0);
-}
-
-#[test]
-fn what_was_left_behind_does_not_stand_in_the_way() {
-    let directory = Directory::new("left");
-    let region = directory.join().unwrap();
-    let path = directory.files().pop().unwrap();
-    drop(region);
-    for contents in [vec![], b"garbage".to_vec(), vec![0xff; layout::REGION_BYTES], valid()] {
-        fs::write(&path, contents).unwrap();
-        let region = directory.join().unwrap();
-        assert_eq!((accepted(&region), directory.files().len()), (0, 1));
-        drop(region);
-        assert_eq!(directory.files().len(), 0);
+fn whatever_numbers_are_in_the_memory_it_can_be_read_and_claimed() {
+    for byte in [0xff, 0x01] {
+        let mut bytes = valid();
+        bytes[32..].fill(byte);
+        // A few slots are in use: comparing identities in vain takes its time.
+        bytes[32..40].copy_from_slice(&8_u64.to_ne_bytes());
+        let file = memory_with(&bytes, SealFlags::SHRINK);
+        // A member, so that nothing is reset.
+        locks::hold(&file).unwrap();
+        let memory = SharedMemory::from_fd(file.try_clone().unwrap().into()).unwrap();
+        for index in 1..SLOTS {
+            locks::begin_claim(&file, index).unwrap();
+            locks::finish_claim(&file, index).unwrap();
+        }
+        let mut out = Vec::new();
+        let build = Build { version: "", revision: "", rustc: "" };
+        exposition::render(&mut out, Format::OpenMetrics, &memory.snapshot(), &build);
+        assert!(out.ends_with(b"# EOF\n"));
+        match memory.claim() {
+            Ok(claim) => assert_eq!(claim.get(WORKERS), 1),
+            Err(error) => assert!(matches!(error, SharedMemoryError::Full), "{error}"),
+        }
     }
-    // Unless somebody uses it, in a way we do not know.
-    fs::write(&path, b"garbage").unwrap();
-    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    locks::hold(&file).unwrap();
-    assert!(matches!(directory.join(), Err(SharedMemoryError::Size(_))));
-    assert_eq!(fs::read(&path).unwrap(), b"garbage");
-}
-
-#[test]
-fn what_others_could_have_made_is_not_trusted() {
-    let directory = Directory::new("trust");
-    let path = {
-        let _region = directory.join().unwrap();
-        directory.files().pop().unwrap()
-    };
-    symlink("/dev/zero", &path).unwrap();
-    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a symbolic link");
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a directory");
-    fs::remove_dir(&path).unwrap();
-    fs::write(&path, valid()).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
-    assert!(matches!(directory.join(), Err(SharedMemoryError::File)), "a file of others too");
-    fs::remove_file(&path).unwrap();
-    fs::set_permissions(&directory.0, Permissions::from_mode(0o770)).unwrap();
-    assert!(
-        matches!(directory.join(), Err(SharedMemoryError::Directory)),
-        "a directory of others too"
-    );
-    let nowhere = directory.0.join("nowhere");
-    assert!(matches!(SharedMemory::in_directory(&nowhere, 1), Err(SharedMemoryError::System(_))));
 }
