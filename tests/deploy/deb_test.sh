@@ -105,7 +105,8 @@ for keep_alive in 0 4; do
     eval "load_$keep_alive=$!"
 done
 clients() { inside pgrep -f load_client.py; }
-await 10 'two clients' test "$(clients | wc -l)" -eq 2
+two_clients() { [ "$(clients | wc -l)" -eq 2 ]; }
+await 20 'two clients' two_clients
 sleep 1
 
 workers() { inside pgrep --parent "$(main_pid)" | sort | paste -sd ' '; }

@@ -189,7 +189,7 @@ def changes(drills):
     def reload(active):
         active.reload()
 
-    def swap(_):
+    def replace(_):
         certificate = pair.authority.issue(proxy_pair.NAME)
         pair.install_certificate(certificate)
         drills.check("the new certificate is served at once", pair.serves(certificate))
@@ -210,7 +210,7 @@ def changes(drills):
     drills.drill("haproxy reloaded", reload, NONE, lost=0)
     if drills.wanted("reload"):
         stays_eligible(drills)
-    drills.drill("certificate swapped", swap, NONE, lost=0, rounds=1)
+    drills.drill("certificate replaced", replace, NONE, lost=0, rounds=1)
     drills.drill("reload of an invalid configuration", break_configuration, NONE, lost=0, undo=restore_configuration, undone="reload of the restored configuration",
                  rounds=1)
 
