@@ -47,7 +47,7 @@ bench: ## measure lookup against computation, a connection on bytes, the exposit
 mutants: ## test the mutants of SHARD, 0/100 unless set; needs cargo-mutants
 	@$(CARGO) mutants --version >/dev/null 2>&1 || \
 		{ echo 'make mutants: install cargo-mutants with `cargo install cargo-mutants --locked`' >&2; exit 1; }
-	$(CARGO) mutants --shard $(SHARD)
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) mutants --sharding round-robin --shard $(SHARD) --cargo-arg=--locked
 
 pgo: ## build bin/fibsrv by a profile of its own work; needs wrk and the rustup component llvm-tools
 	benches/pgo
