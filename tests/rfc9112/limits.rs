@@ -71,6 +71,16 @@ fn a_target_beyond_its_limit_is_414() {
 }
 
 #[test]
+fn an_invalid_target_is_400_up_to_the_limit_and_414_beyond() {
+    let limits = Limits { target_bytes: 20, ..default_limits() };
+    for (length, status) in [(20, 400), (21, 414)] {
+        let target = format!("/%zz{}", "x".repeat(length - "/%zz".len()));
+        let reply = Wire::with_limits(limits).ask(request(&format!("GET {target}"), ""));
+        assert_eq!(reply.status, status, "{target}");
+    }
+}
+
+#[test]
 fn the_query_and_the_authority_count_as_target() {
     let limits = Limits { target_bytes: 20, ..default_limits() };
     check(
