@@ -45,27 +45,18 @@ impl Snapshot {
 
     /// Adds the values of a slot.
     pub(super) fn add(&mut self, values: &[u64; CELLS], owner: Owner) {
+        // Sums wrap around, as counters do: what is in shared memory must not stop a scrape.
+        for (total, value) in self.values.iter_mut().zip(values) {
+            *total = total.wrapping_add(*value);
+        }
         let (mut totals, mut values) = (self.values.as_mut_slice(), values.as_slice());
         for family in FAMILIES {
             let Some((of_family, after)) = totals.split_at_mut_checked(family.cells) else {
                 return;
             };
-            let cells = of_family.iter_mut().zip(values);
-            match family.kind {
-                // Sums wrap around, as counters do: what is in shared memory must not stop a scrape.
-                Kind::Counter | Kind::Duration | Kind::Histogram | Kind::Summary | Kind::Info => {
-                    cells.for_each(|(total, value)| *total = total.wrapping_add(*value));
-                }
-                Kind::Gauge | Kind::Earliest if owner == Owner::Gone => {}
-                // Unlimited and unlimited is unlimited.
-                Kind::Gauge => {
-                    cells.for_each(|(total, value)| *total = total.saturating_add(*value));
-                }
-                Kind::Earliest => {
-                    let cells = cells.filter(|(_, value)| **value != 0);
-                    cells.for_each(|(total, value)| {
-                        *total = if *total == 0 { *value } else { *value.min(total) };
-                    });
+            if family.kind.is_gauge() {
+                for (total, value) in of_family.iter_mut().zip(values) {
+                    *total = add_gauge(family.kind, total.wrapping_sub(*value), *value, owner);
                 }
             }
             (totals, values) = (after, values.get(family.cells..).unwrap_or_default());
@@ -106,6 +97,16 @@ impl Snapshot {
     #[cfg(test)]
     pub(super) fn with_different_values() -> Self {
         Self { values: std::array::from_fn(|place| (place as u64 + 1) * 7) }
+    }
+}
+
+/// The sum of a gauge and the value of one more slot.
+fn add_gauge(kind: Kind, total: u64, value: u64, owner: Owner) -> u64 {
+    match owner {
+        Owner::Gone => total,
+        Owner::Alive if kind == Kind::Earliest && total != 0 && value != 0 => total.min(value),
+        // Unlimited and unlimited is unlimited.
+        Owner::Alive => total.saturating_add(value),
     }
 }
 

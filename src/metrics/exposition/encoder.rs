@@ -78,12 +78,12 @@ impl Samples<'_> {
     ) {
         put(self.out, &[self.name, suffix]);
         let (mut before, mut after) = ("{", " ");
-        for (name, text) in labels {
+        labels.into_iter().for_each(|(name, text)| {
             put(self.out, &[before, name, "=\""]);
             put_escaped(self.out, text);
             put(self.out, &["\""]);
             (before, after) = (",", "} ");
-        }
+        });
         put(self.out, &[after]);
         match value {
             Value::Count(count) => decimal::push(self.out, count),
