@@ -1,4 +1,4 @@
-//! What counting costs per request, and what a scrape costs.
+//! The cost of counting a request and of a scrape.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
@@ -31,14 +31,14 @@ fn counting(criterion: &mut Criterion) {
     group.bench_function("durations_observe", |bencher| {
         let mut duration_ns: u64 = 1;
         bencher.iter(|| {
-            // A linear congruential sequence over 0.5 us to 16 ms: a branch predictor learns nothing.
+            // A linear congruential sequence over 0.5 us to 16 ms, which a branch predictor cannot learn.
             duration_ns = duration_ns.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let spread = 500 << (duration_ns >> 60);
             let metric = metrics::REQUEST_DURATION.with(black_box(Handler::Fibonacci));
             slot.observe(metric, spread, black_box(16));
         });
     });
-    let shared = SharedMemory::in_memory().and_then(|region| region.claim());
+    let shared = SharedMemory::in_memory().and_then(|memory| memory.claim());
     for (name, counters) in [("whole_batch", Ok(Claim::private())), ("shared_batch", shared)] {
         let Ok(counters) = counters else { continue };
         group.bench_function(name, |bencher| bencher.iter(|| count_a_batch(&counters)));
@@ -46,7 +46,7 @@ fn counting(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What is counted for sixteen requests that came together.
+/// What is counted for a batch of sixteen requests.
 fn count_a_batch(slot: &Slot) {
     slot.add(metrics::REQUESTS.with(OK), black_box(16));
     slot.observe(metrics::REQUEST_DURATION.with(Handler::Fibonacci), black_box(3_200), 16);
@@ -57,11 +57,11 @@ fn count_a_batch(slot: &Slot) {
 fn scraping(criterion: &mut Criterion) {
     let slots: Vec<Slot> = (0..64).map(|_| busy_slot()).collect();
     let snapshot = Snapshot::of(slots.iter());
-    let probe = ProcessStats::new().ok();
-    let region = SharedMemory::in_memory().ok();
-    let shared: Vec<_> = region
+    let stats = ProcessStats::new().ok();
+    let memory = SharedMemory::in_memory().ok();
+    let shared: Vec<_> = memory
         .iter()
-        .flat_map(|region| (0..64).map_while(|_| region.claim().ok()))
+        .flat_map(|memory| (0..64).map_while(|_| memory.claim().ok()))
         .inspect(|counters| count_a_lot(counters))
         .collect();
     let mut group = criterion.benchmark_group("scrape");
@@ -83,13 +83,13 @@ fn scraping(criterion: &mut Criterion) {
             });
         });
     }
-    if let Some(probe) = probe {
-        group.bench_function("process", |bencher| bencher.iter(|| probe.read()));
+    if let Some(stats) = stats {
+        group.bench_function("process", |bencher| bencher.iter(|| stats.read()));
     }
     group.finish();
 }
 
-/// A slot in which every series has counted something, and a lot of it.
+/// A slot in which every request series and every histogram has large counts.
 fn busy_slot() -> Slot {
     let slot = Slot::new();
     count_a_lot(&slot);

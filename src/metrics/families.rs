@@ -36,73 +36,74 @@ macro_rules! families {
 
 families! {
     REQUESTS: Counter by RequestLabels, "fibsrv_requests",
-        "Requests answered. Handler none: no route matched, or the request was refused before \
-         routing; method none: refused before the method was known.";
+        "Requests by handler, method and status code. Handler none: no route matched, or the \
+         request was rejected before routing; method none: rejected before the method was known.";
     REQUESTS_REJECTED: Counter by Reject, "fibsrv_requests_rejected",
-        "Requests refused before they reached a route, by reason. They are among the requests \
-         answered, with handler none and method none.";
+        "Requests rejected before routing, by reason. They are also counted as requests, with \
+         handler none and method none.";
     REQUEST_DURATION: Histogram by Handler, "fibsrv_request_duration_seconds",
-        "Time in seconds from the wake-up of the event loop that brought the request's last byte \
-         until its response was ready to be written. Pipelined requests of one batch are measured \
-         together.";
+        "Time in seconds from the wake-up of the event loop that received the last byte of the \
+         request until its response is ready to be sent. Pipelined requests of one batch are \
+         measured together.";
     REQUEST_SIZE: Summary, "fibsrv_request_size_bytes",
-        "Bytes of requests as they came over the wire, head and body.";
+        "Size in bytes of requests as received, head and body.";
     RESPONSE_SIZE: Summary, "fibsrv_response_size_bytes",
-        "Bytes of responses as they go over the wire, head and body.";
-    CONNECTIONS: Gauge, "fibsrv_connections", "Connections open now.";
+        "Size in bytes of responses as sent, head and body.";
+    CONNECTIONS: Gauge, "fibsrv_connections", "Open connections.";
     // Not fibsrv_connections_total: OpenMetrics names the family of a counter without _total, and the gauge
     // has that name already.
     CONNECTIONS_ACCEPTED: Counter, "fibsrv_connections_accepted", "Connections accepted.";
     CONNECTIONS_CLOSED: Counter by CloseReason, "fibsrv_connections_closed",
-        "Connections closed by the server because something did not happen in time, or to make \
-         room for new ones (evicted), by reason.";
+        "Connections closed by the server after a timeout or to make room for new ones (evicted), \
+         by reason.";
     ACCEPT_PAUSES: Counter by PauseReason, "fibsrv_accept_pauses",
-        "Pauses in accepting, which leave new connections waiting in the kernel: all places were \
-         taken (full), or the system had no descriptor or memory left (error).";
+        "Pauses in accepting, which leave new connections waiting in the kernel, by reason: \
+         connection limit reached (full), or no descriptor or memory available (error).";
     CONNECTION_YIELDS: Counter, "fibsrv_connection_yields",
-        "Turns that ended with more to do for the same connection, so that others had theirs.";
+        "Turns of a connection that ended with more requests to serve, so that other connections \
+         have theirs.";
     COMPUTATIONS: Counter by Executor, "fibsrv_computations",
-        "Numbers computed: by the compute thread, or at once by the event loop.";
+        "Numbers computed, by executor: the compute thread, or the event loop for small ones.";
     COMPUTATION_DURATION: Histogram, "fibsrv_computation_duration_seconds",
-        "Time in seconds that the compute thread took for a number, its wait in the queue not \
-         included.";
+        "Time in seconds that the compute thread took for a number, without the time in the queue.";
     COMPUTATION_FALLBACKS: Counter, "fibsrv_computation_fallbacks",
-        "Numbers whose fast computation failed its check and that were computed the plain way.";
+        "Numbers that failed verification and were computed again by a slower method.";
     COMPUTATIONS_REJECTED: Counter by RejectReason, "fibsrv_computations_rejected",
-        "Requests refused with 503, by reason: too many numbers under way (queue), the numbers \
-         being sent take all the memory (memory), no thread to be had (thread).";
+        "Requests rejected with 503, by reason: too many computations (queue), numbers being sent \
+         use all the memory (memory), or no compute thread (thread).";
     COMPUTE_QUEUE_LENGTH: Gauge, "fibsrv_compute_queue_length",
-        "Numbers being computed, or waiting for it.";
+        "Numbers queued or being computed.";
     CACHE_HITS: Counter, "fibsrv_cache_hits",
-        "Requests answered with a number that was computed before.";
+        "Requests for a number beyond the table that was cached.";
     CACHE_MISSES: Counter, "fibsrv_cache_misses",
-        "Requests for a number that had not been computed, or not been kept.";
+        "Requests for a number beyond the table that was not cached.";
     CACHE_BYTES: Gauge, "fibsrv_cache_bytes",
-        "Bytes of numbers that are kept, or reserved for those being computed.";
+        "Bytes of numbers that are cached, or reserved for those being computed.";
     ACCESS_LOG_DROPPED: Counter, "fibsrv_access_log_dropped",
-        "Lines of the access log that were dropped, because they were not taken at once.";
-    WORKERS: Gauge, "fibsrv_workers", "Worker processes alive now.";
+        "Access log lines dropped because the destination did not accept them at once.";
+    WORKERS: Gauge, "fibsrv_workers", "Running worker processes.";
     WORKER_RESTARTS: Counter, "fibsrv_worker_restarts",
-        "Worker processes replaced after they died.";
+        "Worker processes replaced after an unexpected exit.";
     // Known to the process that is scraped only, and not counted in a slot.
     METRICS_SHARED: Gauge, "fibsrv_metrics_shared",
-        "1 if these metrics are the sum over all workers on the port, 0 if each counts for itself.";
+        "1 if these metrics are the sum over all workers on the port, 0 if they are those of one \
+         worker.";
     BUILD_INFO: Info, "fibsrv_build_info",
-        "Always 1; the labels name the version, the source revision and the compiler.";
+        "Always 1; the labels are the version, the source revision and the compiler.";
     PROCESS_CPU: Duration, "process_cpu_seconds",
-        "Processor time, user and system, in seconds, of all workers that live or have lived. Each \
-         worker tells its own at most once a second, when it is awake; what one has used since, and \
-         dies, is lost.";
+        "CPU time, user and system, in seconds, of all workers, also those that have exited. A \
+         worker records it at most once a second, while it is awake; what it has used since then \
+         is lost if it is killed.";
     PROCESS_OPEN_FDS: Gauge, "process_open_fds",
-        "Open file descriptors, of all workers together.";
+        "Open file descriptors, summed over all workers.";
     PROCESS_MAX_FDS: Gauge, "process_max_fds",
-        "Limits of open file descriptors, of all workers together.";
+        "Limits on open file descriptors, summed over all workers.";
     PROCESS_VIRTUAL_MEMORY: Gauge, "process_virtual_memory_bytes",
-        "Sizes of the address spaces in bytes, of all workers together.";
+        "Virtual memory size in bytes, summed over all workers.";
     PROCESS_RESIDENT_MEMORY: Gauge, "process_resident_memory_bytes",
-        "Memory held in RAM in bytes, of all workers together; what they share counts for each.";
+        "Resident memory size in bytes, summed over all workers; shared pages count for each.";
     PROCESS_START_TIME: Earliest, "process_start_time_seconds",
-        "When the oldest living worker started, in seconds since 1970-01-01 UTC.";
+        "Start time of the oldest running worker, in seconds since 1970-01-01 UTC.";
 }
 
 /// The number of cells of all families: the length of a slot and of a snapshot.

@@ -1,9 +1,8 @@
-//! The two text formats of an exposition, and which of them a scraper asks for.
+//! The two text formats of an exposition, and their negotiation.
 //!
-//! Negotiation follows RFC 9110 section 12.5.1, with one limit: OpenMetrics must be asked for by name. A
-//! browser's `*/*` gets the format that everybody can read. What we cannot make sense of in the field is
-//! skipped, and when nothing on offer is acceptable the answer is plain text all the same: a scraper
-//! gains more from it than from a 406.
+//! Negotiation follows RFC 9110 section 12.5.1, with one limit: OpenMetrics must be requested by name. A
+//! browser's `*/*` gets the text format. Elements that cannot be parsed are skipped. If neither format is
+//! acceptable the response is text: a scraper gains more from it than from a 406.
 
 /// A format in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +22,15 @@ impl Format {
         }
     }
 
-    /// The format that the request's `Accept` fields ask for; `accept` yields the value of each of them.
+    /// Returns the format that the `Accept` header fields prefer; `accept` yields the value of each of them.
     #[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
     pub fn negotiate<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut wishes = Wishes::default();
+        let mut preferences = Preferences::default();
         for range in accept.into_iter().flat_map(|value| split_unquoted(value, b',')) {
-            wishes.take(range);
+            preferences.record(range);
         }
-        let open_metrics = wishes.open_metrics.unwrap_or(0);
-        if open_metrics > 0 && open_metrics >= wishes.text_weight() {
+        let open_metrics = preferences.open_metrics.unwrap_or(0);
+        if open_metrics > 0 && open_metrics >= preferences.text_weight() {
             Self::OpenMetrics
         } else {
             Self::Text
@@ -43,22 +42,22 @@ impl Format {
 type Weight = u32;
 const WEIGHT_MAX: Weight = 1000;
 
-/// The highest weight given to each of the media ranges that concern us.
+/// The highest weight of each of the media ranges that match a format.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Preferences {
     open_metrics: Option<Weight>,
     text_plain: Option<Weight>,
     text_any: Option<Weight>,
     any: Option<Weight>,
 }
 
-impl Wishes {
-    /// Notes one element of the list, unless it is malformed or about a type or version we do not have.
-    fn take(&mut self, range: &[u8]) {
+impl Preferences {
+    /// Records one element of the list, unless it is malformed or names another type or version.
+    fn record(&mut self, range: &[u8]) {
         let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let (wish, versions): (_, &[&[u8]]) = match media_type.as_slice() {
-            // 0.0.1 is what Prometheus called the draft of 1.0.0; scrapers that know it read both.
+        let (preference, versions): (_, &[&[u8]]) = match media_type.as_slice() {
+            // 0.0.1 is Prometheus' name of the draft of 1.0.0; scrapers that accept it read both.
             b"application/openmetrics-text" => (&mut self.open_metrics, &[b"1.0.0", b"0.0.1"]),
             b"text/plain" => (&mut self.text_plain, &[b"0.0.4"]),
             b"text/*" => (&mut self.text_any, &[]),
@@ -73,16 +72,16 @@ impl Wishes {
                 return;
             }
         }
-        *wish = (*wish).max(weight);
+        *preference = (*preference).max(weight);
     }
 
-    /// The weight of plain text: the most specific range that matches it decides.
+    /// The weight of plain text: that of the most specific range that matches it.
     fn text_weight(&self) -> Weight {
         self.text_plain.or(self.text_any).or(self.any).unwrap_or(0)
     }
 }
 
-/// Name and value of a parameter; a value in quotes loses them.
+/// Name and value of a parameter, without the quotes of a quoted value.
 fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = text.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (text.get(..equals)?.trim_ascii(), text.get(equals + 1..)?.trim_ascii());
@@ -90,7 +89,7 @@ fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name, unquoted.unwrap_or(value)))
 }
 
-/// A weight as RFC 9110 writes it: `0` or `1`, and up to three decimals that do not lead above one.
+/// A weight in the syntax of RFC 9110: at most 1, with up to three decimals.
 fn parse_weight(text: &[u8]) -> Option<Weight> {
     let (whole, decimals) = match text {
         [whole] => (whole, [].as_slice()),
@@ -105,7 +104,7 @@ fn parse_weight(text: &[u8]) -> Option<Weight> {
     (weight <= WEIGHT_MAX).then_some(weight)
 }
 
-/// The pieces of `text` between separators, of which those in a quoted string do not count.
+/// The parts of `text` between separators outside of quoted strings.
 fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |byte| {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_it_is_text() {
+    fn text_is_the_default() {
         assert_eq!(Format::negotiate(None), Format::Text);
         for accept in
             ["", "*/*", "text/plain", "text/html,application/xhtml+xml,*/*;q=0.8", "text/*"]
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn scrapers_get_open_metrics() {
+    fn open_metrics_is_used_when_it_is_preferred() {
         for accept in [
             // Prometheus 2.42, 2.30 and 3.0.
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn text_wins_when_it_is_preferred_or_open_metrics_is_not_wanted() {
+    fn text_is_used_when_it_is_preferred_or_open_metrics_is_not_acceptable() {
         for accept in [
             "application/openmetrics-text;q=0.5, text/plain;q=0.501",
             "application/openmetrics-text;q=0.5, text/plain",
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_skipped() {
+    fn malformed_elements_are_skipped() {
         for accept in [
             "application/openmetrics-text;q=2",
             "application/openmetrics-text;q=1.001",

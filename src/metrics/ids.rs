@@ -3,7 +3,7 @@
 //! An identity is a hash of all that says what a cell counts: the name of the family, the type, the labels and,
 //! of a histogram, the bounds of the bucket. A version that changes the meaning of a cell has to change one of
 //! these. It does not depend on the place of the row in the table. The lowest bit is set if the cell is a gauge,
-//! so that the counters of series that a version does not know can be told from their gauges.
+//! so that the counters of series that a version does not know can be distinguished from their gauges.
 
 use crate::metrics::{
     families::{CELLS, FAMILIES},

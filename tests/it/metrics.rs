@@ -1,4 +1,4 @@
-//! What `/metrics` tells, read by a parser that is not ours.
+//! `/metrics` over a socket, read by an independent parser.
 
 use std::{collections::BTreeMap, io::Write as _};
 
@@ -73,7 +73,7 @@ fn each_request_is_counted_once_and_at_once() {
     }
 }
 
-/// What a server has counted under `name`, by reason, without what is zero.
+/// The nonzero samples of a family, by reason.
 fn reasons(server: &Server, name: &str) -> Vec<(String, f64)> {
     let start = format!("{name}{{reason=");
     let found = samples(server, "*/*").into_iter().filter(|(_, count)| *count > 0.0);
@@ -85,7 +85,7 @@ fn reasons(server: &Server, name: &str) -> Vec<(String, f64)> {
 }
 
 #[test]
-fn refusals_are_counted_by_reason() {
+fn rejected_requests_are_counted_by_reason() {
     let server = Server::start(&["--head-timeout", "100ms", "--body-timeout", "100ms"]);
     let put = |fields: &str| format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
     let bad = [
@@ -115,19 +115,19 @@ fn refusals_are_counted_by_reason() {
 }
 
 #[test]
-fn closings_are_counted_by_reason() {
+fn closed_connections_are_counted_by_reason() {
     let flags = ["--head-timeout", "100ms", "--idle-timeout", "100ms", "--write-timeout", "100ms"];
     let server = Server::start(&flags);
-    let mut kept = server.connect();
-    kept.get("/healthz");
+    let mut idle = server.connect();
+    idle.get("/healthz");
     assert!(server.connect().is_closed(), "silent");
-    assert!(kept.is_closed(), "idle");
-    drop(kept);
-    let deaf = server.connect();
-    let asks = request("GET", "/api/fibonacci/10000").repeat(50);
-    // Until the server has had enough of a client that asks and does not read.
+    assert!(idle.is_closed(), "idle");
+    drop(idle);
+    let slow = server.connect();
+    let requests = request("GET", "/api/fibonacci/10000").repeat(50);
+    // Until the server resets the connection of a client that sends and does not read.
     let end = loop {
-        if let Err(error) = deaf.stream().write_all(asks.as_bytes()) {
+        if let Err(error) = slow.stream().write_all(requests.as_bytes()) {
             break error.kind();
         }
     };
@@ -135,11 +135,11 @@ fn closings_are_counted_by_reason() {
     let found = reasons(&server, "fibsrv_connections_closed_total");
     let expected = ["head_timeout", "idle_timeout", "write_timeout"];
     assert_eq!(found, expected.map(|reason| (reason.to_owned(), 1.0)));
-    drop(deaf);
+    drop(slow);
 }
 
 #[test]
-fn places_that_are_taken_are_counted() {
+fn pauses_at_the_connection_limit_and_evictions_are_counted() {
     let server = Server::start(&["--max-connections", "1"]);
     let mut first = server.connect();
     first.get("/healthz");
@@ -150,7 +150,7 @@ fn places_that_are_taken_are_counted() {
 }
 
 #[test]
-fn turns_that_leave_requests_for_later_are_counted() {
+fn connections_that_yield_are_counted() {
     let server = Server::start(&["--max-pipelined", "4"]);
     let mut client = server.connect();
     client.send(request("GET", "/healthz").repeat(9).as_bytes());

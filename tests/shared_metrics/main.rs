@@ -116,8 +116,8 @@ fn counters_start_from_zero_only_after_all_processes_have_exited() {
     let memory = SharedMemory::in_memory().unwrap();
     // A process that only keeps the descriptor, as a service manager may do, is not a member.
     let path = format!("/proc/self/fd/{}", memory.fd().as_raw_fd());
-    let kept = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let reopen = || SharedMemory::from_fd(kept.try_clone().unwrap().into());
+    let spare = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let reopen = || SharedMemory::from_fd(spare.try_clone().unwrap().into());
     let reported = Worker::start(&memory).kill();
     assert!(
         memory.snapshot().get(CONNECTIONS_ACCEPTED) >= reported,
@@ -126,7 +126,7 @@ fn counters_start_from_zero_only_after_all_processes_have_exited() {
     let worker = Worker::start(&memory);
     assert_eq!(memory.slots_used(), 1);
     drop(memory);
-    // A description of its own, as `kept` must not become a member.
+    // A description of its own, as `spare` must not become a member.
     let memory = reopen().unwrap();
     assert!(memory.snapshot().get(CONNECTIONS_ACCEPTED) > reported, "a worker owns a slot");
     drop(memory);

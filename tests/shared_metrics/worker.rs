@@ -109,9 +109,13 @@ impl Worker {
 
     /// Waits until it has reported `more` counts.
     pub(crate) fn wait_for(&mut self, more: usize) {
-        let mut told = vec![0; more];
-        self.reports.read_exact(&mut told).unwrap();
-        assert!(told.iter().all(|byte| *byte == b'.'), "{}", String::from_utf8_lossy(&told));
+        let mut reported = vec![0; more];
+        self.reports.read_exact(&mut reported).unwrap();
+        assert!(
+            reported.iter().all(|byte| *byte == b'.'),
+            "{}",
+            String::from_utf8_lossy(&reported)
+        );
         self.count += more as u64;
     }
 
