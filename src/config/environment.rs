@@ -18,9 +18,16 @@ use crate::config::{
 
 const PREFIX: &str = "FIBSRV_";
 
-/// Variables that are not flags: what an upgrade inherits.
-const INTERNAL: [&str; 5] =
-    [INHERITED_SOCKETS, INHERITED_PASSED, INHERITED_WORKERS, INHERITED_LEAVING, INHERITED_REGION];
+/// Variables that are not flags: what an upgrade inherits, and what cargo sets when it runs a binary that it has built.
+const INTERNAL: [&str; 7] = [
+    INHERITED_SOCKETS,
+    INHERITED_PASSED,
+    INHERITED_WORKERS,
+    INHERITED_LEAVING,
+    INHERITED_REGION,
+    "FIBSRV_REVISION",
+    "FIBSRV_RUSTC",
+];
 
 /// Returns the definitions of all flags. A flag whose variable is empty has none, because clap would take the empty
 /// text as its value.
@@ -119,6 +126,7 @@ mod tests {
             "FIBSRV_MAX_HAED",
             "FIBSRV_MAX_HEAD",
             "FIBSRV_INHERITED_SOCKETS",
+            "FIBSRV_REVISION",
             "FIBSRV_PORT_3000_TCP",
             "FIBSRV_SERVICE_HOST",
             "FIBSRV_A",
