@@ -7,9 +7,10 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
+    time::Duration,
 };
 
 use log::warn;
@@ -18,8 +19,13 @@ use mio::Waker;
 use crate::{
     app::{Completed, Job},
     fibonacci::Calculator,
-    sys::clock::Clock,
+    sys::{self, clock::Clock},
 };
+
+/// A number up to this leaves its working memory to the next one; it is about 1 MiB.
+const RETAINED_MAX_N: u64 = 500_000;
+/// Time without a job after which the working memory of larger numbers is returned to the system.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
 /// Niceness of the compute thread: it gives way to the event loop where both want the same CPU.
 const NICENESS: i32 = 10;
@@ -79,7 +85,20 @@ impl Thread {
 fn run(jobs: &Receiver<Job>, completed: &Sender<Completed>, waker: &Waker) {
     lower_priority();
     let (mut calculator, mut clock) = (Calculator::default(), Clock::new());
-    for job in jobs {
+    let mut largest_n = 0;
+    loop {
+        let timeout = if largest_n > RETAINED_MAX_N { RELEASE_AFTER } else { Duration::MAX };
+        let job = match jobs.recv_timeout(timeout) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                largest_n = 0;
+                calculator = Calculator::default();
+                sys::release_free_memory();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        largest_n = largest_n.max(job.n);
         clock.tick();
         let computed = calculator.compute(job.n);
         let duration_ns = clock.since_tick_ns();
@@ -102,8 +121,6 @@ fn lower_priority() {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::RecvTimeoutError, time::Duration};
-
     use mio::{Events, Poll, Token};
 
     use super::*;

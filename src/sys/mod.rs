@@ -1,6 +1,6 @@
 //! What no library offers without `unsafe`: forking, taking over descriptors by their numbers, dispositions of
 //! signals, and an option of listening sockets.
-#![expect(unsafe_code, reason = "the four calls below, each with what makes it sound")]
+#![expect(unsafe_code, reason = "the five calls below, each with what makes it sound")]
 
 pub mod activation;
 pub mod clock;
@@ -81,6 +81,15 @@ pub fn defer_accept(listener: &impl AsFd, seconds: u8) -> io::Result<()> {
     let status =
         unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Returns free memory of the allocator to the system. Allocators other than that of glibc do so on their own.
+pub fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer, and is safe to call in any thread.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Whether a descriptor is open, and would stay open if another program was executed.
