@@ -105,7 +105,8 @@ impl Recorder {
                 unix_ms: exchange.unix_ms,
                 request: exchange.conn.received(&exchange.rendered),
                 status: exchange.status,
-                bytes: exchange.rendered.bytes,
+                body_bytes: exchange.rendered.body_bytes,
+                response_bytes: exchange.rendered.bytes,
             });
         }
     }

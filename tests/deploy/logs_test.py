@@ -46,8 +46,9 @@ VARIANTS = {
 
 JOURNALD = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\nRateLimitIntervalSec=0\n"
 
-FIELDS = {"time": str, "remote_addr": str, "remote_port": int, "method": str, "target": str, "version": str, "status": int, "bytes": int,
-          "referer": type(None), "user_agent": type(None), "forwarded_for": type(None), "duration_us": int,
+FIELDS = {"time": str, "remote_addr": str, "remote_port": int, "method": str, "target": str, "version": str, "status": int,
+          "body_bytes_sent": int, "bytes_sent": int, "referer": type(None), "user_agent": type(None),
+          "forwarded_for": type(None), "trace_id": type(None), "duration_us": int,
           "host": str, "program": str}
 
 

@@ -183,7 +183,7 @@ fn each_response_is_a_line_in_json() {
     assert_eq!((responses(&counted), counted[DROPPED]), (count + 1.0, 0.0));
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sum = |name| lines.iter().map(|line| line[name].as_f64().unwrap()).sum::<f64>();
-    assert_eq!(sum("bytes"), counted["fibsrv_response_size_bytes_sum"]);
+    assert_eq!(sum("bytes_sent"), counted["fibsrv_response_size_bytes_sum"]);
     let durations =
         counted.iter().filter(|(key, _)| key.starts_with("fibsrv_request_duration_seconds_sum"));
     let duration_us = durations.map(|(_, seconds)| seconds * 1e6).sum::<f64>();
@@ -248,6 +248,44 @@ fn a_line_has_the_client_address_and_forwarded_for() {
         (&line["user_agent"], &line["referer"]),
         (&"\"q\"\\\u{e9}".into(), &"http://a/".into())
     );
+}
+
+#[test]
+fn a_line_has_the_length_of_the_content_and_the_trace_id() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for format in ["json", "combined"] {
+        let mut server = Server::start(&["--access-log", format]);
+        let mut log = server.take_log();
+        let mut client = server.connect();
+        // The last one is a share of the cache, sent without a copy.
+        for (method, n, length) in [("GET", 20, 4), ("HEAD", 20, 0), ("GET", 50_000, 10_450)] {
+            client.send(
+                format!(
+                    "{method} /api/fibonacci/{n} HTTP/1.1\r\nHost: a\r\n\
+                     traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n\r\n"
+                )
+                .as_bytes(),
+            );
+            if method == "HEAD" {
+                client.reply_to_head()
+            } else {
+                client.reply()
+            };
+            let mut line = String::new();
+            log.read_line(&mut line).unwrap();
+            if format == "json" {
+                let line: Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(
+                    (&line["body_bytes_sent"], &line["trace_id"]),
+                    (&length.into(), &trace.into())
+                );
+                let head_bytes = line["bytes_sent"].as_u64().unwrap() - length;
+                assert!((100..1000).contains(&head_bytes), "{line}");
+            } else {
+                assert!(line.contains(&format!(" HTTP/1.1\" 200 {length} \"-\" ")), "{line}");
+            }
+        }
+    }
 }
 
 #[test]

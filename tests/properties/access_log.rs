@@ -27,7 +27,14 @@ use crate::{
 /// Returns the line of a response to `request`.
 fn line(format: Format, request: &[u8]) -> String {
     let (mut lines, mut out) = (Lines::new(format), Vec::new());
-    lines.add(&Entry { client: None, unix_ms: 1, request, status: Status::Ok, bytes: 2 });
+    lines.add(&Entry {
+        client: None,
+        unix_ms: 1,
+        request,
+        status: Status::Ok,
+        body_bytes: 1,
+        response_bytes: 2,
+    });
     lines.settle(3_000, &mut out);
     String::from_utf8(out).unwrap()
 }
@@ -70,7 +77,7 @@ fn bytes_of(value: &Value) -> Option<Vec<u8>> {
     value.as_str().map(bytes)
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "time",
     "remote_addr",
     "remote_port",
@@ -78,10 +85,12 @@ const NAMES: [&str; 12] = [
     "target",
     "version",
     "status",
-    "bytes",
+    "body_bytes_sent",
+    "bytes_sent",
     "referer",
     "user_agent",
     "forwarded_for",
+    "trace_id",
     "duration_us",
 ];
 
@@ -182,7 +191,7 @@ proptest! {
         }
         // The logged lengths are those of the output, except for interim responses.
         let interims = cases[..answered].iter().map(|case| case.expected.interims).sum::<usize>();
-        let logged: u64 = lines.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
+        let logged: u64 = lines.iter().map(|line| line["bytes_sent"].as_u64().unwrap()).sum();
         let interim_bytes = interims * b"HTTP/1.1 100 Continue\r\n\r\n".len();
         prop_assert_eq!(usize::try_from(logged).unwrap() + interim_bytes, offline.output.len());
         let mut rest = &offline.output[..];

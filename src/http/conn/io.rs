@@ -21,6 +21,8 @@ pub enum Io {
 pub struct ResponseMeta {
     /// Length of the response in bytes, head and content.
     pub bytes: usize,
+    /// Length of the content that is sent, in bytes.
+    pub body_bytes: usize,
     /// Where in the inbox the request begins, for `received`.
     pub start: usize,
 }

@@ -10,6 +10,7 @@ use crate::http::{
 use crate::logging::access::{
     address::Address,
     encoder::{self, ELLIPSIS, Escape},
+    trace_context,
 };
 
 /// Format of the lines. README.md has an example of each.
@@ -32,8 +33,10 @@ pub struct Entry<'a> {
     pub request: &'a [u8],
     /// Status of the response.
     pub status: Status,
+    /// Length of the content sent in bytes.
+    pub body_bytes: usize,
     /// Length of the response in bytes, head and content.
-    pub bytes: usize,
+    pub response_bytes: usize,
 }
 
 /// Maximum length of a line, including its end.
@@ -46,9 +49,11 @@ const VERSION_BYTES_MAX: usize = 16;
 const REFERER_BYTES_MAX: usize = 512;
 const USER_AGENT_BYTES_MAX: usize = 512;
 const FORWARDED_FOR_BYTES_MAX: usize = 256;
+/// Length of a valid trace id.
+const TRACE_ID_BYTES: usize = 32;
 
 /// Upper bound of everything else in a line: names, numbers and the address.
-const REST_BYTES_MAX: usize = 400;
+const REST_BYTES_MAX: usize = 500;
 
 const _: () = assert!(
     METHOD_BYTES_MAX
@@ -162,7 +167,7 @@ impl Lines {
         out.extend_from_slice(b"\" ");
         out.extend_from_slice(entry.status.code().as_bytes());
         out.push(b' ');
-        decimal::push(out, entry.bytes as u64);
+        decimal::push(out, entry.body_bytes as u64);
         out.extend_from_slice(b" \"");
         text(out, fields.referer, REFERER_BYTES_MAX);
         out.extend_from_slice(b"\" \"");
@@ -207,11 +212,15 @@ impl Lines {
         text(out, b",\"version\":", fields.version, VERSION_BYTES_MAX);
         out.extend_from_slice(b",\"status\":");
         out.extend_from_slice(entry.status.code().as_bytes());
-        out.extend_from_slice(b",\"bytes\":");
-        decimal::push(out, entry.bytes as u64);
+        out.extend_from_slice(b",\"body_bytes_sent\":");
+        decimal::push(out, entry.body_bytes as u64);
+        out.extend_from_slice(b",\"bytes_sent\":");
+        decimal::push(out, entry.response_bytes as u64);
         text(out, b",\"referer\":", fields.referer, REFERER_BYTES_MAX);
         text(out, b",\"user_agent\":", fields.user_agent, USER_AGENT_BYTES_MAX);
         text(out, b",\"forwarded_for\":", fields.forwarded_for, FORWARDED_FOR_BYTES_MAX);
+        let trace_id = fields.traceparent.and_then(trace_context::trace_id);
+        text(out, b",\"trace_id\":", trace_id, TRACE_ID_BYTES);
         out.extend_from_slice(b",\"duration_us\":");
     }
 }
@@ -231,6 +240,7 @@ struct RequestFields<'a> {
     referer: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
     forwarded_for: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
 }
 
 impl<'a> RequestFields<'a> {
@@ -239,12 +249,18 @@ impl<'a> RequestFields<'a> {
         let mut fields = Self::of_line(line);
         for line in lines::lines(after) {
             // Most header lines are skipped by their first byte.
-            if !matches!(line, [b'R' | b'r' | b'U' | b'u' | b'X' | b'x', ..]) {
+            if !matches!(line, [b'R' | b'r' | b'T' | b't' | b'U' | b'u' | b'X' | b'x', ..]) {
                 continue;
             }
             let Some((name, value)) = lines::parts(line) else { continue };
             let place = match name.len() {
                 7 if name.eq_ignore_ascii_case(b"referer") => &mut fields.referer,
+                // Several of these are invalid (Trace Context, section 3.2).
+                11 if name.eq_ignore_ascii_case(b"traceparent") => {
+                    let value = if fields.traceparent.is_none() { value } else { b"" };
+                    fields.traceparent = Some(value);
+                    continue;
+                }
                 10 if name.eq_ignore_ascii_case(b"user-agent") => &mut fields.user_agent,
                 // Of several lines the last counts: the nearest proxy added it.
                 15 if name.eq_ignore_ascii_case(b"x-forwarded-for") => &mut fields.forwarded_for,
@@ -281,7 +297,8 @@ mod tests {
             unix_ms: 784_111_777_042,
             request: request.as_bytes(),
             status: Status::Ok,
-            bytes: 294,
+            body_bytes: 294,
+            response_bytes: 512,
         };
         lines.add(&entry);
         let mut out = Vec::new();
@@ -308,9 +325,23 @@ mod tests {
             line(Format::Json, REQUEST),
             "{\"time\":\"1994-11-06T08:49:37.042Z\",\"remote_addr\":\"192.0.2.1\",\"remote_port\":4711,\
              \"method\":\"GET\",\"target\":\"/api/fibonacci/20?q=%22\",\"version\":\"HTTP/1.1\",\
-             \"status\":200,\"bytes\":294,\"referer\":\"http://b/\\u0022\",\"user_agent\":\"curl/8\",\
-             \"forwarded_for\":\"::1, 10.0.0.1\",\"duration_us\":57}\n"
+             \"status\":200,\"body_bytes_sent\":294,\"bytes_sent\":512,\"referer\":\"http://b/\\u0022\",\"user_agent\":\"curl/8\",\
+             \"forwarded_for\":\"::1, 10.0.0.1\",\"trace_id\":null,\"duration_us\":57}\n"
         );
+    }
+
+    #[test]
+    fn a_valid_trace_context_has_a_trace_id() {
+        const FIELD: &str =
+            "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+        let check = |fields: &str, expected: &str| {
+            let line = line(Format::Json, &format!("GET / HTTP/1.1\r\n{fields}\r\n"));
+            assert!(line.contains(&format!(",\"trace_id\":{expected},")), "{fields}: {line}");
+        };
+        check(FIELD, "\"4bf92f3577b34da6a3ce929d0e0e4736\"");
+        check(&FIELD.replace("00-", "ff-"), "null");
+        check(&FIELD.repeat(2), "null");
+        check("TE: trailers\r\n", "null");
     }
 
     #[test]
@@ -319,15 +350,22 @@ mod tests {
         for format in [Format::Combined, Format::Json] {
             let mut lines = Lines::new(format);
             let status = Status::RequestTimeout;
-            lines.add(&Entry { client: None, unix_ms: 0, request: b"\r\n", status, bytes: 0 });
+            lines.add(&Entry {
+                client: None,
+                unix_ms: 0,
+                request: b"\r\n",
+                status,
+                body_bytes: 0,
+                response_bytes: 0,
+            });
             lines.settle(0, &mut out);
         }
         assert_eq!(
             str::from_utf8(&out).unwrap(),
             "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 408 0 \"-\" \"-\" \"-\" 0.000 0\n\
              {\"time\":\"1970-01-01T00:00:00.000Z\",\"remote_addr\":null,\"remote_port\":null,\"method\":null,\
-             \"target\":null,\"version\":null,\"status\":408,\"bytes\":0,\"referer\":null,\
-             \"user_agent\":null,\"forwarded_for\":null,\"duration_us\":0}\n"
+             \"target\":null,\"version\":null,\"status\":408,\"body_bytes_sent\":0,\"bytes_sent\":0,\"referer\":null,\
+             \"user_agent\":null,\"forwarded_for\":null,\"trace_id\":null,\"duration_us\":0}\n"
         );
     }
 
@@ -359,7 +397,14 @@ mod tests {
         let mut lines = Lines::new(Format::Combined);
         for unix_ms in [1_000, 1_999, 2_000] {
             let status = Status::Ok;
-            lines.add(&Entry { client: None, unix_ms, request: b"", status, bytes: 7 });
+            lines.add(&Entry {
+                client: None,
+                unix_ms,
+                request: b"",
+                status,
+                body_bytes: 7,
+                response_bytes: 9,
+            });
         }
         let mut out = b"before\n".to_vec();
         lines.settle(5_000, &mut out);
@@ -374,7 +419,8 @@ mod tests {
     fn the_longest_line_is_within_the_limit() {
         let long = "\u{0}".repeat(5000);
         let request = format!(
-            "{long} {long} {long}\r\nReferer: {long}\r\nUser-Agent: {long}\r\nX-Forwarded-For: {long}\r\n"
+            "{long} {long} {long}\r\nReferer: {long}\r\nUser-Agent: {long}\r\nX-Forwarded-For: {long}\r\n\
+             Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
         );
         let client =
             Address::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
@@ -385,7 +431,8 @@ mod tests {
                 unix_ms: u64::MAX,
                 request: request.as_bytes(),
                 status: Status::Ok,
-                bytes: usize::MAX,
+                body_bytes: usize::MAX,
+                response_bytes: usize::MAX,
             });
             lines.settle(u64::MAX, &mut out);
             assert!((3000..=LINE_BYTES_MAX).contains(&out.len()), "{format:?}: {}", out.len());
