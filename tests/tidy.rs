@@ -74,6 +74,7 @@ const CORE: &[&str] = &[
     "logging/access/encoder.rs",
     "logging/access/address.rs",
     "logging/access/backlog.rs",
+    "logging/access/request_fields.rs",
     "logging/access/trace_context.rs",
 ];
 

@@ -9,6 +9,7 @@ mod backlog;
 mod destination;
 mod encoder;
 pub mod lines;
+mod request_fields;
 mod trace_context;
 
 pub use {address::Address, lines::Entry, lines::Format};
