@@ -1,6 +1,6 @@
 //! What the server counts, the sum of it over all workers, and its text form.
 //!
-//! [`families`] is the table of all metrics. A new metric is one row there, which has the name, the help text,
+//! `families` is the table of all metrics. A new metric is one row there, which has the name, the help text,
 //! the type and the labels, and which defines the constant that code counts with:
 //!
 //! ```
