@@ -3,7 +3,11 @@
 //! The scenarios are those of `make load`, so that a difference seen here can be confirmed there. Instructions are
 //! counted with `valgrind --tool=callgrind`, see benches/README.md.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on has failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark that cannot continue has failed"
+)]
 
 #[path = "../tests/offline/mod.rs"]
 mod offline;

@@ -58,7 +58,7 @@ impl<Options> Program<Options> {
     }
 }
 
-/// The load of the machine, which tells whether the figures are comparable.
+/// The load of the machine, which shows whether the figures are comparable.
 fn machine() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();

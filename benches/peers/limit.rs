@@ -6,7 +6,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
-    reason = "a measuring program that cannot go on has failed"
+    reason = "a measuring program that cannot continue has failed"
 )]
 
 use std::{

@@ -1,18 +1,18 @@
-//! Being told to stop: nothing under way is lost, nobody new is let in, and it ends.
+//! Graceful shutdown: requests in flight are finished, new connections are not accepted, and the server exits.
 
 use crate::kit::{Server, halt, request};
 
 const LARGE: &str = "/api/fibonacci/10000000";
 
-/// Ends in order, within the patience of the tests; returns the log.
-fn ends_well(mut server: Server) -> String {
+/// Waits until the server exits with status 0. Returns the log.
+fn exits_cleanly(mut server: Server) -> String {
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     log
 }
 
 #[test]
-fn kept_connections_may_ask_once_more_and_are_told_that_it_is_the_last_time() {
+fn keep_alive_connections_are_served_one_more_request_with_connection_close() {
     let mut server = Server::start(&["--drain-grace", "20s"]);
     let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -25,11 +25,11 @@ fn kept_connections_may_ask_once_more_and_are_told_that_it_is_the_last_time() {
         assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
         assert!(client.is_closed());
     }
-    ends_well(server);
+    exits_cleanly(server);
 }
 
 #[test]
-fn what_is_in_flight_is_finished() {
+fn requests_in_flight_are_finished() {
     let mut server = Server::start(&["--drain-grace", "0s"]);
     let mut computing = server.connect();
     computing.send(request("GET", LARGE).as_bytes());
@@ -43,11 +43,11 @@ fn what_is_in_flight_is_finished() {
     let reply = computing.reply();
     assert_eq!((reply.body.len(), reply.field("Connection")), (2_089_877, Some("close")));
     drop((halfway, computing));
-    ends_well(server);
+    exits_cleanly(server);
 }
 
 #[test]
-fn readiness_fails_first_and_serving_goes_on_for_the_delay() {
+fn only_readiness_fails_during_the_drain_delay() {
     let mut server = Server::start(&["--drain-delay", "20s"]);
     server.signal("TERM");
     server.await_log("received SIGTERM; finishing ");
@@ -55,25 +55,30 @@ fn readiness_fails_first_and_serving_goes_on_for_the_delay() {
     assert_eq!((reply.status, &*reply.body), (503, "draining\n"));
     let mut client = server.connect();
     for _ in 0..2 {
-        assert_eq!(client.get("/api/fibonacci/20").field("Connection"), None, "as ever");
+        assert_eq!(
+            client.get("/api/fibonacci/20").field("Connection"),
+            None,
+            "keep-alive is still allowed"
+        );
     }
     server.signal("TERM");
-    assert!(ends_well(server).contains("exiting at once"));
+    assert!(exits_cleanly(server).contains("exiting at once"));
 }
 
 #[test]
 fn idle_connections_are_closed_without_a_reset_after_the_grace() {
     let server = Server::start(&["--drain-grace", "50ms"]);
-    let (mut kept, mut silent) = (server.connect(), server.connect());
-    assert_eq!(kept.get("/healthz").status, 200);
+    let (mut idle, mut silent) = (server.connect(), server.connect());
+    assert_eq!(idle.get("/healthz").status, 200);
     server.signal("INT");
-    assert!(kept.is_closed() && silent.is_closed());
-    drop((kept, silent));
-    ends_well(server);
+    assert!(idle.is_closed() && silent.is_closed());
+    drop((idle, silent));
+    exits_cleanly(server);
 }
 
-/// Has so many come while it is stopped; lets it go on, told to leave, and sees that they are answered.
-fn check_waiting_are_served(count: usize, flags: &[&str]) {
+/// Checks that `count` connections in the accept queue are served after SIGTERM. The server is stopped until both the
+/// connections and the signal have arrived.
+fn check_accept_queue_is_served(count: usize, flags: &[&str]) {
     let server = Server::start(flags);
     halt(server.id());
     let mut waiting: Vec<_> = (0..count).map(|_| server.connect()).collect();
@@ -86,25 +91,25 @@ fn check_waiting_are_served(count: usize, flags: &[&str]) {
         assert_eq!(client.reply().body, "6765");
     }
     drop(waiting);
-    ends_well(server);
+    exits_cleanly(server);
 }
 
 #[test]
-fn whoever_waits_to_be_accepted_is_served() {
-    check_waiting_are_served(50, &[]);
+fn connections_in_the_accept_queue_are_served() {
+    check_accept_queue_is_served(50, &[]);
 }
 
 #[test]
-fn whoever_waits_is_served_though_all_places_are_taken() {
-    check_waiting_are_served(50, &["--max-connections", "2"]);
+fn connections_in_the_accept_queue_are_served_at_the_connection_limit() {
+    check_accept_queue_is_served(50, &["--max-connections", "2"]);
 }
 
 #[test]
-fn what_takes_too_long_is_cut_off() {
+fn connections_are_closed_when_the_drain_timeout_expires() {
     let server = Server::start(&["--drain-timeout", "100ms"]);
     let mut client = server.connect();
     client.send(b"GET /");
     assert_eq!(server.get("/healthz").status, 200, "it has been read by now");
     server.signal("TERM");
-    assert!(ends_well(server).contains("drain timeout expired; closing 1 connections"));
+    assert!(exits_cleanly(server).contains("drain timeout expired; closing 1 connections"));
 }

@@ -1,4 +1,4 @@
-//! Several processes on a port, started by hand: what one leaves behind, another takes.
+//! Several processes on a port without a supervisor: when one exits, another takes over its accept queue.
 
 use std::{
     fs,
@@ -17,8 +17,8 @@ use rustix::net::{
 
 use crate::kit::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
 
-/// So many processes on one port.
-fn together(count: usize) -> Vec<Server> {
+/// Starts `count` processes on one port.
+fn start_group(count: usize) -> Vec<Server> {
     let first = Server::start(&[]);
     let address = first.address();
     let mut servers = vec![first];
@@ -26,11 +26,12 @@ fn together(count: usize) -> Vec<Server> {
     servers
 }
 
+/// Starts another process on this address.
 fn another(address: SocketAddr) -> Server {
     Server::start_on(&address.to_string(), &[])
 }
 
-/// How many sockets listen on this port, as the kernel lists them.
+/// The number of sockets that listen on this port, from `/proc/net/tcp`.
 pub(crate) fn listeners(address: SocketAddr) -> usize {
     let port = format!(":{:04X}", address.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
@@ -42,17 +43,17 @@ pub(crate) fn listeners(address: SocketAddr) -> usize {
     sockets.count()
 }
 
-/// The abstract names of the processes on this address.
+/// The abstract socket names of the processes on this address.
 fn names(address: SocketAddr) -> Vec<String> {
     let prefix = format!("@fibsrv.{address}.");
     let table = fs::read_to_string("/proc/net/unix").unwrap();
-    // Listening, as far as the flags tell.
+    // The flag of a listening socket (`__SO_ACCEPTCON`).
     let lines = table.lines().filter(|line| line.contains(" 00010000 "));
     let names = lines.filter_map(|line| line.split_whitespace().nth(7));
     names.filter(|name| name.starts_with(&prefix)).map(|name| name[1..].to_owned()).collect()
 }
 
-/// Clients that have asked, some of them in the queue of a process that does not accept.
+/// Clients that have sent a request. Some are in the accept queue of a stopped process, if there is one.
 pub(crate) fn clients_of(address: SocketAddr) -> Vec<Client> {
     let clients = (0..100).map(|_| {
         let mut client = Client::connect(address);
@@ -62,43 +63,44 @@ pub(crate) fn clients_of(address: SocketAddr) -> Vec<Client> {
     clients.collect()
 }
 
-pub(crate) fn all_are_answered(clients: Vec<Client>) {
+pub(crate) fn check_all_served(clients: Vec<Client>) {
     for mut client in clients {
         assert_eq!(client.reply().body, "6765");
     }
 }
 
+/// Checks that no client waiting on a stopped process is lost when that process receives `signals`.
 fn check_queue_is_taken(count: usize, signals: &[&str]) {
-    let mut servers = together(count);
+    let mut servers = start_group(count);
     assert_eq!(listeners(servers[0].address()), count);
     let victim = servers.remove(0);
     halt(victim.id());
-    // All of these came to the halted process with a chance of 2^-100, and none with the same.
+    // The probability that all or none of these reached the halted process is 2^-99 with two processes.
     let clients = clients_of(victim.address());
     for signal in signals {
         victim.signal(signal);
     }
-    all_are_answered(clients);
+    check_all_served(clients);
     drop(victim);
-    assert_eq!(listeners(servers[0].address()), count, "none was closed");
-    all_are_answered(clients_of(servers[0].address()));
+    assert_eq!(listeners(servers[0].address()), count, "no listener was closed");
+    check_all_served(clients_of(servers[0].address()));
 }
 
 #[test]
-fn who_waits_for_a_process_that_is_killed_is_answered_by_another() {
+fn the_accept_queue_of_a_killed_process_is_served_by_another() {
     check_queue_is_taken(2, &["KILL"]);
     check_queue_is_taken(3, &["KILL"]);
 }
 
 #[test]
-fn who_waits_for_a_process_that_is_told_to_stop_is_answered_by_another() {
+fn the_accept_queue_of_a_process_that_receives_sigterm_is_served_by_another() {
     check_queue_is_taken(2, &["TERM", "CONT"]);
     check_queue_is_taken(3, &["TERM", "CONT"]);
 }
 
 #[test]
-fn one_after_the_other_may_die() {
-    let mut servers = together(4);
+fn processes_may_be_killed_one_after_the_other() {
+    let mut servers = start_group(4);
     let address = servers[0].address();
     while servers.len() > 1 {
         for server in &servers[1..] {
@@ -110,18 +112,18 @@ fn one_after_the_other_may_die() {
         for server in &servers[1..] {
             server.signal("CONT");
         }
-        all_are_answered(clients);
+        check_all_served(clients);
     }
     assert_eq!(listeners(address), 4);
 }
 
 #[test]
-fn who_comes_takes_over_what_was_left() {
-    let mut servers = together(2);
+fn a_new_process_takes_over_the_listeners_of_those_that_exited() {
+    let mut servers = start_group(2);
     let address = servers[0].address();
     for round in 0..20 {
         let signal = if round % 2 == 0 { "KILL" } else { "TERM" };
-        // The new one first, or the old one first.
+        // The new one starts before or after the old one exits.
         if round % 4 < 2 {
             servers.push(another(address));
         }
@@ -132,7 +134,7 @@ fn who_comes_takes_over_what_was_left() {
             servers.push(another(address));
         }
         assert!(listeners(address) <= 3, "round {round}: {}", listeners(address));
-        all_are_answered(clients_of(address));
+        check_all_served(clients_of(address));
     }
     drop(servers);
     eventually("no name is left", || names(address).is_empty());
@@ -140,8 +142,8 @@ fn who_comes_takes_over_what_was_left() {
 }
 
 #[test]
-fn eight_processes_meet() {
-    let servers = together(8);
+fn eight_processes_form_a_group() {
+    let servers = start_group(8);
     let address = servers[0].address();
     assert_eq!((names(address).len(), listeners(address)), (8, 8));
     for server in &servers {
@@ -149,8 +151,8 @@ fn eight_processes_meet() {
     }
 }
 
-/// A process under the same roof that does not behave: at the name where it can be met.
-fn misbehave(address: SocketAddr) -> OwnedFd {
+/// Listens under the name of a process on this address, to send what a server never sends.
+fn listen_as_member(address: SocketAddr) -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     let rogue = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     let name = format!("fibsrv.{address}.f00");
@@ -159,7 +161,7 @@ fn misbehave(address: SocketAddr) -> OwnedFd {
     rogue
 }
 
-/// Whether it was sent does not matter: the other side may have had enough.
+/// Sends a message. A failure is ignored, because the server may have closed the connection.
 fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -169,11 +171,11 @@ fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap_or(0);
 }
 
-/// Starts a server beside a rogue that does this to it; returns what it said about it.
+/// Starts a server beside a process that misbehaves in this way. Returns what the server logged about it.
 fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
     let first = Server::start(&[]);
     let address = first.address();
-    let socket = misbehave(address);
+    let socket = listen_as_member(address);
     let preface = thread::scope(|scope| {
         let rogue = scope.spawn(|| {
             let link = accept(&socket).unwrap();
@@ -182,12 +184,12 @@ fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
         });
         let server = another(address);
         let link = rogue.join().unwrap();
-        all_are_answered(clients_of(address));
+        check_all_served(clients_of(address));
         drop(link);
         halt(server.id());
         let clients = clients_of(address);
         server.signal("KILL");
-        all_are_answered(clients);
+        check_all_served(clients);
         server.preface().to_owned()
     });
     assert!(preface.lines().all(|line| line.contains(" WARN ")), "{preface}");
@@ -195,63 +197,63 @@ fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
 }
 
 #[test]
-fn who_says_nonsense_is_left_alone() {
+fn a_process_that_sends_invalid_messages_is_ignored() {
     let null = fs::File::open("/dev/null").unwrap();
-    let some = [null.as_fd(); 200];
-    let nonsense: [(&[u8], usize); 7] = [
+    let descriptors_to_send = [null.as_fd(); 200];
+    let invalid: [(&[u8], usize); 7] = [
         (b"what?", 0),
         (&[0; 10_000], 0),
         (b"fg\x02\x01", 0), // another version
-        (b"fg\x01\x04", 0), // a listener, and no descriptor
-        (b"fg\x01\x04", 1), // what is no listener
+        (b"fg\x01\x04", 0), // a listener without a descriptor
+        (b"fg\x01\x04", 1), // a descriptor that is not a listening socket
         (b"fg\x01\x05", 200),
-        (b"fg\x01\x07", 1), // the end, and a descriptor
+        (b"fg\x01\x07", 1), // the end, with a descriptor
     ];
-    for (bytes, descriptors) in nonsense {
-        let preface = beside(|link| send(link, bytes, &some[..descriptors]));
+    for (bytes, descriptors) in invalid {
+        let preface = beside(|link| send(link, bytes, &descriptors_to_send[..descriptors]));
         assert_eq!(preface.lines().count(), 1, "{bytes:?}: {preface}");
         assert!(preface.contains("left alone"), "{preface}");
     }
 }
 
 #[test]
-fn who_says_nothing_is_not_waited_for_for_long() {
+fn a_process_that_sends_nothing_delays_the_start_only_briefly() {
     let preface = beside(|_| {});
     assert!(preface.contains("do not answer") && preface.lines().count() == 1, "{preface}");
 }
 
 #[test]
-fn who_comes_to_a_running_process_with_nonsense_does_no_harm() {
+fn invalid_messages_to_a_running_process_do_no_harm() {
     let server = Server::start(&[]);
     let address = server.address();
     let name = names(address).pop().unwrap();
     let at = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
-    // More than it keeps, some of which say what they should not, and some nothing.
+    // More connections than it keeps. Some send an invalid message, and some send nothing.
     let rogues: Vec<_> = (0..100_usize)
         .map(|number| {
             let flags = SocketFlags::CLOEXEC;
             let kind = SocketType::SEQPACKET;
             let rogue = socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
             connect(&rogue, &at).unwrap();
-            let said: &[u8] = [&b"fg\x01\x01"[..], b"fg\x01\x06", b"nonsense", b""][number % 4];
-            if !said.is_empty() {
-                send(&rogue, said, &[]);
+            let message: &[u8] = [&b"fg\x01\x01"[..], b"fg\x01\x06", b"nonsense", b""][number % 4];
+            if !message.is_empty() {
+                send(&rogue, message, &[]);
             }
             rogue
         })
         .collect();
-    all_are_answered(clients_of(address));
+    check_all_served(clients_of(address));
     drop(rogues);
     let second = another(address);
     halt(second.id());
     let clients = clients_of(address);
     second.signal("KILL");
-    all_are_answered(clients);
+    check_all_served(clients);
 }
 
-/// Connects, asks once, and reads to the end: whether the answer was right.
-fn asks_once(address: SocketAddr) -> bool {
-    let ask = || {
+/// Sends one request on a new connection and reads to the end. Returns whether the response was right.
+fn is_served(address: SocketAddr) -> bool {
+    let exchange = || {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream
@@ -259,25 +261,27 @@ fn asks_once(address: SocketAddr) -> bool {
         let mut reply = String::new();
         stream.read_to_string(&mut reply).map(|_| reply)
     };
-    ask().is_ok_and(|reply| reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("6765"))
+    exchange().is_ok_and(|reply| reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("6765"))
 }
 
 #[test]
 fn a_rolling_restart_loses_no_new_connection() {
-    let mut servers = together(2);
+    let mut servers = start_group(2);
     let address = servers[0].address();
-    let (is_over, asked, lost) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (is_over, sent, lost) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    lost.fetch_add(usize::from(!asks_once(address)), Ordering::Relaxed);
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    lost.fetch_add(usize::from(!is_served(address)), Ordering::Relaxed);
+                    sent.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         for round in 1..=10 {
-            eventually("they ask", || asked.load(Ordering::Relaxed) >= round * 200);
+            eventually("the clients have sent requests", || {
+                sent.load(Ordering::Relaxed) >= round * 200
+            });
             servers.push(another(address));
             let mut old = servers.remove(0);
             old.signal("TERM");
@@ -285,13 +289,13 @@ fn a_rolling_restart_loses_no_new_connection() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
-    let (asked, lost) = (asked.into_inner(), lost.into_inner());
-    assert_eq!(lost, 0, "of {asked}");
+    let (sent, lost) = (sent.into_inner(), lost.into_inner());
+    assert_eq!(lost, 0, "of {sent}");
     assert!(listeners(address) <= 3);
 }
 
 #[test]
-fn whichever_process_is_scraped_tells_the_sum() {
+fn a_scrape_of_any_process_returns_the_sum() {
     let first = Server::start(&[]);
     let address = first.address().to_string();
     let mut others: Vec<Server> = (0..2).map(|_| Server::start_on(&address, &[])).collect();
@@ -305,21 +309,17 @@ fn whichever_process_is_scraped_tells_the_sum() {
     };
     let total = load(&first);
     for _ in 0..20 {
-        assert_eq!(first.counted()[ANSWERED], total, "whoever answers");
+        assert_eq!(first.counted()[ANSWERED], total, "from any process");
     }
     drop(others.pop()); // by SIGKILL
     let total = load(&first);
     for _ in 0..10 {
-        assert_eq!(
-            first.counted()[ANSWERED],
-            total,
-            "what the dead one has counted is still there"
-        );
+        assert_eq!(first.counted()[ANSWERED], total, "counts of a killed process are kept");
     }
     others.push(Server::start_on(&address, &[]));
     drop(first);
     let total = load(&others[0]);
     for _ in 0..10 {
-        assert_eq!(others[0].counted()[ANSWERED], total, "and it outlives whoever was first");
+        assert_eq!(others[0].counted()[ANSWERED], total, "counts outlive the first process");
     }
 }

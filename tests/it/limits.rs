@@ -39,7 +39,7 @@ fn a_busy_connection_is_not_evicted() {
 
 #[test]
 fn clients_beyond_the_descriptor_limit_are_served_without_errors() {
-    // It stands for a log file, and always exists.
+    // A substitute for a log file, which always exists.
     let logged = ["--access-log", "json", "--access-log-file", "/dev/null"];
     for flags in [&[][..], &logged] {
         let mut server = Server::start_with_limit("-n 40", flags);

@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::float_cmp,
-    reason = "a test that cannot go on has failed, and counters are whole numbers"
+    reason = "a test that cannot continue has failed, and counters are whole numbers"
 )]
 
 #[expect(dead_code, reason = "other targets use more of it")]
@@ -27,7 +27,7 @@ mod malformed; // input that is not HTTP, and clients that ignore an error respo
 mod metrics; // the samples of /metrics, read by an independent parser
 mod numbers; // numbers beyond the table
 mod operator; // log formats and streams, environment, --check, Ctrl-C, memory
-mod process; // start, errors at start, signals, several processes on a port
+mod process; // startup, errors at startup, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod slow; // clients that send or read slowly
 mod supervisor; // several workers

@@ -1,4 +1,4 @@
-//! Start, errors at start, signals, and several processes on one port.
+//! Startup, errors at startup, signals, and several processes on one port.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn check_failure(flags: &[&str], status: i32, text: &str) {
 }
 
 #[test]
-fn usage_errors_are_one_line_and_status_2() {
+fn usage_errors_are_one_line_with_status_2() {
     check_failure(&["--listen", "nowhere"], 2, "nowhere");
     check_failure(&["--table-max-n", "lots"], 2, "lots");
     check_failure(&["--nonsense"], 2, "--nonsense");
@@ -35,7 +35,7 @@ fn usage_errors_are_one_line_and_status_2() {
 }
 
 #[test]
-fn an_occupied_port_is_one_line_and_status_1() {
+fn a_port_in_use_is_one_line_with_status_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check_failure(&["--listen", &address], 1, &format!("cannot listen on {address}: Address"));
@@ -67,11 +67,11 @@ fn flags_win_over_the_environment() {
 }
 
 #[test]
-fn health_is_a_status_and_when_bad_a_line() {
+fn health_is_an_exit_status_and_an_error_line_if_not_ready() {
     let mut server = Server::start(&["--workers", "2", "--drain-delay", "20s"]);
     let address = server.address().to_string();
-    let well = run(&["health", &address]);
-    assert_eq!((well.status.code(), well.stdout.len(), well.stderr.len()), (Some(0), 0, 0));
+    let ready = run(&["health", &address]);
+    assert_eq!((ready.status.code(), ready.stdout.len(), ready.stderr.len()), (Some(0), 0, 0));
     assert_eq!(run(&["--listen", &address, "health"]).status.code(), Some(0));
     let name = format!("localhost:{}", server.address().port());
     assert_eq!(run(&["health", &name]).status.code(), Some(0));
@@ -85,7 +85,7 @@ fn health_is_a_status_and_when_bad_a_line() {
 }
 
 #[test]
-fn signals_end_it_well() {
+fn sigterm_and_sigint_exit_with_status_0() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);
         assert_eq!(server.get("/healthz").status, 200);
@@ -101,8 +101,8 @@ fn several_processes_share_a_port() {
     let first = Server::start(&[]);
     let second = Server::start_on(&first.address().to_string(), &[]);
     assert_eq!(first.address(), second.address());
-    // Each has a link to the other, and its listener. The first takes them when its loop comes to it.
-    eventually("they have met", || open_sockets(&first) == open_sockets(&second));
+    // Each has a connection to the other and the other's listener. The first receives them in its event loop.
+    eventually("both have joined the group", || open_sockets(&first) == open_sockets(&second));
     let before = [open_sockets(&first), open_sockets(&second)];
     let mut clients: Vec<_> = (0..40).map(|_| first.connect()).collect();
     for client in &mut clients {
@@ -110,11 +110,11 @@ fn several_processes_share_a_port() {
     }
     let taken = [open_sockets(&first) - before[0], open_sockets(&second) - before[1]];
     assert_eq!(taken.iter().sum::<usize>(), clients.len());
-    // The kernel spreads them by their ports: that one process got all is a chance of 2^-39.
+    // The kernel distributes them by their ports: the probability that one process gets all is 2^-39.
     assert!(!taken.contains(&0), "{taken:?}");
 }
 
-/// How many sockets a server has open.
+/// The number of open sockets of a server.
 fn open_sockets(server: &Server) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -122,14 +122,14 @@ fn open_sockets(server: &Server) -> usize {
 }
 
 #[test]
-fn logs_are_lines_on_stdout_at_the_level_asked_for() {
+fn log_lines_go_to_stdout_at_the_configured_level() {
     let mut server = Server::start(&["--log-level", "info"]);
     server.signal("TERM");
     let (_, log) = server.wait();
     assert!(log.lines().all(|line| line.contains(" INFO ")), "{log}");
 }
 
-/// Starts a server by a program that sets up what it inherits and then executes it.
+/// Starts a server through a program that changes what the server inherits and then executes it.
 fn start_by(program: &str, arguments: &[&str], flags: &[&str]) -> Server {
     let mut command = Command::new(program);
     command.args(arguments).args([env!("CARGO_BIN_EXE_fibsrv"), "--listen", "127.0.0.1:0"]);
@@ -150,7 +150,7 @@ fn inherited_signal_masks_and_dispositions_do_not_matter() {
             let mut server = start_by("env", &[inherited], flags);
             if let [worker] = workers(&server)[..] {
                 signal(worker, "KILL");
-                eventually("it is replaced", || workers(&server).iter().any(|pid| *pid != worker));
+                eventually("it is restarted", || workers(&server).iter().any(|pid| *pid != worker));
             }
             assert_eq!(server.get("/healthz").status, 200);
             server.signal("TERM");
@@ -173,7 +173,7 @@ fn a_signal_during_startup_is_neither_lost_nor_fatal() {
         let mut slow = command();
         slow.args(["--listen", "127.0.0.1:0", "--table-max-n", "20000"]).args(flags);
         let mut child = slow.stdout(Stdio::piped()).spawn().unwrap();
-        eventually("main has begun", || blocks_sigterm(child.id()));
+        eventually("main has started", || blocks_sigterm(child.id()));
         for name in ["USR1", "HUP", "TERM"] {
             signal(child.id(), name);
         }
@@ -182,7 +182,7 @@ fn a_signal_during_startup_is_neither_lost_nor_fatal() {
 }
 
 #[test]
-fn a_hangup_does_not_end_a_process_without_a_supervisor() {
+fn sighup_does_not_stop_a_process_without_a_supervisor() {
     let mut server = start_by("setsid", &[], &[]);
     server.signal("HUP");
     server.await_log("received SIGHUP; there is no supervisor");
@@ -192,7 +192,7 @@ fn a_hangup_does_not_end_a_process_without_a_supervisor() {
 }
 
 #[test]
-fn children_that_were_inherited_are_reaped() {
+fn inherited_children_are_reaped() {
     let server = start_after("cat /dev/null & echo $! > /dev/null; exec 3<&0", &[]);
     let children = || {
         let id = server.id();

@@ -1,13 +1,13 @@
-//! Several workers under a supervisor: replaced when they die, told to stop together, upgraded in place.
+//! Several workers under a supervisor: restarted when they exit, stopped together, upgraded in place.
 
 use std::{fs, path::PathBuf};
 
 use crate::{
-    group::{all_are_answered, clients_of, listeners},
+    group::{check_all_served, clients_of, listeners},
     kit::{ANSWERED, Client, Server, eventually, halt, process::state, request, signal},
 };
 
-/// The processes of the workers of a supervisor.
+/// The process ids of the workers of a supervisor.
 pub(crate) fn workers(server: &Server) -> Vec<u32> {
     let id = server.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
@@ -25,7 +25,7 @@ fn check(server: &Server, times: usize) {
 }
 
 #[test]
-fn workers_share_the_port_and_end_together() {
+fn workers_share_the_port_and_stop_together() {
     let mut server = Server::start(&["--workers", "3"]);
     let workers = workers(&server);
     assert_eq!(workers.len(), 3);
@@ -37,11 +37,11 @@ fn workers_share_the_port_and_end_together() {
 }
 
 #[test]
-fn a_worker_that_dies_is_replaced_and_its_queue_is_served() {
+fn a_killed_worker_is_restarted_and_its_accept_queue_is_served() {
     let server = Server::start(&["--workers", "1"]);
     for _ in 0..3 {
         let [worker] = workers(&server)[..] else { panic!("one worker") };
-        // It cannot accept any more, and then it dies: whoever waits is served by the next one.
+        // A stopped worker accepts nothing. When it is killed, its successor serves the accept queue.
         halt(worker);
         let mut waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
         for client in &mut waiting {
@@ -56,28 +56,28 @@ fn a_worker_that_dies_is_replaced_and_its_queue_is_served() {
 }
 
 #[test]
-fn workers_end_when_their_supervisor_vanishes() {
+fn workers_exit_when_their_supervisor_is_killed() {
     let mut server = Server::start(&["--workers", "2", "--drain-grace", "0s"]);
     let workers = workers(&server);
     server.signal("KILL");
     server.wait();
-    eventually("the workers have ended", || !workers.iter().any(|worker| is_alive(*worker)));
+    eventually("the workers have exited", || !workers.iter().any(|worker| is_alive(*worker)));
 }
 
 #[test]
-fn whichever_worker_is_scraped_tells_the_sum() {
+fn a_scrape_of_any_worker_returns_the_sum() {
     let server = Server::start(&["--workers", "3"]);
     check(&server, 100);
     for _ in 0..20 {
-        assert_eq!(server.counted()[ANSWERED], 100.0, "exact, whoever answers");
+        assert_eq!(server.counted()[ANSWERED], 100.0, "exact, from any worker");
     }
     assert_eq!(server.counted()["fibsrv_workers"], 3.0);
     assert_eq!(server.counted()["fibsrv_metrics_shared"], 1.0);
-    // A worker that dies takes none of it along.
-    let dies = workers(&server)[0];
-    signal(dies, "KILL");
-    eventually("it is replaced", || {
-        workers(&server).len() == 3 && !workers(&server).contains(&dies)
+    // The counts of a killed worker remain.
+    let killed = workers(&server)[0];
+    signal(killed, "KILL");
+    eventually("it is restarted", || {
+        workers(&server).len() == 3 && !workers(&server).contains(&killed)
     });
     check(&server, 20);
     for _ in 0..20 {
@@ -86,7 +86,7 @@ fn whichever_worker_is_scraped_tells_the_sum() {
     eventually("the restart is counted", || {
         server.counted()["fibsrv_worker_restarts_total"] == 1.0
     });
-    eventually("three workers count", || server.counted()["fibsrv_workers"] == 3.0);
+    eventually("three workers are counted", || server.counted()["fibsrv_workers"] == 3.0);
 }
 
 /// A copy of the program, which can be replaced while it runs.
@@ -101,7 +101,7 @@ impl Program {
         Self(path)
     }
 
-    /// Puts another program in its place, as an installation does: by a rename.
+    /// Replaces it by a rename, as an installation does.
     pub(crate) fn replace(&self, other: &str) {
         let new = self.0.with_extension("new");
         fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &new).unwrap(); // for its permissions
@@ -121,31 +121,31 @@ impl Drop for Program {
 #[test]
 fn an_upgrade_keeps_process_and_sockets_and_replaces_the_workers() {
     let program = Program::new("upgrade");
-    let flags = ["--workers", "2", "--drain-grace", "20s"]; // for us to ask again, however slow we are
+    let flags = ["--workers", "2", "--drain-grace", "20s"]; // enough for the test to send another request
     let mut server = Server::start_program(&program.0, &flags);
-    let mut kept = server.connect();
+    let mut client = server.connect();
     for _ in 0..3 {
         let before = workers(&server);
-        assert_eq!(kept.get("/api/fibonacci/20").body, "6765");
+        assert_eq!(client.get("/api/fibonacci/20").body, "6765");
         program.replace("");
         server.signal("HUP");
         server.await_log("2 workers, listening on");
         check(&server, 20);
-        // The old worker has been told by now, but may not have heard it yet.
-        eventually("the old worker asks to be left", || {
-            let reply = kept.get("/api/fibonacci/20");
+        // SIGTERM has been sent to the old worker, which may not have handled it yet.
+        eventually("the old worker disables keep-alive", || {
+            let reply = client.get("/api/fibonacci/20");
             assert_eq!(reply.body, "6765");
             reply.field("Connection") == Some("close")
         });
-        kept = server.connect();
-        eventually("the old workers leave", || {
+        client = server.connect();
+        eventually("the old workers exit", || {
             let now = workers(&server);
             now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
         });
         let accepted = server.counted()["fibsrv_connections_accepted_total"];
-        assert!(accepted > 20.0, "counts go on: {accepted}");
+        assert!(accepted > 20.0, "counts continue: {accepted}");
     }
-    drop(kept);
+    drop(client);
     server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(0));
 }
@@ -155,8 +155,8 @@ fn a_version_that_does_not_start_changes_nothing() {
     let program = Program::new("broken");
     let mut server = Server::start_program(&program.0, &["--workers", "2"]);
     let before = workers(&server);
-    for broken in ["#!/bin/sh\nexit 3\n", "no program"] {
-        program.replace(broken);
+    for binary in ["#!/bin/sh\nexit 3\n", "no program"] {
+        program.replace(binary);
         server.signal("HUP");
         server.await_log("does not start, and this version goes on");
         check(&server, 10);
@@ -164,8 +164,8 @@ fn a_version_that_does_not_start_changes_nothing() {
     }
 }
 
-/// Supervisors of two workers each, on one port.
-fn side_by_side(count: usize) -> Vec<Server> {
+/// Starts supervisors with two workers each on one port.
+fn start_supervisors(count: usize) -> Vec<Server> {
     let first = Server::start(&["--workers", "2"]);
     let address = first.address().to_string();
     let others = (1..count).map(|_| Server::start_on(&address, &["--workers", "2"]));
@@ -173,50 +173,50 @@ fn side_by_side(count: usize) -> Vec<Server> {
     [first].into_iter().chain(others).collect()
 }
 
-/// Clients that have asked while every worker of this supervisor is stopped, and it cannot start others.
-fn clients_of_a_halted(server: &Server) -> Vec<Client> {
+/// Clients that have sent a request while this supervisor and all its workers are stopped.
+fn clients_of_halted(server: &Server) -> Vec<Client> {
     halt(server.id());
     workers(server).into_iter().for_each(halt);
     clients_of(server.address())
 }
 
 #[test]
-fn supervisors_side_by_side_take_over_each_others_queues() {
+fn supervisors_on_one_port_take_over_each_others_accept_queues() {
     for how in ["KILL", "TERM"] {
-        let mut servers = side_by_side(2);
+        let mut servers = start_supervisors(2);
         let address = servers[0].address();
-        let mut leaves = servers.remove(0);
-        let workers = workers(&leaves);
-        let clients = clients_of_a_halted(&leaves);
-        for process in workers.iter().copied().chain([leaves.id()]) {
+        let mut leaving = servers.remove(0);
+        let workers = workers(&leaving);
+        let clients = clients_of_halted(&leaving);
+        for process in workers.iter().copied().chain([leaving.id()]) {
             signal(process, how);
-            signal(process, "CONT"); // a zombie, if it is gone: its parent is stopped, or is this test
+            signal(process, "CONT"); // a killed process is a zombie until its parent, stopped or this test, reaps it
         }
-        all_are_answered(clients);
-        leaves.wait();
-        eventually("its workers have ended", || !workers.iter().any(|pid| is_alive(*pid)));
-        assert_eq!(listeners(address), 4, "none was closed");
-        all_are_answered(clients_of(address));
+        check_all_served(clients);
+        leaving.wait();
+        eventually("its workers have exited", || !workers.iter().any(|pid| is_alive(*pid)));
+        assert_eq!(listeners(address), 4, "no listener was closed");
+        check_all_served(clients_of(address));
     }
 }
 
 #[test]
-fn a_supervisor_that_comes_takes_over_what_was_left() {
-    let mut servers = side_by_side(2);
+fn a_new_supervisor_takes_over_the_listeners_of_one_that_exits() {
+    let mut servers = start_supervisors(2);
     let address = servers[0].address();
     for round in 0..6 {
         servers.push(Server::start_on(&address.to_string(), &["--workers", "2"]));
-        let mut leaves = servers.remove(0);
-        leaves.signal("TERM");
-        assert_eq!(leaves.wait().0.code(), Some(0));
+        let mut leaving = servers.remove(0);
+        leaving.signal("TERM");
+        assert_eq!(leaving.wait().0.code(), Some(0));
         assert!(listeners(address) <= 6, "round {round}: {}", listeners(address));
-        all_are_answered(clients_of(address));
+        check_all_served(clients_of(address));
     }
 }
 
 #[test]
-fn supervisors_and_processes_started_by_hand_count_together() {
-    let mut servers = side_by_side(2);
+fn supervisors_and_single_processes_share_their_counts() {
+    let mut servers = start_supervisors(2);
     let address = servers[0].address().to_string();
     servers.push(Server::start_on(&address, &[]));
     let mut expected = 0;
@@ -225,21 +225,25 @@ fn supervisors_and_processes_started_by_hand_count_together() {
         expected += 60;
         for _ in 0..20 {
             let counted = servers[0].counted();
-            assert_eq!(counted[ANSWERED], f64::from(expected), "whoever answers");
+            assert_eq!(counted[ANSWERED], f64::from(expected), "from any worker");
             assert_eq!(counted["fibsrv_metrics_shared"], 1.0);
         }
-        let mut leaves = servers.remove(0);
-        leaves.signal("TERM");
-        leaves.wait();
+        let mut leaving = servers.remove(0);
+        leaving.signal("TERM");
+        leaving.wait();
     }
     check(&servers[0], 60);
-    eventually("one is left", || servers[0].counted()["fibsrv_workers"] == 1.0);
-    assert_eq!(servers[0].counted()[ANSWERED], f64::from(expected + 60), "who was first has left");
+    eventually("one process remains", || servers[0].counted()["fibsrv_workers"] == 1.0);
+    assert_eq!(
+        servers[0].counted()[ANSWERED],
+        f64::from(expected + 60),
+        "counts outlive the first supervisor"
+    );
 }
 
 #[test]
-fn an_upgrade_beside_others_keeps_the_counts_and_the_sockets() {
-    let mut servers = side_by_side(2);
+fn an_upgrade_beside_another_supervisor_keeps_counts_and_sockets() {
+    let mut servers = start_supervisors(2);
     let address = servers[0].address();
     check(&servers[0], 60);
     for _ in 0..3 {
@@ -247,9 +251,9 @@ fn an_upgrade_beside_others_keeps_the_counts_and_the_sockets() {
         servers[1].await_log("2 workers, listening on");
         servers[1].await_log("of the version before ended with status 0");
         servers[1].await_log("of the version before ended with status 0");
-        all_are_answered(clients_of(address));
+        check_all_served(clients_of(address));
     }
     assert_eq!(servers[0].counted()[ANSWERED], 360.0);
     assert_eq!(listeners(address), 4);
-    eventually("four are left", || servers[0].counted()["fibsrv_workers"] == 4.0);
+    eventually("four workers remain", || servers[0].counted()["fibsrv_workers"] == 4.0);
 }

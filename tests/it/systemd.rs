@@ -1,4 +1,4 @@
-//! As a service of systemd: sockets that were passed, and what is told about how it fares. The test is systemd.
+//! A systemd service: passed sockets, and notifications to the service manager, whose part the test plays.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +44,7 @@ fn open_two() -> ([OwnedFd; 2], SocketAddr) {
     (sockets, address)
 }
 
-/// What the kernel calls a socket of this process: the same in all that have it.
+/// The kernel's name of a socket of this process, which is the same in all processes that have the socket.
 fn name_of(socket: &OwnedFd) -> String {
     target(Path::new("/proc/self/fd").join(socket.as_raw_fd().to_string()).as_path())
 }
@@ -70,8 +70,8 @@ fn listeners_of(pid: u32) -> Vec<String> {
     open
 }
 
-/// The command that executes a program with these variables and flags, and with these as its descriptors from 3
-/// up. The shell becomes the program: `$$` is its process id.
+/// The command that executes a program with these variables and flags, and with these sockets as its descriptors
+/// from 3 up. The shell executes the program in its place, so `$$` is the program's process id.
 fn service(program: &Path, variables: &str, flags: &[&str], passed: &[&OwnedFd]) -> Command {
     let mut shell = Command::new("sh");
     shell.env_clear().stdin(Stdio::null());
@@ -91,19 +91,19 @@ fn service(program: &Path, variables: &str, flags: &[&str], passed: &[&OwnedFd])
     shell
 }
 
-/// Starts the program as a service that is passed these.
+/// Starts the program as a service with these passed sockets.
 fn activate(passed: &[&OwnedFd], variables: &str, flags: &[&str]) -> Server {
     let count = passed.len();
     let variables = format!("LISTEN_PID=$$ LISTEN_FDS={count} {variables}");
     Server::spawn(service(Path::new(BINARY), &variables, flags, passed))
 }
 
-/// Runs it to its end.
+/// Runs the program until it exits.
 fn run(variables: &str, passed: &[&OwnedFd]) -> Output {
     service(Path::new(BINARY), variables, &[], passed).output().unwrap()
 }
 
-/// What a service tells how it fares to.
+/// A service manager that receives the notifications of a service.
 struct Manager {
     socket: UnixDatagram,
     name: String,
@@ -122,14 +122,14 @@ impl Manager {
         format!("NOTIFY_SOCKET=@{} {more}", self.name)
     }
 
-    /// The next that is told, by the name of each line.
-    fn hear(&self) -> BTreeMap<String, String> {
+    /// Receives the next notification. Returns its values by name.
+    fn receive(&self) -> BTreeMap<String, String> {
         let mut bytes = [0; 4096];
         // A wait with a time limit is interrupted when the machine is paused, without any signal (signal(7)).
         let length = loop {
             match self.socket.recv(&mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                told => break told.expect("something is told"),
+                received => break received.expect("a notification"),
             }
         };
         let lines = str::from_utf8(&bytes[..length]).unwrap().lines();
@@ -137,19 +137,19 @@ impl Manager {
         lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Waits for this to be told, signs of life apart.
-    fn await_news(&self, name: &str) -> BTreeMap<String, String> {
+    /// Waits for a notification with this name. Only watchdog notifications may precede it.
+    fn await_notification(&self, name: &str) -> BTreeMap<String, String> {
         loop {
-            let news = self.hear();
-            if news.contains_key(name) {
-                return news;
+            let notification = self.receive();
+            if notification.contains_key(name) {
+                return notification;
             }
-            assert_eq!(news["WATCHDOG"], "1", "{news:?} instead of {name}");
+            assert_eq!(notification["WATCHDOG"], "1", "{notification:?} instead of {name}");
         }
     }
 
-    /// Whether nothing is told until the service has ended.
-    fn is_told_nothing_more(&self) -> bool {
+    /// Whether no notification is left to receive. Call it after the service has exited.
+    fn has_received_all(&self) -> bool {
         self.socket.set_nonblocking(true).unwrap();
         self.socket.recv(&mut [0; 4096]).is_err()
     }
@@ -162,7 +162,7 @@ fn check(address: SocketAddr, times: usize) {
 }
 
 #[test]
-fn who_connects_before_the_service_starts_is_served() {
+fn clients_that_connect_before_the_service_starts_are_served() {
     for flags in [&[][..], &["--workers", "2"]] {
         let (socket, address) = open();
         let mut early: Vec<_> = (0..50).map(|_| Client::connect(address)).collect();
@@ -176,7 +176,7 @@ fn who_connects_before_the_service_starts_is_served() {
             assert_eq!(client.reply().body, "6765");
         }
         check(address, 20);
-        // Who comes between one service and the next waits for that one.
+        // A client that connects between two services waits for the second one.
         server.signal("KILL");
         drop(server);
         let mut between = Client::connect(address);
@@ -187,7 +187,7 @@ fn who_connects_before_the_service_starts_is_served() {
 }
 
 #[test]
-fn all_sockets_that_were_passed_are_served() {
+fn all_passed_sockets_are_served() {
     let (first, second) = (open(), open());
     for flags in [&[][..], &["--workers", "1"], &["--workers", "3"]] {
         let _server = activate(&[&first.0, &second.0], "LISTEN_FDNAMES=a:b", flags);
@@ -203,14 +203,15 @@ fn all_sockets_that_were_passed_are_served() {
 fn each_worker_has_a_socket_and_each_socket_a_worker() {
     let (sockets, address) = open_two();
     let mut names = sockets.each_ref().map(name_of);
-    names.sort(); // they are passed in this order or the other
+    names.sort(); // their order may differ from that of the descriptors
     for (count, expected) in [("1", &[1, 1][..]), ("2", &[1, 1]), ("3", &[2, 1])] {
         let server = activate(&sockets.each_ref(), "", &["--workers", count]);
         let shares: Vec<_> = workers(&server).into_iter().map(listeners_of).collect();
         let each = if count == "1" { 2 } else { 1 };
         assert!(shares.iter().all(|share| share.len() == each), "{count}: {shares:?}");
-        let mut found =
-            names.each_ref().map(|name| shares.concat().iter().filter(|of| *of == name).count());
+        let mut found = names
+            .each_ref()
+            .map(|name| shares.concat().iter().filter(|held| *held == name).count());
         found.sort_by(|one, other| other.cmp(one));
         assert_eq!(found, expected, "{count}: {shares:?}");
         check(address, 20);
@@ -218,7 +219,7 @@ fn each_worker_has_a_socket_and_each_socket_a_worker() {
 }
 
 #[test]
-fn what_is_meant_for_another_process_is_ignored() {
+fn sockets_for_another_process_are_ignored() {
     let (socket, address) = open();
     let variables = "LISTEN_PID=1 LISTEN_FDS=1";
     let flags = ["--listen", "127.0.0.1:0"];
@@ -228,7 +229,7 @@ fn what_is_meant_for_another_process_is_ignored() {
 }
 
 #[test]
-fn what_is_no_listening_socket_is_one_line() {
+fn a_descriptor_that_is_not_a_listening_socket_is_a_one_line_error() {
     let (socket, address) = open();
     let others: [(OwnedFd, &str); 3] = [
         (UdpSocket::bind("127.0.0.1:0").unwrap().into(), "not a listening TCP socket"),
@@ -236,10 +237,10 @@ fn what_is_no_listening_socket_is_one_line() {
         (std::net::TcpStream::connect(address).unwrap().into(), "not a listening TCP socket"),
     ];
     let check = |output: Output, status: i32, text: &str| {
-        let complaint = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{complaint}");
-        assert_eq!(complaint.lines().count(), 1, "{complaint}");
-        assert!(complaint.starts_with("fibsrv: ") && complaint.contains(text), "{complaint}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("fibsrv: ") && stderr.contains(text), "{stderr}");
     };
     for (other, text) in &others {
         let output = run("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web", &[other]);
@@ -256,25 +257,25 @@ fn what_is_no_listening_socket_is_one_line() {
 }
 
 #[test]
-fn it_tells_that_it_serves_and_that_it_stops() {
+fn ready_and_stopping_are_sent() {
     for (flags, status) in [(&[][..], "serves"), (&["--workers", "2"], "serves, with 2 workers")] {
         let manager = Manager::new(&format!("order{}", flags.len()));
         let (socket, address) = open();
         let mut server = activate(&[&socket], &manager.variables(""), flags);
-        let ready = manager.hear();
+        let ready = manager.receive();
         assert_eq!((&*ready["READY"], &*ready["MAINPID"]), ("1", &*server.id().to_string()));
         assert!(ready["STATUS"].ends_with(status), "{ready:?}");
         check(address, 1);
         server.signal("TERM");
         let (ended, log) = server.wait();
         assert_eq!(ended.code(), Some(0), "{log}");
-        assert_eq!(manager.hear()["STOPPING"], "1");
-        assert!(manager.is_told_nothing_more(), "no sign of life that nobody has asked for");
+        assert_eq!(manager.receive()["STOPPING"], "1");
+        assert!(manager.has_received_all(), "no watchdog notification without WATCHDOG_USEC");
     }
 }
 
 #[test]
-fn where_nobody_can_be_told_it_serves_all_the_same() {
+fn without_a_reachable_service_manager_it_serves() {
     let (socket, address) = open();
     let mut server = activate(&[&socket], "NOTIFY_SOCKET=/nowhere/at/all", &[]);
     check(address, 1);
@@ -285,7 +286,7 @@ fn where_nobody_can_be_told_it_serves_all_the_same() {
 }
 
 #[test]
-fn an_upgrade_keeps_what_was_passed_and_is_told() {
+fn an_upgrade_keeps_passed_sockets_and_sends_reloading_and_ready() {
     let manager = Manager::new("upgrade");
     let program = Program::new("activated");
     let (sockets, address) = open_two();
@@ -294,21 +295,21 @@ fn an_upgrade_keeps_what_was_passed_and_is_told() {
     let variables = format!("LISTEN_PID=$$ LISTEN_FDS=2 {}", manager.variables(""));
     let flags = ["--workers", "2", "--drain-grace", "20s"];
     let mut server = Server::spawn(service(&program.0, &variables, &flags, &sockets.each_ref()));
-    manager.await_news("READY");
+    manager.await_notification("READY");
     for _ in 0..3 {
         let before = workers(&server);
         program.replace("");
         server.signal("HUP");
-        let reloading = manager.await_news("RELOADING");
+        let reloading = manager.await_notification("RELOADING");
         assert!(reloading["MONOTONIC_USEC"].parse::<u64>().unwrap() > 0);
         check(address, 20);
-        let ready = manager.await_news("READY");
+        let ready = manager.await_notification("READY");
         assert_eq!(ready["MAINPID"], server.id().to_string());
-        eventually("the old workers leave", || {
+        eventually("the old workers exit", || {
             let now = workers(&server);
             now.len() == 2 && !before.iter().any(|worker| now.contains(worker))
         });
-        // Those and no others: not what --listen stands for, and none twice.
+        // Exactly the passed sockets: not the address of --listen, and no duplicates.
         assert_eq!(listeners_of(server.id()), names);
         let environment = fs::read_to_string(format!("/proc/{}/environ", server.id())).unwrap();
         assert!(!environment.contains("LISTEN_"), "{environment}");
@@ -316,38 +317,38 @@ fn an_upgrade_keeps_what_was_passed_and_is_told() {
     }
     program.replace("no program");
     server.signal("HUP");
-    manager.await_news("RELOADING");
-    let ready = manager.await_news("READY");
+    manager.await_notification("RELOADING");
+    let ready = manager.await_notification("READY");
     assert!(ready["STATUS"].ends_with("the version on disk does not start"), "{ready:?}");
     check(address, 20);
     server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(0));
-    manager.await_news("STOPPING");
+    manager.await_notification("STOPPING");
 }
 
 #[test]
-fn signs_of_life_come_while_the_loop_goes_round() {
+fn watchdog_notifications_are_sent_while_the_loop_runs() {
     for flags in [&[][..], &["--workers", "2"]] {
         let manager = Manager::new(&format!("life{}", flags.len()));
         let variables = manager.variables("WATCHDOG_USEC=200000 WATCHDOG_PID=$$");
         let (socket, _) = open();
         let server = activate(&[&socket], &variables, flags);
-        manager.await_news("READY");
+        manager.await_notification("READY");
         for _ in 0..3 {
-            manager.await_news("WATCHDOG");
+            manager.await_notification("WATCHDOG");
         }
-        // A loop that does not go round says nothing.
+        // A loop that does not run sends none.
         server.signal("STOP");
         manager.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         while manager.socket.recv(&mut [0; 4096]).is_ok() {}
         manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         server.signal("CONT");
-        manager.await_news("WATCHDOG");
+        manager.await_notification("WATCHDOG");
     }
 }
 
 #[test]
-fn signs_of_life_are_for_who_is_asked() {
+fn a_watchdog_for_another_process_is_ignored() {
     let manager = Manager::new("whose");
     let variables = manager.variables("WATCHDOG_USEC=2000 WATCHDOG_PID=1");
     let (socket, address) = open();
@@ -355,12 +356,12 @@ fn signs_of_life_are_for_who_is_asked() {
     check(address, 100);
     server.signal("TERM");
     server.wait();
-    assert_eq!(manager.hear()["READY"], "1");
-    assert_eq!(manager.hear()["STOPPING"], "1");
+    assert_eq!(manager.receive()["READY"], "1");
+    assert_eq!(manager.receive()["STOPPING"], "1");
 }
 
 #[test]
-fn a_worker_that_gives_no_sign_of_life_is_replaced() {
+fn a_worker_that_misses_its_heartbeat_is_restarted() {
     let manager = Manager::new("hung");
     let (socket, address) = open();
     let variables = manager.variables("WATCHDOG_USEC=1000000");
@@ -368,9 +369,13 @@ fn a_worker_that_gives_no_sign_of_life_is_replaced() {
     let hung = workers(&server)[0];
     signal(hung, "STOP");
     let mut client = Client::connect(address);
-    assert_eq!(client.get("/api/fibonacci/20").body, "6765", "the next one takes the queue over");
+    assert_eq!(
+        client.get("/api/fibonacci/20").body,
+        "6765",
+        "its successor serves the accept queue"
+    );
     server.await_log("gives no sign of life and is killed");
     assert_ne!(workers(&server), [hung]);
-    manager.await_news("READY");
-    manager.await_news("WATCHDOG");
+    manager.await_notification("READY");
+    manager.await_notification("WATCHDOG");
 }

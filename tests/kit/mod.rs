@@ -1,7 +1,7 @@
 //! Shared support for tests and benchmarks.
 //!
 //! `parser`, `rng`, `process` and `launcher` return errors and are used by the benchmarks as well, which
-//! include them one by one; `reply`, `client` and `server` panic, as a test does that cannot go on.
+//! include them one by one; `reply`, `client` and `server` panic, as a test does that cannot continue.
 
 pub(crate) mod client; // sends requests and reads replies
 pub(crate) mod launcher; // starts a server and waits until it listens

@@ -137,14 +137,14 @@ fn no_request_is_processed_after_a_client_sent_close() {
     let mut wire = Wire::new();
     let reply = wire.ask(format!("{last}{NEXT}"));
     assert_eq!((&*reply.body, reply.field("Connection")), (NEXT_BODY, Some("close")));
-    assert_eq!(wire.ending(), Ending::Lingering, "there was input left, so by stages");
+    assert_eq!(wire.ending(), Ending::Lingering, "unread input is left, so in stages");
     assert_eq!(wire.send(NEXT), []);
     assert_eq!(wire.end(), []);
     assert_eq!(wire.ending(), Ending::Closed);
 
     wire.reconnect();
     assert_eq!(wire.ask(&last).body, NEXT_BODY);
-    assert_eq!(wire.ending(), Ending::Closed, "there was none, so at once");
+    assert_eq!(wire.ending(), Ending::Closed, "none is left, so at once");
 }
 
 /// RFC 9112 section 9.6: `close` takes effect after the response to the request that has it: the requests before it
@@ -154,8 +154,8 @@ fn close_takes_effect_after_its_own_response() {
     let last = request("PUT /healthz", "Connection: close\r\nContent-Length: 5\r\n") + "GET /";
     let replies = Wire::new().send([NEXT, NEXT, &last, NEXT].concat());
     assert_eq!(statuses(&replies), [200, 200, 405]);
-    let said: Vec<_> = replies.iter().map(|reply| reply.field("Connection")).collect();
-    assert_eq!(said, [None, None, Some("close")]);
+    let options: Vec<_> = replies.iter().map(|reply| reply.field("Connection")).collect();
+    assert_eq!(options, [None, None, Some("close")]);
 }
 
 /// RFC 9112 section 9.6: after a response with `close` the server processes no further request.

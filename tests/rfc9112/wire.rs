@@ -14,7 +14,7 @@ use crate::{
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Another request may come.
+    /// Another request may follow.
     Open,
     /// The server has shut down its sending side and discards what it receives.
     Lingering,

@@ -1,4 +1,4 @@
-//! The processes of these tests: what they do, and how they are started and killed.
+//! The helper processes of these tests, and how they are started and killed.
 
 use std::{
     env,
@@ -18,10 +18,10 @@ pub(crate) const ROLE: &str = "SHARED_METRICS_ROLE";
 pub(crate) const CPU_NS: u64 = 7;
 pub(crate) const MEMORY_BYTES: u64 = 100;
 pub(crate) const CONNECTIONS: u64 = 5;
-/// How often a visitor joins and leaves.
+/// How often a visitor claims and releases a slot.
 const VISITS: u64 = 100;
 
-/// Does what the role says; nothing in the process that runs the tests.
+/// Runs the helper of the role. Does nothing without a role, as in the process that runs the tests.
 pub(crate) fn act() {
     let Ok(role) = env::var(ROLE) else { return };
     match role.as_str() {
@@ -65,7 +65,7 @@ fn count(mut claim: Claim) {
     }
 }
 
-/// Joins, counts and leaves.
+/// Claims a slot, counts and releases the slot, [`VISITS`] times.
 fn visit() {
     for _ in 0..VISITS {
         let memory = inherited();
@@ -128,7 +128,7 @@ impl Worker {
     }
 
     fn end(&mut self) {
-        // Failing means that it has ended.
+        // A failure means that it has exited.
         drop(self.child.kill());
         self.child.wait().unwrap();
     }
