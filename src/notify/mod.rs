@@ -1,7 +1,7 @@
-//! Who wants to know how this worker fares: its supervisor, a service manager, or nobody.
+//! Status reports of a worker to its supervisor, or of a single process to the service manager.
 //!
-//! The loop tells it that it serves, that it leaves and, if that is asked for, again and again that it lives. As
-//! it is the loop itself that says so, a loop that goes round no more is found out by its silence.
+//! The event loop reports that it is ready, that it is stopping and, with a watchdog, a heartbeat at
+//! intervals. The loop itself sends the heartbeats. They stop if it hangs, and the receiver detects that.
 
 pub mod socket;
 
@@ -9,10 +9,10 @@ use std::{fs::File, io::Write as _, os::fd::OwnedFd};
 
 use crate::notify::socket::{Notification, Notifier};
 
-/// Shortest time between two signs of life: what the poll can tell apart.
+/// Shortest interval between two heartbeats: the resolution of the poll timeout.
 const INTERVAL_NS_MIN: u64 = 1_000_000;
 
-/// When there is to be a sign of life again.
+/// Schedule of the heartbeats.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
     interval_ns: u64,
@@ -20,12 +20,13 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// For somebody who takes a process for hung that is silent for so long: one in half that time, and one now.
+    /// Returns the schedule for a receiver that considers a process hung after `limit_ns` without a
+    /// heartbeat. The interval is half of that. The first heartbeat is due at once.
     pub fn for_limit(limit_ns: u64) -> Self {
         Self { interval_ns: (limit_ns / 2).max(INTERVAL_NS_MIN), due_ns: 0 }
     }
 
-    /// Whether it is time; then it will be again in an interval.
+    /// Returns whether a heartbeat is due. If so, schedules the next one in an interval.
     pub const fn beat(&mut self, now_ns: u64) -> bool {
         let is_due = self.due_ns <= now_ns;
         if is_due {
@@ -34,71 +35,78 @@ impl Heartbeat {
         is_due
     }
 
-    /// When it is time.
+    /// Returns when the next heartbeat is due.
     pub const fn due_ns(&self) -> u64 {
         self.due_ns
     }
 }
 
-/// Whoever wants to know.
+/// Sends status reports to the supervisor or the service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct StatusReporter {
-    who: Who,
+    target: Target,
     heartbeat: Option<Heartbeat>,
 }
 
 #[derive(Debug, Default)]
-enum Who {
+enum Target {
     #[default]
-    Nobody,
+    None,
     Supervisor(File),
     ServiceManager(Notifier),
 }
 
 impl StatusReporter {
-    /// A supervisor at the other end of a pipe, which takes this process for hung after a silence of `limit_ns`.
+    /// Reports to a supervisor that reads the other end of `pipe`. It considers this process hung after
+    /// `limit_ns` without a heartbeat.
     pub fn supervisor(pipe: OwnedFd, limit_ns: Option<u64>) -> Self {
-        Self { who: Who::Supervisor(pipe.into()), heartbeat: limit_ns.map(Heartbeat::for_limit) }
-    }
-
-    /// A service manager, which takes this process for hung after a silence of `limit_ns`.
-    pub fn service_manager(notifier: Notifier, limit_ns: Option<u64>) -> Self {
-        Self { who: Who::ServiceManager(notifier), heartbeat: limit_ns.map(Heartbeat::for_limit) }
-    }
-
-    /// Tells that this process serves.
-    pub fn ready(&mut self, status: &str) {
-        self.tell(Notification::Ready(status));
-    }
-
-    /// Tells that it leaves.
-    pub fn stopping(&mut self, status: &str) {
-        self.tell(Notification::Stopping(status));
-    }
-
-    /// Tells that it lives, if it is time to.
-    pub fn heartbeat(&mut self, now_ns: u64) {
-        if self.heartbeat.as_mut().is_some_and(|heartbeat| heartbeat.beat(now_ns)) {
-            self.tell(Notification::Alive);
+        Self {
+            target: Target::Supervisor(pipe.into()),
+            heartbeat: limit_ns.map(Heartbeat::for_limit),
         }
     }
 
-    /// When it is time to.
+    /// Reports to a service manager. It considers this process hung after `limit_ns` without a heartbeat.
+    pub fn service_manager(notifier: Notifier, limit_ns: Option<u64>) -> Self {
+        Self {
+            target: Target::ServiceManager(notifier),
+            heartbeat: limit_ns.map(Heartbeat::for_limit),
+        }
+    }
+
+    /// Reports that this process is ready.
+    pub fn ready(&mut self, status: &str) {
+        self.send(Notification::Ready(status));
+    }
+
+    /// Reports that this process is stopping.
+    pub fn stopping(&mut self, status: &str) {
+        self.send(Notification::Stopping(status));
+    }
+
+    /// Sends a heartbeat if one is due.
+    pub fn heartbeat(&mut self, now_ns: u64) {
+        if self.heartbeat.as_mut().is_some_and(|heartbeat| heartbeat.beat(now_ns)) {
+            self.send(Notification::Alive);
+        }
+    }
+
+    /// Returns when the next heartbeat is due, if there are any.
     pub fn next_beat_ns(&self) -> Option<u64> {
         self.heartbeat.as_ref().map(Heartbeat::due_ns)
     }
 
-    fn tell(&mut self, news: Notification<'_>) {
-        match &mut self.who {
-            Who::Nobody => {}
-            Who::ServiceManager(notifier) => notifier.tell(news),
-            Who::Supervisor(pipe) => match news {
+    fn send(&mut self, notification: Notification<'_>) {
+        match &mut self.target {
+            Target::None => {}
+            Target::ServiceManager(notifier) => notifier.send(notification),
+            Target::Supervisor(pipe) => match notification {
                 Notification::Ready(_) | Notification::Alive => {
-                    // One that has become another version listens no more, and one that is gone neither; the
-                    // kernel tells of that. If it does not read, it has enough unread already.
-                    let _nobody_listens = pipe.write(b"!");
+                    // The pipe has no reader if the supervisor was upgraded or has exited. The kernel signals
+                    // an exit. If the pipe is full, the supervisor has enough unread reports already.
+                    let _unread = pipe.write(b"!");
                 }
-                Notification::Reloading(_) | Notification::Stopping(_) => {} // it has told us to
+                Notification::Reloading(_) | Notification::Stopping(_) => {} // the supervisor requested it
             },
         }
     }
@@ -111,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_of_life_come_in_half_the_time() {
+    fn heartbeats_are_sent_at_half_the_limit() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut reporter = StatusReporter::supervisor(writer.into(), Some(20_000_000));
         reporter.ready("");
@@ -126,19 +134,19 @@ mod tests {
         assert_eq!(due.len(), 10, "{due:?}");
         reporter.stopping("");
         drop(reporter);
-        let mut told = String::new();
-        reader.read_to_string(&mut told).unwrap();
-        assert_eq!(told, "!".repeat(11));
+        let mut sent = String::new();
+        reader.read_to_string(&mut sent).unwrap();
+        assert_eq!(sent, "!".repeat(11));
     }
 
     #[test]
-    fn without_a_limit_there_are_none() {
+    fn without_a_limit_there_are_no_heartbeats() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         for mut reporter in
             [StatusReporter::supervisor(writer.into(), None), StatusReporter::default()]
         {
-            reporter.ready("and nobody reads");
+            reporter.ready("no reader");
             reporter.heartbeat(u64::MAX);
             assert_eq!(reporter.next_beat_ns(), None);
         }

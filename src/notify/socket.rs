@@ -1,4 +1,4 @@
-//! Telling a service manager how this process fares, as `sd_notify(3)` has it: a datagram of a few lines.
+//! Status notifications to the service manager: datagrams of a few lines, as in `sd_notify(3)`.
 
 use std::{
     ffi::OsStr,
@@ -19,26 +19,26 @@ use rustix::{
 
 use crate::sys::clock;
 
-/// How long a service manager that is busy is waited for, when it is to learn what is not said again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Send timeout while the service manager is busy. It applies to notifications that are not repeated.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What there is to tell.
+/// A status notification.
 #[derive(Clone, Copy, Debug)]
 pub enum Notification<'a> {
-    /// The process serves; here is more about it.
+    /// The process is ready. The text is its status.
     Ready(&'a str),
-    /// It becomes another version of itself, and will say when that serves.
+    /// The process upgrades itself. It sends `Ready` when that is done.
     Reloading(&'a str),
-    /// It was told to stop, and finishes what is under way.
+    /// The process is stopping. It finishes the requests in flight.
     Stopping(&'a str),
-    /// It lives.
+    /// A heartbeat.
     Alive,
 }
 
 impl fmt::Display for Notification<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Under a wrapper, it is this process that signals are for.
+            // Under a wrapper, signals must go to this process.
             Self::Ready(status) => {
                 write!(f, "READY=1\nMAINPID={}\nSTATUS={status}", process::id())
             }
@@ -52,65 +52,67 @@ impl fmt::Display for Notification<'_> {
     }
 }
 
-/// The way to a service manager, if there is one.
+/// Sends notifications to the service manager, if there is one.
 #[derive(Debug)]
 pub struct Notifier {
-    way: Option<NotifySocket>,
+    socket: Option<NotifySocket>,
     failures: Failures,
 }
 
 #[derive(Debug)]
 struct NotifySocket {
-    socket: OwnedFd,
+    fd: OwnedFd,
     address: SocketAddrUnix,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failures {
     None,
-    /// Said once, however many follow.
-    StopRequest,
+    /// The first one was logged. Later ones are not.
+    Logged,
 }
 
 impl Notifier {
-    /// The way to this address, which is a path or, behind an `@`, an abstract name. Without an address, or if
-    /// there is no way, nobody is told anything.
+    /// Opens a socket for this address: a path or, after an `@`, an abstract name. Without an address, or if
+    /// that fails, no notifications are sent.
     pub fn new(address: Option<&OsStr>) -> Self {
-        let mut notifier = Self { way: None, failures: Failures::None };
+        let mut notifier = Self { socket: None, failures: Failures::None };
         if let Some(address) = address {
-            match NotifySocket::to(address) {
-                Ok(way) => notifier.way = Some(way),
-                Err(error) => notifier.complain(error),
+            match NotifySocket::open(address) {
+                Ok(socket) => notifier.socket = Some(socket),
+                Err(error) => notifier.log_failure(error),
             }
         }
         notifier
     }
 
-    /// Tells it. What goes wrong is for the log: the process serves all the same.
-    pub fn tell(&mut self, news: Notification<'_>) {
-        let Some(way) = &self.way else { return };
-        let flags = match news {
-            // Said again soon, and said by a loop that must not wait.
+    /// Sends a notification. A failure is only logged: the process continues to serve.
+    pub fn send(&mut self, notification: Notification<'_>) {
+        let Some(socket) = &self.socket else { return };
+        let flags = match notification {
+            // Heartbeats are repeated soon, and the event loop that sends them must not block.
             Notification::Alive => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
             Notification::Ready(_) | Notification::Reloading(_) | Notification::Stopping(_) => {
                 SendFlags::NOSIGNAL
             }
         };
-        if let Err(error) = sendto(&way.socket, news.to_string().as_bytes(), flags, &way.address) {
-            self.complain(error);
+        if let Err(error) =
+            sendto(&socket.fd, notification.to_string().as_bytes(), flags, &socket.address)
+        {
+            self.log_failure(error);
         }
     }
 
-    fn complain(&mut self, error: io::Errno) {
+    fn log_failure(&mut self, error: io::Errno) {
         if self.failures == Failures::None {
-            self.failures = Failures::StopRequest;
+            self.failures = Failures::Logged;
             warn!("cannot notify the service manager: {error}");
         }
     }
 }
 
 impl NotifySocket {
-    fn to(address: &OsStr) -> io::Result<Self> {
+    fn open(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
             [b'/', ..] => SocketAddrUnix::new(address),
@@ -118,8 +120,8 @@ impl NotifySocket {
         }?;
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-        Ok(Self { socket, address })
+        set_socket_timeout(&socket, Timeout::Send, Some(SEND_TIMEOUT))?;
+        Ok(Self { fd: socket, address })
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A service manager, and what it is called.
+    /// Returns the socket of a service manager, and its address.
     fn manager(name: &str) -> (UnixDatagram, String) {
         let name = format!("fibsrv test {} {name}", process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -146,50 +148,50 @@ mod tests {
     }
 
     #[test]
-    fn news_are_lines_of_a_datagram() {
-        let (socket, name) = manager("news");
+    fn a_notification_is_one_datagram_of_lines() {
+        let (socket, name) = manager("lines");
         let mut notifier = Notifier::new(Some(OsStr::new(&name)));
-        let mut told = |news| {
-            notifier.tell(news);
+        let mut send = |notification| {
+            notifier.send(notification);
             receive(&socket)
         };
         let pid = process::id();
         assert_eq!(
-            told(Notification::Ready("all well")),
+            send(Notification::Ready("all well")),
             format!("READY=1\nMAINPID={pid}\nSTATUS=all well")
         );
-        assert_eq!(told(Notification::Stopping("soon")), "STOPPING=1\nSTATUS=soon");
-        assert_eq!(told(Notification::Alive), "WATCHDOG=1");
+        assert_eq!(send(Notification::Stopping("soon")), "STOPPING=1\nSTATUS=soon");
+        assert_eq!(send(Notification::Alive), "WATCHDOG=1");
         let before_us = clock::monotonic_us();
-        let reloading = told(Notification::Reloading("again"));
+        let reloading = send(Notification::Reloading("again"));
         let at_us = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         let at_us: u64 = at_us.strip_suffix("\nSTATUS=again").unwrap().parse().unwrap();
         assert!((before_us..=clock::monotonic_us()).contains(&at_us), "{at_us}");
     }
 
     #[test]
-    fn what_cannot_be_told_is_complained_of_and_no_more() {
+    fn only_the_first_failure_is_logged() {
         for (address, failures) in [
             (None, Failures::None),
-            (Some("@fibsrv test, nobody"), Failures::StopRequest),
-            (Some("/nowhere/at/all"), Failures::StopRequest),
-            (Some("vsock:2:1234"), Failures::StopRequest),
-            (Some(&*format!("@{}", "x".repeat(200))), Failures::StopRequest),
+            (Some("@fibsrv test, unbound"), Failures::Logged),
+            (Some("/nowhere/at/all"), Failures::Logged),
+            (Some("vsock:2:1234"), Failures::Logged),
+            (Some(&*format!("@{}", "x".repeat(200))), Failures::Logged),
         ] {
             let mut notifier = Notifier::new(address.map(OsStr::new));
-            notifier.tell(Notification::Ready(""));
-            notifier.tell(Notification::Alive);
+            notifier.send(Notification::Ready(""));
+            notifier.send(Notification::Alive);
             assert_eq!(notifier.failures, failures, "{address:?}");
         }
     }
 
     #[test]
-    fn a_sign_of_life_is_not_waited_for() {
+    fn a_heartbeat_does_not_block() {
         let (socket, name) = manager("busy");
         let mut notifier = Notifier::new(Some(OsStr::new(&name)));
         let sent = (0..1_000_000)
             .take_while(|_| {
-                notifier.tell(Notification::Alive);
+                notifier.send(Notification::Alive);
                 notifier.failures == Failures::None
             })
             .count();

@@ -10,10 +10,10 @@ use crate::{
     sys::listener::{self, BACKLOG},
 };
 
-/// Checks that a server with this configuration could start, without disturbing one that runs. Returns lines, each a
-/// comment, about limits of the system that are lower than the configured ones.
+/// Checks that a server with this configuration could start, without disturbing a running one. Returns
+/// comment lines about system limits that are lower than the configured ones.
 pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
-    // Sockets that exist already are inherited, perhaps with privileges that this process does not have.
+    // Sockets that exist already are inherited. Opening them may need privileges that this process lacks.
     if config.opened_by() == OpenedBy::Us && config.inherited.is_none() {
         for address in &config.listen {
             listener::check(*address, config.listeners)?;
@@ -30,7 +30,7 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
     Ok(warnings.chain(limits.report(config)).collect())
 }
 
-/// Limits of the system; none: unlimited or unknown.
+/// System limits. `None` means unlimited or unknown.
 struct Limits {
     open_files: Option<u64>,
     backlog: Option<i32>,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_limits_of_the_system_are_reported() {
+    fn lower_system_limits_are_reported() {
         let config = config(&["--max-connections", "1000"]);
         let low = Limits { open_files: Some(1000), backlog: Some(128) };
         assert_eq!(
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_an_error() {
+    fn a_socket_or_log_that_cannot_be_opened_is_an_error() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let error = check(&config(&["--listen", &address])).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! One worker, from its configuration to its end: makes the parts and runs the loop.
+//! Start of a process: opens its resources from the configuration and runs a server or the supervisor.
 
 mod check;
 
@@ -64,31 +64,32 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     let others = workers_of(region.as_ref());
     let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
     server.set_on_hangup(on_hangup);
-    // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
+    // Scripts wait for this line. Log it after signals are handled and the sockets are registered.
     info!("{}", config.startup_line(&addresses, others));
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
     let reporter = StatusReporter::service_manager(notifier, manager.watchdog_ns);
-    server.report_to(reporter, &format!("version {} serves", BUILD.version));
+    server.report_to(reporter, &format!("version {} is ready", BUILD.version));
     server.run()?;
     info!("stopped");
     Ok(())
 }
 
-/// Has a supervisor keep so many workers, or serves as one of them, until told to stop.
+/// Runs a supervisor with `workers` workers until it receives a signal to stop. In a forked process, runs one
+/// of the workers.
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     rlimit::raise_open_files();
     check_features(config.listeners)?;
-    // Made once: forked processes share its pages as long as nobody writes to them.
+    // The table is computed once. Forked processes share its pages, as no process writes to them.
     let table = Table::new(config.table_max_n)?;
-    // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
+    // Each worker opens its own, as the path may be another file by then. An error is found here, at start.
     drop(open_access_log(config)?);
     let (sockets, region) = match &config.inherited {
         Some(inherited) => inherit(config, inherited)?,
         None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
         None => discover(config, workers)?,
     };
-    // After an upgrade the workers of the old version are its own.
+    // After an upgrade the workers of the previous version still count. They are not other processes.
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
     let others = workers_of(region.as_ref()).saturating_sub(own as u64);
     let memory = region.as_ref().map(SharedMemory::fd);
@@ -115,19 +116,19 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// Returns the number of workers that count in the shared memory.
+/// Returns the number of workers that have a slot in the shared memory.
 fn workers_of(region: Option<&SharedMemory>) -> u64 {
     region.map_or(0, |region| region.snapshot().get(WORKERS))
 }
 
-/// The sockets, and the memory to count in, of the program that this one was executed in the place of.
+/// Returns the sockets and the shared metrics of the program that executed this one in an upgrade.
 fn inherit(
     config: &Config,
     inherited: &Inherited,
 ) -> Result<(Vec<TcpListener>, Option<SharedMemory>), Box<dyn Error>> {
     let sockets = inherited.sockets.iter().map(|number| {
         let socket = adopt(sys::adopt(*number)?)?;
-        // The flags may be others now.
+        // The flags may have changed.
         renew(&socket, config.listeners).map(|()| socket)
     });
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
@@ -138,15 +139,15 @@ fn inherit(
     Ok((sockets, region))
 }
 
-/// The sockets that a service manager has passed, and the memory to count in.
+/// Returns the sockets that the service manager has passed, and new memory for shared metrics.
 fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<SharedMemory>), PassedError> {
     let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
     let region = new_memory();
     Ok((sockets, region))
 }
 
-/// What others on the same ports have left or share: listeners for so many workers, and the memory to count in,
-/// which is this process's own if there is nobody.
+/// Returns what other processes on the same ports have left or share: up to `workers` orphaned listeners per
+/// address, and the memory for shared metrics. Without other processes it is new memory.
 fn discover(
     config: &Config,
     workers: usize,
@@ -165,7 +166,7 @@ fn discover(
     Ok((sockets, region))
 }
 
-/// A server that is ready to run.
+/// Returns a server that is ready to run.
 fn prepare(
     config: &Config,
     table: Table,
@@ -197,22 +198,24 @@ fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
     config.access_log.as_ref().map(AccessLog::open).transpose()
 }
 
-/// The memory to count in, if it could be had.
+/// Returns the memory for shared metrics. Logs a warning and returns `None` if there is none.
 fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedMemory> {
     region.inspect_err(|error| warn!("cannot share metrics between workers: {error}")).ok()
 }
 
-/// New memory for shared metrics.
+/// Returns new memory for shared metrics.
 fn new_memory() -> Option<SharedMemory> {
     or_private(SharedMemory::in_memory())
 }
 
-/// The memory that the other processes share, if they have sent it and this version can read it.
+/// Returns the memory that the other processes share, if they have sent it and this version can read it.
+/// Otherwise returns `own`.
 fn prefer_shared(theirs: Option<OwnedFd>, own: Option<SharedMemory>) -> Option<SharedMemory> {
     theirs.and_then(|theirs| or_private(SharedMemory::from_fd(theirs))).or(own)
 }
 
-/// Joins the group of each address. The memory to count in is that of the others, where there are any.
+/// Joins the group of each address. Also returns the memory for shared metrics: that of the other processes,
+/// if there are any.
 fn join_groups(
     config: &Config,
     mut region: Option<SharedMemory>,
@@ -231,7 +234,7 @@ fn join_groups(
     Ok((groups, region))
 }
 
-/// Joins the group of each address with the sockets that this worker was born with.
+/// Joins the group of each address with the sockets that this worker has inherited.
 fn join_with(
     config: &Config,
     mut listeners: Vec<TcpListener>,
@@ -242,19 +245,19 @@ fn join_with(
             listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
         });
         let own: Vec<_> = own.collect();
-        // The supervisor holds them for all workers.
+        // The supervisor holds the sockets of all workers. With port 0 they have the actual port.
         let port = own.first().and_then(|first| first.local_addr().ok());
         let port = port.map(|bound| SocketAddr::new(address.ip(), bound.port()));
         port.map(|address| Group::join_with(address, own, region)).transpose()
     })
 }
 
-/// Sockets that were passed: each in a group that nobody joins.
+/// Returns a group for each passed socket. No other process joins these groups.
 fn solo_groups(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
     sockets.into_iter().map(Group::of_one).collect()
 }
 
-/// What to count in: a slot of the region, or else something that nobody else adds up.
+/// Claims a slot of the shared memory. Without one, returns private memory that no other process adds up.
 fn claim(region: Option<&SharedMemory>) -> Claim {
     let claimed = region.map(SharedMemory::claim);
     match claimed {

@@ -1,84 +1,86 @@
-//! When a worker is to be started again: at once, unless it keeps dying.
+//! State of a worker process, and its restart policy.
+//!
+//! A worker is restarted at once, or after a growing pause if it keeps exiting early.
 
 use std::{mem, os::fd::OwnedFd};
 
 use nix::unistd::Pid;
 
-/// A worker that lived shorter than this has died early.
+/// A worker that exits within this time has exited early.
 const EARLY_NS: u64 = 1_000_000_000;
-/// So many early deaths in a row are taken for bad luck.
-const EARLY_DEATHS_FREE: u32 = 3;
-/// The pause after the first early death that is not, which doubles with each further one.
+/// Number of early exits in a row after which the worker is still restarted without a pause.
+const EARLY_EXITS_FREE: u32 = 3;
+/// Pause before a restart after the next early exit. It doubles with each further one.
 const PAUSE_NS: u64 = 100_000_000;
-/// The longest pause.
+/// Longest pause before a restart.
 const PAUSE_NS_MAX: u64 = 10_000_000_000;
 
-/// A worker that was silent in so many looks in a row hangs.
-const SILENT_LOOKS: u32 = 2;
+/// Number of checks in a row without a heartbeat after which a worker is considered hung.
+const MISSED_HEARTBEATS_MAX: u32 = 2;
 
-/// One place for a worker, and the process that has it.
+/// A worker with a fixed number, and the process that runs it.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) state: State,
-    pub(super) service: WorkerReadiness,
-    early_deaths: u32,
-    /// How many workers had this place before.
-    pub(super) deaths: u32,
-    /// How often in a row it was silent when it was looked after.
-    silent_looks: u32,
+    pub(super) readiness: WorkerReadiness,
+    early_exits: u32,
+    /// How often its process has exited or could not be started.
+    pub(super) exits: u32,
+    /// Number of checks in a row that found no heartbeat.
+    missed_heartbeats: u32,
 }
 
-/// Whether a worker serves.
+/// Whether a worker is ready to serve.
 #[derive(Debug)]
 pub(super) enum WorkerReadiness {
-    /// Not, as far as is known.
+    /// Not ready; it has no pipe to report readiness on.
     Unknown,
-    /// Not yet: it will tell here.
+    /// Not ready yet. The worker will write to this pipe.
     Pending(OwnedFd),
-    /// It has told so, and tells here that it lives, if that is asked for.
+    /// Ready. With a watchdog, the worker writes its heartbeats to this pipe.
     Ready(OwnedFd),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// There is none, and one is to be started at this time.
+    /// There is no process. One is started at this time.
     Due { at_ns: u64 },
-    /// It runs.
-    Alive { pid: Pid, since_ns: u64 },
-    /// There is none, and none will be.
-    Gone,
+    /// The process runs.
+    Running { pid: Pid, since_ns: u64 },
+    /// There is no process, and none will be started.
+    Stopped,
 }
 
 impl Child {
     pub(super) const fn new() -> Self {
         Self {
             state: State::Due { at_ns: 0 },
-            service: WorkerReadiness::Unknown,
-            early_deaths: 0,
-            deaths: 0,
-            silent_looks: 0,
+            readiness: WorkerReadiness::Unknown,
+            early_exits: 0,
+            exits: 0,
+            missed_heartbeats: 0,
         }
     }
 
-    /// The process that has this place.
+    /// Returns the process ID, if the process runs.
     pub(super) const fn pid(&self) -> Option<Pid> {
         match self.state {
-            State::Alive { pid, .. } => Some(pid),
-            State::Due { .. } | State::Gone => None,
+            State::Running { pid, .. } => Some(pid),
+            State::Due { .. } | State::Stopped => None,
         }
     }
 
-    /// Where it tells that it serves, until it has.
-    pub(super) const fn awaited(&self) -> Option<&OwnedFd> {
-        match &self.service {
+    /// Returns the pipe on which the worker reports that it is ready, until it has done so.
+    pub(super) const fn pending_pipe(&self) -> Option<&OwnedFd> {
+        match &self.readiness {
             WorkerReadiness::Pending(pipe) => Some(pipe),
             WorkerReadiness::Unknown | WorkerReadiness::Ready(_) => None,
         }
     }
 
-    /// Takes in that it serves.
+    /// Records that the worker is ready.
     pub(super) fn mark_ready(&mut self) {
-        self.service = match mem::replace(&mut self.service, WorkerReadiness::Unknown) {
+        self.readiness = match mem::replace(&mut self.readiness, WorkerReadiness::Unknown) {
             WorkerReadiness::Pending(pipe) | WorkerReadiness::Ready(pipe) => {
                 WorkerReadiness::Ready(pipe)
             }
@@ -86,39 +88,42 @@ impl Child {
         };
     }
 
-    /// Whether it serves.
-    pub(super) const fn serves(&self) -> bool {
-        matches!(self.service, WorkerReadiness::Ready(_))
+    /// Returns whether the worker is ready.
+    pub(super) const fn is_ready(&self) -> bool {
+        matches!(self.readiness, WorkerReadiness::Ready(_))
     }
 
-    /// Looks whether it has said anything since the last look. One that runs and has been silent through two of
-    /// them hangs: looks are counted and not time, so that a machine that was halted takes nobody for hung.
+    /// Checks for a heartbeat since the last check. Returns the process ID if the worker runs and has missed
+    /// `MISSED_HEARTBEATS_MAX` checks in a row, which means that it hangs.
+    ///
+    /// Checks are counted and not time, so that no worker is considered hung after the machine was halted.
     pub(super) fn is_hung(&mut self) -> Option<Pid> {
-        let State::Alive { pid, .. } = self.state else { return None };
-        let said = match &self.service {
+        let State::Running { pid, .. } = self.state else { return None };
+        let received = match &self.readiness {
             WorkerReadiness::Ready(pipe) => rustix::io::read(pipe, &mut [0; 64]),
-            WorkerReadiness::Unknown | WorkerReadiness::Pending(_) => Ok(0), // it does not come to serve
+            WorkerReadiness::Unknown | WorkerReadiness::Pending(_) => Ok(0), // it has not become ready
         };
-        self.silent_looks = if matches!(said, Ok(1..)) { 0 } else { self.silent_looks + 1 };
-        (self.silent_looks >= SILENT_LOOKS).then_some(pid)
+        self.missed_heartbeats =
+            if matches!(received, Ok(1..)) { 0 } else { self.missed_heartbeats + 1 };
+        (self.missed_heartbeats >= MISSED_HEARTBEATS_MAX).then_some(pid)
     }
 
-    /// Takes in that it was started.
-    pub(super) const fn born(&mut self, pid: Pid, now_ns: u64) {
-        self.silent_looks = 0;
-        self.state = State::Alive { pid, since_ns: now_ns };
+    /// Records that the process was started.
+    pub(super) const fn mark_started(&mut self, pid: Pid, now_ns: u64) {
+        self.missed_heartbeats = 0;
+        self.state = State::Running { pid, since_ns: now_ns };
     }
 
-    /// Takes in that it has died, or could not be started; the next one is due after a pause.
-    pub(super) fn died(&mut self, now_ns: u64) {
+    /// Records that the process has exited or could not be started. The next one is due after the pause.
+    pub(super) fn mark_exited(&mut self, now_ns: u64) {
         let is_early = match self.state {
-            State::Alive { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
-            State::Due { .. } | State::Gone => true,
+            State::Running { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
+            State::Due { .. } | State::Stopped => true,
         };
-        self.service = WorkerReadiness::Unknown;
-        self.deaths += 1;
-        self.early_deaths = if is_early { self.early_deaths.saturating_add(1) } else { 0 };
-        let pause_ns = match self.early_deaths.checked_sub(EARLY_DEATHS_FREE + 1) {
+        self.readiness = WorkerReadiness::Unknown;
+        self.exits += 1;
+        self.early_exits = if is_early { self.early_exits.saturating_add(1) } else { 0 };
+        let pause_ns = match self.early_exits.checked_sub(EARLY_EXITS_FREE + 1) {
             None => 0,
             Some(doublings) => PAUSE_NS.saturating_mul(1 << doublings.min(20)).min(PAUSE_NS_MAX),
         };
@@ -132,15 +137,15 @@ mod tests {
 
     const SECOND_NS: u64 = 1_000_000_000;
 
-    /// The pauses after lives of these lengths.
-    fn pauses_ns(lives_ns: &[u64]) -> Vec<u64> {
+    /// Returns the pauses after processes that ran for these times.
+    fn pauses_ns(run_times_ns: &[u64]) -> Vec<u64> {
         let (mut child, mut now_ns) = (Child::new(), 0);
-        lives_ns
+        run_times_ns
             .iter()
-            .map(|life_ns| {
-                child.born(Pid::from_raw(7), now_ns);
-                now_ns += life_ns;
-                child.died(now_ns);
+            .map(|run_time_ns| {
+                child.mark_started(Pid::from_raw(7), now_ns);
+                now_ns += run_time_ns;
+                child.mark_exited(now_ns);
                 let State::Due { at_ns } = child.state else { panic!("{child:?}") };
                 let pause_ns = at_ns - now_ns;
                 now_ns = at_ns;
@@ -150,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_lived_is_replaced_at_once() {
+    fn a_worker_that_does_not_exit_early_is_restarted_at_once() {
         assert_eq!(pauses_ns(&[SECOND_NS; 50]), [0; 50]);
     }
 
     #[test]
-    fn pauses_grow_while_it_keeps_dying_and_no_longer() {
-        let mut expected = vec![0; EARLY_DEATHS_FREE as usize];
+    fn pauses_grow_with_early_exits_and_end_with_the_next_long_run() {
+        let mut expected = vec![0; EARLY_EXITS_FREE as usize];
         expected.extend([1, 2, 4, 8, 16, 32, 64].map(|times| times * PAUSE_NS));
         expected.extend([PAUSE_NS_MAX; 40]);
-        let mut lives = vec![SECOND_NS - 1; expected.len()];
-        lives.extend([SECOND_NS, 0]);
+        let mut run_times_ns = vec![SECOND_NS - 1; expected.len()];
+        run_times_ns.extend([SECOND_NS, 0]);
         expected.extend([0, 0]);
-        assert_eq!(pauses_ns(&lives), expected);
+        assert_eq!(pauses_ns(&run_times_ns), expected);
     }
 }

@@ -1,9 +1,9 @@
-//! The parent of several workers: it serves nothing, and sees to it that they do.
+//! The supervisor: starts, watches and restarts the workers. It serves no requests itself.
 //!
-//! It owns the listening sockets, one for each worker and address, for all its life, so that whoever waits in a
-//! queue is served by the next worker if the one that had it dies. Workers are forked before there is any
-//! thread, and share the pages of the table. A dead one is replaced at once on the same sockets. Signals are
-//! read from a descriptor: nothing here runs in a handler.
+//! The supervisor owns the listening sockets, one for each worker and address, until it exits. If a worker
+//! exits, the next one accepts the connections that wait in its queue. Workers are forked while the process
+//! has a single thread, and share the pages of the table. A worker that exits is restarted at once on the
+//! same sockets. Signals are read from a descriptor, so no code here runs in a signal handler.
 
 mod child;
 mod sockets;
@@ -50,15 +50,15 @@ pub use worker_init::WorkerInit;
 
 use child::{Child, State, WorkerReadiness};
 
-/// How much longer than its workers may take to leave the supervisor waits before it ends them.
-const PATIENCE_NS: u64 = 5_000_000_000;
+/// Time that workers get beyond the longest possible drain before the supervisor kills them.
+const KILL_DELAY_NS: u64 = 5_000_000_000;
 
-/// Who has returned from [`run`].
+/// The process in which [`run`] has returned.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The supervisor, whose workers have ended.
+    /// The supervisor. All workers have exited.
     Ended,
-    /// A new worker, in a process of its own, which is to serve.
+    /// A new worker process.
     Worker(WorkerInit),
 }
 
@@ -66,38 +66,39 @@ struct Supervisor<'c> {
     config: &'c Config,
     clock: Clock,
     signals: SignalFd,
-    /// The sockets of all workers: those of an address follow each other.
+    /// The sockets of all workers. Those of an address are in a row.
     sockets: Vec<TcpListener>,
     children: Vec<Child>,
-    /// The memory that the workers count in, to be handed on.
+    /// The memory for shared metrics, which the next program inherits in an upgrade.
     region: Option<BorrowedFd<'c>>,
-    /// Number of workers of other processes on the port at start.
+    /// Number of other workers on the port at start.
     others: u64,
-    /// Workers of the program before an upgrade, which leave when those of this one serve.
+    /// Workers of the previous version, which are stopped when those of this one are ready.
     old: Vec<Pid>,
-    /// Those that have been told to: told twice, a worker leaves at once.
+    /// Workers of the previous version that are stopping. A second signal would make them exit at once.
     leaving: Vec<Pid>,
-    stage: UpgradeState,
+    state: SupervisorState,
     notifier: Notifier,
-    /// When workers are looked after, if the service manager asks for that.
+    /// When workers are checked for heartbeats. Without a watchdog they are not.
     heartbeat: Option<Heartbeat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UpgradeState {
-    /// Not all workers have served yet.
+enum SupervisorState {
+    /// Not all workers have become ready yet.
     Starting,
     Serving,
-    /// Workers have been told to end, and are ended the hard way at this time.
+    /// Workers are stopping, and are killed at this time.
     Stopping {
         until_ns: u64,
     },
 }
 
-/// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
+/// Runs `workers` workers until a signal to stop is received and they have exited. Returns in each worker
+/// process, too.
 ///
-/// `sockets` are listening sockets to begin with, and `region` is the memory that the workers count in, which
-/// is handed on in an upgrade.
+/// `sockets` are listening sockets that are open already. `region` is the memory for shared metrics, which
+/// the next program inherits in an upgrade. `others` is the number of other workers on the port.
 pub fn run(
     config: &Config,
     (workers, others): (usize, u64),
@@ -116,7 +117,7 @@ pub fn run(
         others,
         old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
-        stage: UpgradeState::Starting,
+        state: SupervisorState::Starting,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
         heartbeat: config.service_manager.watchdog_ns.map(Heartbeat::for_limit),
     };
@@ -130,24 +131,25 @@ pub fn run(
         }
         supervisor.wait()?;
         supervisor.clock.tick();
-        supervisor.hear_workers();
+        supervisor.update_readiness();
         while let Some(event) = signals::read(&supervisor.signals)? {
             match event {
                 signals::Event::ChildExited => supervisor.reap(),
                 signals::Event::Hangup => supervisor.upgrade(),
-                // The access logs are theirs.
-                signals::Event::Reopen => tell(&supervisor.alive(), Signal::SIGUSR1),
+                // The workers write the access logs.
+                signals::Event::Reopen => send_signal(&supervisor.all_pids(), Signal::SIGUSR1),
                 signals::Event::Stop(signal) => supervisor.stop(signal),
             }
         }
         supervisor.enforce();
-        supervisor.look_after_workers();
+        supervisor.check_workers();
     }
 }
 
-/// One socket for each worker and address, beginning with those given; no more than those if a service manager
-/// has opened them. Sockets are never closed, even if there are more than workers: somebody may wait in their
-/// queues.
+/// Returns one socket for each worker and address: those in `sockets`, and new ones where they are too few.
+/// Opens none if the service manager has opened `sockets`.
+///
+/// Sockets are never closed, even if there are more than workers: clients may be waiting in their queues.
 fn open_sockets(
     config: &Config,
     workers: usize,
@@ -161,7 +163,7 @@ fn open_sockets(
             socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
         };
         let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
-        // With port 0 the first socket decides, and the others share its port.
+        // With port 0 the kernel chooses the port of the first socket, and the others use the same port.
         let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
         let mut address = first.map_err(|error| ListenError::new(*address, error))?;
         for _ in found.len()..workers {
@@ -174,14 +176,14 @@ fn open_sockets(
 }
 
 impl Supervisor<'_> {
-    /// Starts the workers that are due. Returns what one is born with, in its process.
+    /// Starts the workers that are due. In a worker process, returns what it starts with.
     fn start_children(&mut self) -> Option<WorkerInit> {
         let now_ns = self.clock.now_ns();
         for place in 0..self.children.len() {
             let is_due = self.children.get(place).is_some_and(
                 |child| matches!(child.state, State::Due { at_ns } if at_ns <= now_ns),
             );
-            if !is_due || matches!(self.stage, UpgradeState::Stopping { .. }) {
+            if !is_due || matches!(self.state, SupervisorState::Stopping { .. }) {
                 continue;
             }
             match self.start(place) {
@@ -190,7 +192,7 @@ impl Supervisor<'_> {
                 Err(error) => {
                     error!("cannot start worker {place}: {error}");
                     if let Some(child) = self.children.get_mut(place) {
-                        child.died(now_ns);
+                        child.mark_exited(now_ns);
                     }
                 }
             }
@@ -198,6 +200,7 @@ impl Supervisor<'_> {
         None
     }
 
+    /// Forks the worker at `place`. In its process, returns what it starts with.
     fn start(&mut self, place: usize) -> io::Result<Option<WorkerInit>> {
         let listeners = self.sockets_of(place)?;
         let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -206,30 +209,30 @@ impl Supervisor<'_> {
             Fork::Parent(pid) => {
                 let now_ns = self.clock.now_ns();
                 if let Some(child) = self.children.get_mut(place) {
-                    child.born(pid, now_ns);
-                    child.service = WorkerReadiness::Pending(reading);
-                    info!("worker {place} is process {pid}");
+                    child.mark_started(pid, now_ns);
+                    child.readiness = WorkerReadiness::Pending(reading);
+                    info!("started worker {place} (pid {pid})");
                 }
                 Ok(None)
             }
             Fork::Child => {
-                let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
+                let is_replacement = self.children.get(place).is_some_and(|child| child.exits > 0);
                 let ready = writing;
                 Ok(Some(WorkerInit { number: place, listeners, ready, is_replacement, parent }))
             }
         }
     }
 
-    /// Waits for a signal, for a worker that serves, or for something to be due.
+    /// Waits for a signal, for a worker to become ready, or for the next deadline.
     fn wait(&self) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         let due = self.children.iter().filter_map(|child| match child.state {
             State::Due { at_ns } => Some(at_ns),
-            State::Alive { .. } | State::Gone => None,
+            State::Running { .. } | State::Stopped => None,
         });
-        let due_ns = match self.stage {
-            UpgradeState::Stopping { until_ns } => Some(until_ns),
-            UpgradeState::Starting | UpgradeState::Serving => {
+        let due_ns = match self.state {
+            SupervisorState::Stopping { until_ns } => Some(until_ns),
+            SupervisorState::Starting | SupervisorState::Serving => {
                 due.chain(self.heartbeat.as_ref().map(Heartbeat::due_ns)).min()
             }
         };
@@ -238,28 +241,28 @@ impl Supervisor<'_> {
             Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
         });
         let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let awaited = self.children.iter().filter_map(Child::awaited);
-        files.extend(awaited.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let pipes = self.children.iter().filter_map(Child::pending_pipe);
+        files.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         match poll(&mut files, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Takes in which workers serve by now.
-    fn hear_workers(&mut self) {
+    /// Records which workers have become ready. When all are, stops the workers of the previous version.
+    fn update_readiness(&mut self) {
         for child in &mut self.children {
-            let Some(pipe) = child.awaited() else { continue };
+            let Some(pipe) = child.pending_pipe() else { continue };
             match rustix::io::read(pipe, &mut [0; 1]) {
                 Ok(1..) => child.mark_ready(),
-                // It has died without, which a signal tells as well.
-                Ok(0) => child.service = WorkerReadiness::Unknown,
+                // The worker has exited before it was ready. SIGCHLD reports that as well.
+                Ok(0) => child.readiness = WorkerReadiness::Unknown,
                 Err(_) => {} // nothing yet
             }
         }
-        if self.stage == UpgradeState::Starting && self.children.iter().all(Child::serves) {
-            self.stage = UpgradeState::Serving;
-            tell(&self.old, Signal::SIGTERM);
+        if self.state == SupervisorState::Starting && self.children.iter().all(Child::is_ready) {
+            self.state = SupervisorState::Serving;
+            send_signal(&self.old, Signal::SIGTERM);
             self.leaving.append(&mut self.old);
             let addresses = self.addresses().into_keys().collect();
             info!("{}", self.config.startup_line(&addresses, self.others));
@@ -267,91 +270,91 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Takes in who has died.
+    /// Reaps workers that have exited, and schedules their restart unless the supervisor is stopping.
     fn reap(&mut self) {
         loop {
             let (pid, how) = match signals::reap() {
                 Ok(Some(WaitStatus::Exited(pid, status))) => {
-                    (pid, format!("ended with status {status}"))
+                    (pid, format!("exited with status {status}"))
                 }
                 Ok(Some(WaitStatus::Signaled(pid, signal, _))) => {
-                    (pid, format!("was ended by {signal}"))
+                    (pid, format!("exited with signal {} ({signal})", signal as i32))
                 }
                 Ok(None) => return,
                 Ok(Some(_)) => continue,
-                Err(error) => return warn!("cannot ask for dead workers: {error}"),
+                Err(error) => return warn!("cannot reap exited workers: {error}"),
             };
             if self.old.contains(&pid) || self.leaving.contains(&pid) {
                 self.old.retain(|old| *old != pid);
                 self.leaving.retain(|leaving| *leaving != pid);
-                info!("process {pid} of the version before {how}");
+                info!("process {pid} of the previous version {how}");
                 continue;
             }
             let now_ns = self.clock.now_ns();
-            let is_stopping = matches!(self.stage, UpgradeState::Stopping { .. });
+            let is_stopping = matches!(self.state, SupervisorState::Stopping { .. });
             for (place, child) in self.children.iter_mut().enumerate() {
                 if child.pid() != Some(pid) {
                     continue;
                 }
                 if is_stopping {
-                    child.state = State::Gone;
-                    info!("worker {place}, process {pid}, {how}");
+                    child.state = State::Stopped;
+                    info!("worker {place} (pid {pid}) {how}");
                 } else {
-                    child.died(now_ns);
-                    warn!("worker {place}, process {pid}, {how}: it is replaced");
+                    child.mark_exited(now_ns);
+                    warn!("worker {place} (pid {pid}) {how}; restarting");
                 }
             }
         }
     }
 
-    /// Passes on that it is time to end; the second time workers leave at once.
+    /// Stops the workers gracefully. A second signal makes them exit at once.
     fn stop(&mut self, signal: Signal) {
-        let mut whom = self.alive();
-        if self.stage == UpgradeState::Starting || self.stage == UpgradeState::Serving {
+        let mut pids = self.all_pids();
+        if self.state == SupervisorState::Starting || self.state == SupervisorState::Serving {
             let is_interactive = signals::is_interactive(signal);
             let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
-            info!("received {signal}; stopping {} workers{hint}", self.alive().len());
-            self.notifier.tell(Notification::Stopping("the workers finish their connections"));
-            whom = self.untold();
+            info!("received {signal}; stopping {} workers{hint}", self.all_pids().len());
+            self.notifier.send(Notification::Stopping("workers are finishing their connections"));
+            pids = self.not_yet_stopping();
             let times = self.config.drain;
             let times = if is_interactive { times.interactive() } else { times };
             let longest_ns = times.longest_ns();
             let until_ns =
-                self.clock.now_ns().saturating_add(longest_ns).saturating_add(PATIENCE_NS);
-            self.stage = UpgradeState::Stopping { until_ns };
+                self.clock.now_ns().saturating_add(longest_ns).saturating_add(KILL_DELAY_NS);
+            self.state = SupervisorState::Stopping { until_ns };
             for child in &mut self.children {
                 if child.pid().is_none() {
-                    child.state = State::Gone;
+                    child.state = State::Stopped;
                 }
             }
         }
         // Workers have a process group of their own, so Ctrl-C reaches the supervisor only.
-        tell(&whom, signal);
+        send_signal(&pids, signal);
     }
 
-    /// Ends workers that should have left long ago.
+    /// Kills workers that have not exited in time.
     fn enforce(&mut self) {
-        let UpgradeState::Stopping { until_ns } = self.stage else { return };
+        let SupervisorState::Stopping { until_ns } = self.state else { return };
         if until_ns <= self.clock.now_ns() {
-            let left = self.alive();
-            error!("{} workers do not leave and are killed", left.len());
-            tell(&left, Signal::SIGKILL);
-            self.stage = UpgradeState::Stopping { until_ns: u64::MAX };
+            let remaining = self.all_pids();
+            error!("{} workers did not exit in time; killing them", remaining.len());
+            send_signal(&remaining, Signal::SIGKILL);
+            self.state = SupervisorState::Stopping { until_ns: u64::MAX };
         }
     }
 
-    /// Becomes the program that is on disk now, if that starts.
+    /// Upgrades in place to the program on disk. If that does not start, this version continues.
     fn upgrade(&mut self) {
-        if matches!(self.stage, UpgradeState::Stopping { .. }) {
+        if matches!(self.state, SupervisorState::Stopping { .. }) {
             return;
         }
         let program = self.config.invocation.program.display();
-        info!("told to become the version in {program}");
-        self.notifier.tell(Notification::Reloading("becoming another version"));
+        info!("received SIGHUP; upgrading to {program}");
+        self.notifier.send(Notification::Reloading("upgrading"));
         let error = match upgrade::check_binary(&self.config.invocation) {
             Ok(()) => {
                 let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
-                let workers = (&self.untold()[..], &self.leaving[..]);
+                let workers = (&self.not_yet_stopping()[..], &self.leaving[..]);
                 upgrade::execute(
                     &self.config.invocation,
                     (&sockets, self.config.opened_by()),
@@ -361,29 +364,31 @@ impl Supervisor<'_> {
             }
             Err(error) => error,
         };
-        error!("{program} does not start, and this version goes on: {error}");
-        // There is no way to tell that it has failed, other than in words.
-        self.report_ready("; the version on disk does not start");
+        error!("cannot upgrade to {program}: {error}; this version keeps running");
+        // The protocol has no message for a failed reload, so only the status text reports it.
+        self.report_ready("; the binary on disk does not start");
     }
 
-    /// The processes of all workers, those of the version before included.
-    fn alive(&self) -> Vec<Pid> {
-        self.untold().into_iter().chain(self.leaving.iter().copied()).collect()
+    /// Returns the processes of all workers, including those of the previous version.
+    fn all_pids(&self) -> Vec<Pid> {
+        self.not_yet_stopping().into_iter().chain(self.leaving.iter().copied()).collect()
     }
 
-    /// Those that have not been told to leave.
-    fn untold(&self) -> Vec<Pid> {
+    /// Returns the processes of the workers that the supervisor has not sent a signal to stop.
+    fn not_yet_stopping(&self) -> Vec<Pid> {
         self.children.iter().filter_map(Child::pid).chain(self.old.iter().copied()).collect()
     }
 
+    /// Returns whether the supervisor is stopping and all workers have exited.
     fn has_ended(&self) -> bool {
-        matches!(self.stage, UpgradeState::Stopping { .. }) && self.alive().is_empty()
+        matches!(self.state, SupervisorState::Stopping { .. }) && self.all_pids().is_empty()
     }
 }
 
-fn tell(pids: &[Pid], signal: Signal) {
+/// Sends a signal to processes.
+fn send_signal(pids: &[Pid], signal: Signal) {
     for pid in pids {
-        // One that has died meanwhile is not there to be told.
+        // A process that has exited meanwhile is not an error.
         if let Err(error) = kill(*pid, signal)
             && error != Errno::ESRCH
         {

@@ -1,4 +1,4 @@
-//! Which sockets each worker accepts from.
+//! Assignment of listening sockets to workers.
 
 use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::AsFd as _};
 
@@ -8,7 +8,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::listener::adopt;
 
 impl Supervisor<'_> {
-    /// Duplicates of the sockets that a worker accepts from: some of each address.
+    /// Returns duplicates of the sockets that a worker accepts from: some of each address.
     pub(super) fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
         let mut found = Vec::new();
         for sockets in self.addresses().values() {
@@ -20,7 +20,7 @@ impl Supervisor<'_> {
         Ok(found)
     }
 
-    /// The sockets of each address.
+    /// Returns the sockets of each address.
     pub(super) fn addresses(&self) -> BTreeMap<SocketAddr, Vec<&TcpListener>> {
         let mut addresses: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for socket in &self.sockets {
@@ -32,14 +32,14 @@ impl Supervisor<'_> {
     }
 }
 
-/// The sockets of an address, of so many, that the worker at a place among others accepts from.
+/// Returns the indices of the sockets of an address that the worker at `place` accepts from.
 ///
-/// Each worker has one of its own if there are as many. Otherwise each socket has at least one worker, as the
-/// kernel leads clients to all of them, and each worker at least one socket: so a service manager that passes a
-/// single one has all workers share it.
+/// Each worker has a socket of its own if there are as many sockets as workers. Otherwise each socket has at
+/// least one worker, as the kernel distributes clients to all sockets. Each worker has at least one socket:
+/// if the service manager passes a single one, all workers share it.
 fn share(sockets: usize, workers: usize, place: usize) -> impl Iterator<Item = usize> {
-    let turns = place..sockets.max(workers);
-    turns.step_by(workers.max(1)).filter_map(move |turn| turn.checked_rem(sockets))
+    let steps = place..sockets.max(workers);
+    steps.step_by(workers.max(1)).filter_map(move |step| step.checked_rem(sockets))
 }
 
 #[cfg(test)]

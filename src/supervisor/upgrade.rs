@@ -1,8 +1,8 @@
-//! Becoming another version: the program on disk is executed in this process, with the listening sockets open
-//! and the workers running.
+//! Upgrade in place: this process executes the program on disk, with the listening sockets open and the
+//! workers running.
 //!
-//! Process id, sockets and children are the same afterwards. What the new program has to know about them it
-//! reads from the environment.
+//! The process ID, the sockets and the children stay the same. The new program reads their numbers from the
+//! environment.
 
 use std::{
     fmt::Write as _,
@@ -24,81 +24,83 @@ use rustix::{
 use crate::config::{self, Invocation, OpenedBy};
 
 /// How long the program on disk may take to check its configuration.
-const TRIAL_S: i64 = 10;
+const CHECK_TIMEOUT_S: i64 = 10;
 
-/// Whether the program on disk starts: it has to check the flags and the environment, and to end well.
+/// Runs the program on disk with `--check`. Returns an error unless it accepts the flags and the environment.
 pub(super) fn check_binary(invocation: &Invocation) -> io::Result<()> {
-    let mut trial = Command::new(&invocation.program);
-    // What the service manager says is for this process alone.
-    forget(&mut trial, &config::LISTEN_VARIABLES);
-    forget(&mut trial, &config::NOTIFY_VARIABLES);
-    let mut trial = trial
+    let mut check = Command::new(&invocation.program);
+    // The variables of the service manager are for this process alone.
+    remove_variables(&mut check, &config::LISTEN_VARIABLES);
+    remove_variables(&mut check, &config::NOTIFY_VARIABLES);
+    let mut check = check
         .args(&invocation.arguments)
         .arg("--check")
-        // It would inherit the sockets, so it does not open any.
+        // It is to inherit the sockets, so the check must not open any.
         .env(config::INHERITED_SOCKETS, "")
         .env(config::INHERITED_WORKERS, "")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;
-    let id = i32::try_from(trial.id()).ok().and_then(ProcessId::from_raw);
-    let id = id.ok_or_else(|| io::Error::other("no process id"))?;
+    let id = i32::try_from(check.id()).ok().and_then(ProcessId::from_raw);
+    let id = id.ok_or_else(|| io::Error::other("no process ID"))?;
     let process = pidfd_open(id, PidfdFlags::empty())?;
     let mut files = [PollFd::new(&process, PollFlags::IN)];
-    if poll(&mut files, Some(&Timespec { tv_sec: TRIAL_S, tv_nsec: 0 }))? == 0 {
-        trial.kill()?;
+    if poll(&mut files, Some(&Timespec { tv_sec: CHECK_TIMEOUT_S, tv_nsec: 0 }))? == 0 {
+        check.kill()?;
     }
-    let status = trial.wait()?;
+    let status = check.wait()?;
     if status.success() {
         Ok(())
     } else {
-        Err(io::Error::other(format!("--check ended with {status}")))
+        Err(io::Error::other(format!("--check failed ({status})")))
     }
 }
 
-/// Executes the program on disk in this process. Returns only if that failed.
+/// Executes the program on disk in this process. Returns only if that fails.
 pub(super) fn execute(
     invocation: &Invocation,
     (sockets, opened_by): (&[BorrowedFd<'_>], OpenedBy),
     (workers, leaving): (&[Pid], &[Pid]),
     region: Option<BorrowedFd<'_>>,
 ) -> io::Error {
-    let numbers = (inherit(sockets), inherit(region.as_slice()));
-    let (Ok(sockets), Ok(region)) = numbers else {
-        return io::Error::other("the descriptors cannot be handed on");
+    let descriptors = (inherit(sockets), inherit(region.as_slice()));
+    let (Ok(sockets), Ok(region)) = descriptors else {
+        return io::Error::other("cannot keep the descriptors open across the upgrade");
     };
     let passed = match opened_by {
         OpenedBy::Us => "",
         OpenedBy::ServiceManager => "1",
     };
     let mut program = Command::new(&invocation.program);
-    // What was passed is inherited from now on, under other numbers perhaps.
-    forget(&mut program, &config::LISTEN_VARIABLES);
+    // Passed sockets are inherited from now on, possibly under other numbers.
+    remove_variables(&mut program, &config::LISTEN_VARIABLES);
     program
         .args(&invocation.arguments)
         .env(config::INHERITED_SOCKETS, sockets)
         .env(config::INHERITED_PASSED, passed)
-        .env(config::INHERITED_WORKERS, joined(workers.iter().map(|pid| pid.as_raw())))
-        .env(config::INHERITED_LEAVING, joined(leaving.iter().map(|pid| pid.as_raw())))
+        .env(config::INHERITED_WORKERS, comma_separated(workers.iter().map(|pid| pid.as_raw())))
+        .env(config::INHERITED_LEAVING, comma_separated(leaving.iter().map(|pid| pid.as_raw())))
         .env(config::INHERITED_REGION, region)
         .exec()
 }
 
-fn forget(program: &mut Command, variables: &[&str]) {
+/// Removes variables from the environment of a program.
+fn remove_variables(program: &mut Command, variables: &[&str]) {
     for variable in variables {
         program.env_remove(variable);
     }
 }
 
-/// Has descriptors stay open when another program is executed; returns their numbers.
+/// Keeps descriptors open when another program is executed. Returns their numbers.
 fn inherit(descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
     for descriptor in descriptors {
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    Ok(joined(descriptors.iter().map(AsRawFd::as_raw_fd)))
+    Ok(comma_separated(descriptors.iter().map(AsRawFd::as_raw_fd)))
 }
 
-fn joined(numbers: impl Iterator<Item = i32>) -> String {
+/// Returns the numbers, separated by commas.
+fn comma_separated(numbers: impl Iterator<Item = i32>) -> String {
     let mut text = String::new();
     for number in numbers {
         let separator = if text.is_empty() { "" } else { "," };

@@ -1,39 +1,40 @@
-//! Seeing to it that workers do not only exist but live, and telling the service manager about all of them.
+//! Watchdog: kills hung workers, and reports the status of all workers to the service manager.
 
 use log::error;
 use nix::sys::signal::Signal;
 
 use crate::notify::socket::Notification;
-use crate::supervisor::{Supervisor, UpgradeState, child::Child, tell};
+use crate::supervisor::{Supervisor, SupervisorState, child::Child, send_signal};
 
 impl Supervisor<'_> {
-    /// When it is time, ends workers that hang, so that they are replaced, and tells the service manager that
-    /// the service lives: it does while any worker serves. Should that not be so for long, all of it is to be
-    /// started anew, this process included.
-    pub(super) fn look_after_workers(&mut self) {
+    /// Kills hung workers, so that they are restarted, and sends a heartbeat to the service manager if any
+    /// worker is ready. Does nothing until the next check is due.
+    ///
+    /// If no worker is ready for long, the service manager restarts the whole service, this process included.
+    pub(super) fn check_workers(&mut self) {
         let now_ns = self.clock.now_ns();
-        let is_time = self.heartbeat.as_mut().is_some_and(|heartbeat| heartbeat.beat(now_ns));
-        if !is_time || matches!(self.stage, UpgradeState::Stopping { .. }) {
+        let is_due = self.heartbeat.as_mut().is_some_and(|heartbeat| heartbeat.beat(now_ns));
+        if !is_due || matches!(self.state, SupervisorState::Stopping { .. }) {
             return;
         }
         for (place, child) in self.children.iter_mut().enumerate() {
             if let Some(pid) = child.is_hung() {
-                error!("worker {place}, process {pid}, gives no sign of life and is killed");
-                tell(&[pid], Signal::SIGKILL);
+                error!("worker {place} (pid {pid}) missed its heartbeat; killing it");
+                send_signal(&[pid], Signal::SIGKILL);
             }
         }
-        // The version before serves until this one does.
-        if !self.old.is_empty() || self.children.iter().any(Child::serves) {
-            self.notifier.tell(Notification::Alive);
+        // The previous version serves until this one is ready.
+        if !self.old.is_empty() || self.children.iter().any(Child::is_ready) {
+            self.notifier.send(Notification::Alive);
         }
     }
 
-    /// Tells that all workers serve, if they do, and what else there is to say.
+    /// Reports that all workers are ready, if they are. `remark` is appended to the status.
     pub(super) fn report_ready(&mut self, remark: &str) {
-        if self.stage == UpgradeState::Serving {
+        if self.state == SupervisorState::Serving {
             let (version, workers) = (env!("CARGO_PKG_VERSION"), self.children.len());
-            let status = format!("version {version} serves, with {workers} workers{remark}");
-            self.notifier.tell(Notification::Ready(&status));
+            let status = format!("version {version} is ready with {workers} workers{remark}");
+            self.notifier.send(Notification::Ready(&status));
         }
     }
 }

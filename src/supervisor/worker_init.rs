@@ -1,4 +1,4 @@
-//! How a forked process becomes a worker.
+//! Initialization of a forked worker process.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -8,30 +8,31 @@ use nix::{
     unistd::{Pid, getppid, setpgid},
 };
 
-/// What a worker is born with.
+/// What a worker process starts with.
 #[derive(Debug)]
 pub struct WorkerInit {
     /// The number of the worker, from 0.
     pub number: usize,
-    /// What it accepts from.
+    /// The listening sockets that it accepts from.
     pub listeners: Vec<TcpListener>,
-    /// To be written to when it serves.
+    /// The pipe on which it reports that it is ready.
     pub ready: OwnedFd,
-    /// Whether the worker before it has died.
+    /// Whether it replaces a worker that has exited.
     pub is_replacement: bool,
-    /// The supervisor.
+    /// The process ID of the supervisor.
     pub parent: Pid,
 }
 
 impl WorkerInit {
-    /// Makes this process a worker. To be called first of all in it; if it fails, the process has to end.
+    /// Makes this process a worker. Call it first in the forked process. If it fails, the process must exit.
     pub fn enter_worker(&self) -> io::Result<()> {
-        // Ends with its parent, however that ends; if it has ended already, nobody will tell.
+        // The kernel sends this signal when the supervisor exits, for any reason. If it has exited already,
+        // there is no signal.
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid() != self.parent {
-            return Err(io::Error::other("the supervisor is gone"));
+            return Err(io::Error::other("the supervisor has exited"));
         }
-        // What is typed at the terminal is for the supervisor, which passes it on.
+        // Signals from the terminal go to the supervisor only, which forwards them.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         Ok(())
     }

@@ -158,7 +158,7 @@ fn a_version_that_does_not_start_changes_nothing() {
     for binary in ["#!/bin/sh\nexit 3\n", "no program"] {
         program.replace(binary);
         server.signal("HUP");
-        server.await_log("does not start, and this version goes on");
+        server.await_log("this version keeps running");
         check(&server, 10);
         assert_eq!(workers(&server), before);
     }
@@ -249,8 +249,8 @@ fn an_upgrade_beside_another_supervisor_keeps_counts_and_sockets() {
     for _ in 0..3 {
         servers[1].signal("HUP");
         servers[1].await_log("2 workers, listening on");
-        servers[1].await_log("of the version before ended with status 0");
-        servers[1].await_log("of the version before ended with status 0");
+        servers[1].await_log("of the previous version exited with status 0");
+        servers[1].await_log("of the previous version exited with status 0");
         check_all_served(clients_of(address));
     }
     assert_eq!(servers[0].counted()[ANSWERED], 360.0);

@@ -258,7 +258,7 @@ fn a_descriptor_that_is_not_a_listening_socket_is_a_one_line_error() {
 
 #[test]
 fn ready_and_stopping_are_sent() {
-    for (flags, status) in [(&[][..], "serves"), (&["--workers", "2"], "serves, with 2 workers")] {
+    for (flags, status) in [(&[][..], "is ready"), (&["--workers", "2"], "is ready with 2 workers")] {
         let manager = Manager::new(&format!("order{}", flags.len()));
         let (socket, address) = open();
         let mut server = activate(&[&socket], &manager.variables(""), flags);
@@ -374,7 +374,7 @@ fn a_worker_that_misses_its_heartbeat_is_restarted() {
         "6765",
         "its successor serves the accept queue"
     );
-    server.await_log("gives no sign of life and is killed");
+    server.await_log("missed its heartbeat; killing it");
     assert_ne!(workers(&server), [hung]);
     manager.await_notification("READY");
     manager.await_notification("WATCHDOG");
