@@ -1,4 +1,4 @@
-//! How a process joins: it waits for others here, a bounded time, and nowhere else.
+//! Joining a group. This is the only place that waits for other processes, and only for a bounded time.
 
 use std::{
     collections::BTreeSet,
@@ -22,39 +22,39 @@ use crate::sys::{
     listener::{self, ListenError, Options, adopt, listen, renew},
 };
 
-/// How long the others have to say what they have. It takes them less than a millisecond, once their loop
-/// comes round to it.
+/// Time limit for the other members to send their listeners. It takes them less than a millisecond, once
+/// their event loop handles the request.
 const ANSWER_PATIENCE_NS: u64 = 500_000_000;
 
-/// A process that has joined.
+/// Result of joining.
 #[derive(Debug)]
 pub struct Joined {
     /// The group.
     pub group: Group,
-    /// The region that the others share, if they have one. If not, it is this process's own that is passed
-    /// on to those who come later.
+    /// The shared memory region of the other members, if they have one. If not, the region of this process is
+    /// passed on to processes that join later.
     pub region: Option<OwnedFd>,
 }
 
-/// What a process finds that looks around before it joins.
+/// Result of discovery before joining.
 #[derive(Debug)]
 pub struct Found {
-    /// Listeners that are nobody's.
+    /// Listeners without an owner.
     pub orphans: Vec<TcpListener>,
-    /// The region that the others share, if they have one.
+    /// The shared memory region of the other members, if they have one.
     pub region: Option<OwnedFd>,
 }
 
 impl Group {
-    /// Joins the processes that listen on `address`, and has a listener there in the end, with or without
-    /// them. `own_region` is for those who come later, if nobody has one yet.
+    /// Joins the processes that listen on `address` and adopts or opens a listener there. It does so even if
+    /// joining fails. `own_region` is for processes that join later, if no member has a region yet.
     pub fn join(
         address: SocketAddr,
         options: Options,
         own_region: Option<OwnedFd>,
     ) -> Result<Joined, ListenError> {
         if address.port() == 0 {
-            // Only the kernel knows yet which port it will be, and that nobody is there.
+            // The kernel chooses an unused port, so there is no other process to join.
             let listener = listen(address, options)?;
             let actual = listener.local_addr().map_err(|error| ListenError::new(address, error))?;
             return Self::join_with(actual, vec![listener], own_region);
@@ -68,8 +68,8 @@ impl Group {
         })
     }
 
-    /// Joins as well, with listeners that this process was born with. Somebody else has them, too, and looks
-    /// after them when this process leaves or dies; so may the group meanwhile.
+    /// Joins with inherited listeners. Another process holds them, too, and reuses them when this process
+    /// leaves or exits. Until then the group may accept from them as well.
     pub fn join_with(
         address: SocketAddr,
         listeners: Vec<TcpListener>,
@@ -80,7 +80,7 @@ impl Group {
         })
     }
 
-    /// A group of one, which nobody joins, with a listener that somebody else looks after.
+    /// Creates a group of one that no process can join, with a listener that another process manages.
     pub fn of_one(listener: TcpListener) -> io::Result<Self> {
         let mut group = Self::new(listener.local_addr()?, None);
         group.stop_joining();
@@ -90,13 +90,14 @@ impl Group {
         Ok(group)
     }
 
-    /// What the processes that listen on `address` have for one that will join later, or whose children will.
+    /// Returns the orphans and the region of the processes that listen on `address`. It is for a process that
+    /// joins later, or whose children do.
     pub fn discover(address: SocketAddr) -> Result<Found, ListenError> {
         let mut group = Self::new(address, None);
         let lock = group.lock_and(|group, clock| group.ask(&rendezvous::list(address)?, clock));
         let region = group.stop_joining();
         drop(lock);
-        let orphans = group.ledger.owners().filter(|(_, owner)| *owner == Owner::Nobody);
+        let orphans = group.ledger.owners().filter(|(_, owner)| *owner == Owner::Unowned);
         let orphans = orphans.filter_map(|(id, _)| group.listeners.get(&id));
         let orphans = orphans.map(|orphan| adopt(orphan.as_fd().try_clone_to_owned()?));
         let orphans = orphans.collect::<io::Result<_>>();
@@ -116,17 +117,19 @@ impl Group {
             group.ask(&others, clock)
         });
         let region = group.stop_joining();
-        // A duplicate, as one is passed on. Without it this process counts for itself.
+        // A duplicate, as the original is passed on. Without a duplicate this process keeps counters of its
+        // own.
         let given = region.as_ref().and_then(|region| region.try_clone().ok());
         group.region = region.or_else(|| group.region.take());
         claim(&mut group)?;
         group.settle();
-        // Not before all have been told: the next one must not take the same.
+        // Only after `Mine` was sent to all: the next process must not adopt the same orphan.
         drop(lock);
         Ok(Joined { group, region: given })
     }
 
-    /// Does this as the only one who joins, if that can be had. The next may join when the lock is dropped.
+    /// Takes the lock and calls `gather`. If either fails, logs the reason and returns `None`. The next
+    /// process may join when the lock is dropped.
     fn lock_and(
         &mut self,
         gather: impl FnOnce(&mut Self, &mut Clock) -> Result<(), Reason>,
@@ -139,11 +142,11 @@ impl Group {
         gathered.inspect_err(told).ok()
     }
 
-    /// Gets in touch with the others, and learns what they have.
+    /// Connects to the other members and receives their listeners and region.
     fn ask(&mut self, names: &[Vec<u8>], clock: &mut Clock) -> Result<(), Reason> {
         let mut met = BTreeSet::new();
         for name in names {
-            // One that has gone since, or that others besiege, is as good as not there.
+            // A process that has exited since, or whose backlog is full, is skipped.
             let link = rendezvous::connect_to(name).ok().and_then(|socket| self.take_in(socket));
             met.extend(link);
         }
@@ -156,7 +159,7 @@ impl Group {
         self.hear_all(give_up_at_ns, clock)
     }
 
-    /// Waits for nobody any more; returns the region that was heard of.
+    /// Ends joining without waiting further. Returns the region that was received.
     fn stop_joining(&mut self) -> Option<OwnedFd> {
         match mem::replace(&mut self.stage, Stage::Joined) {
             Stage::Joining { region, .. } => region,
@@ -164,7 +167,7 @@ impl Group {
         }
     }
 
-    /// Listens to the others until each has said all, or time is up.
+    /// Receives messages until each awaited member has sent `End`, or until the deadline.
     fn hear_all(&mut self, give_up_at_ns: u64, clock: &mut Clock) -> Result<(), Reason> {
         loop {
             self.settle();
@@ -190,19 +193,19 @@ impl Group {
         }
     }
 
-    /// Makes a listener this process's own that nobody else has.
+    /// Claims a listener that this process has opened or inherited.
     fn claim_new(&mut self, listener: TcpListener) -> Result<(), ListenError> {
         let identity = listener::identity(&listener);
         let identity = identity.map_err(|error| ListenError::new(self.address, error))?;
         let id = ListenerId(identity);
-        // Always: the bound is for what others tell of.
+        // Without a check: the bound applies only to listeners received from other processes.
         self.listeners.entry(id).or_insert_with(|| Rc::new(listener));
         self.claim(id);
         Ok(())
     }
 
-    /// Makes an orphan this process's own, as if it had opened it: its flags may be others than those of the
-    /// process that did.
+    /// Adopts an orphan as if this process had opened it. Sets its own options, as its flags may differ from
+    /// those of the process that opened the listener.
     fn take_over(&mut self, id: ListenerId, options: Options) {
         if let Some(listener) = self.listeners.get(&id)
             && let Err(error) = renew(listener, options)

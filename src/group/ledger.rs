@@ -1,74 +1,77 @@
-//! Whose business each listener of the group is, as this process sees it.
+//! Ownership of each listener of the group, as this process sees it.
 //!
-//! Pure: events in, actions out. Listeners are never forgotten; what changes is who accepts from them. When
-//! in doubt, two accept from the same one, which is always safe, rather than nobody.
+//! Pure: events in, actions out. Listeners are never removed. What changes is which process accepts from
+//! them. In case of doubt two processes accept from the same listener, which is always safe, rather than
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most listeners that a process keeps for others.
+/// Maximum number of listeners that a process keeps for others.
 pub const LISTENERS_MAX: usize = 256;
 
-/// Which listener: the same for all processes, and never used again while the machine runs.
+/// Identity of a listener: the same in all processes, and never reused while the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenerId(pub u64);
 
-/// Which other process, by this process's link to it.
+/// Identity of another process: the key of this process's link to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub usize);
 
-/// Whose business a listener is.
+/// Owner of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// This process's.
+    /// This process.
     Me,
-    /// That process's, or of somebody for whom that process speaks.
+    /// The process of this link, or another process for which it sent `Held`.
     Peer(LinkId),
-    /// Nobody's: its owner has left or died. All accept from it until one says that it is his.
-    Nobody,
+    /// No process: the owner has left or exited. All processes accept from it until one claims it.
+    Unowned,
 }
 
-/// What has happened.
+/// Event that changes ownership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// This process takes a listener for its own: a new one, or an orphan.
+    /// This process claims a listener: a new one, or an orphan.
     Claim(ListenerId),
-    /// That process says that a listener is its own.
+    /// The process of this link sent `Mine`: it owns the listener.
     Mine(LinkId, ListenerId),
-    /// That process says that a listener is another's. Who that is says so himself, if he can.
+    /// The process of this link sent `Held`: another process owns the listener. The owner sends `Mine`
+    /// itself, if it can.
     Held(LinkId, ListenerId),
-    /// That process says that a listener is nobody's.
+    /// The process of this link sent `Orphan`: the listener has no owner.
     Orphan(LinkId, ListenerId),
-    /// That process does not accept from its listeners any more.
+    /// The process of this link no longer accepts from its listeners.
     Released(LinkId),
-    /// That process is gone, or is not listened to any more.
+    /// The process of this link has exited or was disconnected.
     HungUp(LinkId),
     /// This process is about to leave.
     Leave,
 }
 
-/// What is to be done about it.
+/// Action in response to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Begin to accept from this listener.
+    /// Start accepting from this listener.
     Accept(ListenerId),
-    /// Accept from it no more.
+    /// Stop accepting from this listener.
     Stop(ListenerId),
-    /// Tell all others that it is nobody's. They may know; who has just come does not.
+    /// Send `Orphan` for this listener to all others. Most have the information already, but a process that
+    /// has just joined does not.
     Tell(ListenerId),
 }
 
-/// The ledger.
+/// The owners of all listeners, and the listeners that this process accepts from.
 #[derive(Debug, Default)]
 pub struct Ledger {
     owners: BTreeMap<ListenerId, Owner>,
-    /// What this process accepts from.
+    /// The listeners that this process accepts from.
     accepted: BTreeSet<ListenerId>,
-    /// The other processes that accept, and mean to go on with it.
+    /// The other processes that accept and are not leaving.
     serving: BTreeSet<LinkId>,
     stance: Stance,
 }
 
-/// What this process means to do.
+/// Whether this process stays in the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stance {
     #[default]
@@ -77,33 +80,33 @@ enum Stance {
 }
 
 impl Ledger {
-    /// Each listener, and whose business it is.
+    /// Iterates over the listeners and their owners.
     pub fn owners(&self) -> impl Iterator<Item = (ListenerId, Owner)> {
         self.owners.iter().map(|(id, owner)| (*id, *owner))
     }
 
-    /// An orphan to take over, if there is one.
+    /// Returns an orphan to adopt, if there is one.
     pub fn orphan(&self) -> Option<ListenerId> {
-        self.owners().find(|(_, owner)| *owner == Owner::Nobody).map(|(id, _)| id)
+        self.owners().find(|(_, owner)| *owner == Owner::Unowned).map(|(id, _)| id)
     }
 
-    /// Whether this listener is in the ledger, or could be put there.
+    /// Whether this listener is in the ledger or could be added.
     pub fn has_place_for(&self, id: ListenerId) -> bool {
         self.owners.len() < LISTENERS_MAX || self.owners.contains_key(&id)
     }
 
-    /// Takes in what has happened; says what is to be done. A listener of others for which there is no place
-    /// is not taken in.
+    /// Handles an event and returns the resulting actions. A listener of another process is ignored if there
+    /// is no room for it.
     pub fn apply(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            // Always: the bound is for what others control.
+            // Without a check: the bound applies only to what other processes control.
             Event::Claim(id) => {
                 self.owners.insert(id, Owner::Me);
             }
             Event::Mine(link, id) => {
                 self.serving.insert(link);
-                // What is ours stays so: if two believe that of a listener, both accept from it.
+                // A listener of this process stays so. If two processes claim it, both accept from it.
                 if self.has_place_for(id) && self.owners.get(&id) != Some(&Owner::Me) {
                     self.owners.insert(id, Owner::Peer(link));
                 }
@@ -111,11 +114,12 @@ impl Ledger {
             Event::Held(link, id) if self.has_place_for(id) => {
                 self.owners.entry(id).or_insert(Owner::Peer(link));
             }
-            // If it is another's, he has told us himself, and would tell if that had changed.
+            // A listener of a third process is left as it is: that process sent `Mine`, and would report a
+            // change.
             Event::Orphan(link, id) if self.has_place_for(id) => {
-                let owner = self.owners.entry(id).or_insert(Owner::Nobody);
+                let owner = self.owners.entry(id).or_insert(Owner::Unowned);
                 if *owner == Owner::Peer(link) {
-                    *owner = Owner::Nobody;
+                    *owner = Owner::Unowned;
                 }
             }
             Event::Held(..) | Event::Orphan(..) => {}
@@ -126,7 +130,7 @@ impl Ledger {
             }
             Event::Leave => {
                 self.stance = Stance::Leave;
-                // Said to all in one word; and they know which those are.
+                // One `Released` covers all of them: the others know which they are.
                 self.disown(Owner::Me);
             }
         }
@@ -134,25 +138,25 @@ impl Ledger {
         actions
     }
 
-    /// Makes orphans of all listeners of this owner.
+    /// Makes all listeners of this owner orphans and returns them.
     fn disown(&mut self, owner: Owner) -> Vec<ListenerId> {
         let theirs = self.owners.iter_mut().filter(|(_, of)| **of == owner);
         theirs
             .map(|(id, of)| {
-                *of = Owner::Nobody;
+                *of = Owner::Unowned;
                 *id
             })
             .collect()
     }
 
-    /// From what is accepted to what is to be accepted.
+    /// Adds the actions that bring accepting in line with ownership.
     fn adjust(&mut self, actions: &mut Vec<Action>) {
         for (id, owner) in &self.owners {
             let is_ours = match (self.stance, owner) {
                 (_, Owner::Peer(_)) => false,
-                (Stance::Stay, Owner::Me | Owner::Nobody) => true,
-                // Who leaves hands over, if there is somebody to whom.
-                (Stance::Leave, Owner::Me | Owner::Nobody) => self.serving.is_empty(),
+                (Stance::Stay, Owner::Me | Owner::Unowned) => true,
+                // A process that leaves hands over, if another one serves.
+                (Stance::Leave, Owner::Me | Owner::Unowned) => self.serving.is_empty(),
             };
             if is_ours && self.accepted.insert(*id) {
                 actions.push(Action::Accept(*id));

@@ -1,6 +1,6 @@
-//! The connection to another process of the group: messages, and descriptors with them.
+//! The connection to another process of the group. It carries messages with descriptors.
 //!
-//! It never waits. What comes from the other side is measured and decoded before anybody sees it.
+//! No operation blocks. A received message is measured and decoded before it is used.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -18,43 +18,43 @@ use rustix::{
 
 use crate::group::message::{LENGTH, Message, Violation};
 
-/// A connected socket that keeps the boundaries of messages.
+/// A connected socket that preserves message boundaries.
 #[derive(Debug)]
 pub(super) struct Link {
     socket: OwnedFd,
 }
 
-/// What there was to read.
+/// Result of a read.
 #[derive(Debug)]
 pub(super) enum Received {
     /// A message, and its descriptor if it has one.
     Message(Message, Option<OwnedFd>),
-    /// Nothing for now; the poll will tell.
+    /// No message now. The poll reports the next one.
     Nothing,
-    /// The other process is gone, and what it has said has been read.
+    /// The other process closed the link, and all of its messages have been read.
     HungUp,
-    /// What makes no sense.
+    /// An invalid message.
     Violation(Violation),
 }
 
 impl Link {
-    /// A link over a connected, non-blocking socket.
+    /// Creates a link over a connected, non-blocking socket.
     pub(super) const fn new(socket: OwnedFd) -> Self {
         Self { socket }
     }
 
-    /// The socket, to be watched.
+    /// Returns the socket, to wait for readiness.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// The socket's number, to be watched.
+    /// Returns the descriptor number of the socket, to register it.
     pub(super) fn raw(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
-    /// Sends a message, with a descriptor if it has one. An error means that the other process is gone, or
-    /// does not read what it is told: a queue in the kernel is all there is between us.
+    /// Sends a message, with a descriptor if it has one. An error means that the other process has exited or
+    /// does not read: the only queue is that of the kernel.
     pub(super) fn send(
         &self,
         message: Message,
@@ -72,11 +72,11 @@ impl Link {
         Ok(())
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub(super) fn receive(&self) -> Received {
         match self.receive_once() {
-            // Delivered once when the other process is gone and had not read everything. What it has said
-            // before is still there.
+            // Reported once if the other process closed the link with unread messages. The messages that it
+            // sent before are still queued.
             Err(Errno::CONNRESET | Errno::INTR) => self.receive_once(),
             outcome => outcome,
         }
@@ -87,7 +87,7 @@ impl Link {
     }
 
     fn receive_once(&self) -> Result<Received, Errno> {
-        // A byte more, to see that there is one too many.
+        // One more byte, to detect messages that are too long.
         let mut bytes = [0; LENGTH + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -104,7 +104,7 @@ impl Link {
             return Ok(Received::HungUp);
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            // The kernel has thrown away those for which there was no room.
+            // The kernel has closed the descriptors for which there was no room.
             return Ok(Received::Violation(Violation::Descriptors(descriptors.len())));
         }
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
@@ -152,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_the_end_is_heard() {
+    fn messages_sent_before_the_link_was_closed_are_received() {
         let (a, b) = pair();
-        b.send(Message::Hello, None).unwrap(); // never read: the end will be a reset
+        b.send(Message::Hello, None).unwrap(); // never read, so closing resets the link
         a.send(Message::Released, None).unwrap();
         a.send(Message::End, None).unwrap();
         drop(a);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused_and_leaves_no_descriptor() {
+    fn invalid_messages_are_rejected_and_leak_no_descriptor() {
         let (a, b) = pair();
         let file = fs::File::open("/dev/null").unwrap();
         let descriptors = [file.as_fd(); 200];
@@ -183,16 +183,16 @@ mod tests {
             check(&Message::Mine.encode(), count);
         }
         check(&Message::End.encode(), 1);
-        // Other tests of this process open and close files as well: few.
-        assert!(open() < before + 100, "descriptors are left");
+        // Other tests of this process open and close a few files as well.
+        assert!(open() < before + 100, "descriptors leaked");
         send(&a.socket, &[], SendFlags::empty()).unwrap();
         assert!(matches!(b.receive(), Received::HungUp), "an empty message looks like the end");
     }
 
     #[test]
-    fn who_does_not_read_does_not_make_us_wait() {
+    fn sending_to_a_process_that_does_not_read_does_not_block() {
         let (a, _b) = pair();
-        let told = (0..100_000).take_while(|_| a.send(Message::Hello, None).is_ok()).count();
-        assert!((64..100_000).contains(&told), "{told}");
+        let sent = (0..100_000).take_while(|_| a.send(Message::Hello, None).is_ok()).count();
+        assert!((64..100_000).contains(&sent), "{sent}");
     }
 }

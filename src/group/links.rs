@@ -1,7 +1,7 @@
-//! All links of a process: to say something to one or to all, and to have them watched.
+//! All links of a process: sends to one or to all, and registers them with the poll.
 //!
-//! A link that fails is marked, and stays until somebody parts with it: what its other end has said before
-//! is still to be heard.
+//! A link that fails is marked and stays until [`Links::part`] closes it: messages that the other process
+//! sent before are still to be received.
 
 use std::{
     io,
@@ -17,11 +17,11 @@ use crate::group::{
     message::Message,
 };
 
-/// Most other processes: two supervisors with as many workers as can be, in the midst of an upgrade. With more
-/// of them, some are not in touch with each other.
+/// Maximum number of other processes: two supervisors with the maximum number of workers, during an upgrade.
+/// Beyond it, some processes have no link to each other.
 pub(super) const LINKS_MAX: usize = 256;
 
-/// The links by key.
+/// The links, by key.
 #[derive(Debug)]
 pub(super) struct Links {
     slab: Slab<Link>,
@@ -29,7 +29,7 @@ pub(super) struct Links {
     watch: Option<Watch>,
 }
 
-/// How sockets are watched: the token of a link is its key, counted from the first.
+/// Registration with the poll. The token of a link is `first` plus its key.
 #[derive(Debug)]
 struct Watch {
     registry: Registry,
@@ -37,17 +37,17 @@ struct Watch {
 }
 
 impl Links {
-    /// None.
+    /// Creates an empty set of links.
     pub(super) const fn new() -> Self {
         Self { slab: Slab::new(), failed: Vec::new(), watch: None }
     }
 
-    /// How many.
+    /// Returns the number of links.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// Makes a link of a connected socket, if there is room.
+    /// Adds a link over a connected socket, if there is room. Returns its key.
     pub(super) fn insert(&mut self, socket: OwnedFd) -> Option<usize> {
         if self.slab.len() >= LINKS_MAX {
             return None;
@@ -67,21 +67,21 @@ impl Links {
 
     /// Closes a link.
     pub(super) fn remove(&mut self, key: usize) {
-        // Nobody else has this socket: closing it takes it out of the poll.
+        // There is no other descriptor of this socket, so closing it removes it from the poll.
         drop(self.slab.try_remove(key));
     }
 
-    /// The keys of all.
+    /// Returns the keys of all links.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.slab.iter().map(|(key, _)| key).collect()
     }
 
-    /// The socket of a link.
+    /// Returns the socket of a link.
     pub(super) fn socket(&self, key: usize) -> Option<BorrowedFd<'_>> {
         self.slab.get(key).map(Link::socket)
     }
 
-    /// Has all links watched, now and later, with tokens from `first` up.
+    /// Registers all links under tokens from `first` up. Later links are registered when they are added.
     pub(super) fn watch(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
         let watch = Watch { registry: registry.try_clone()?, first };
         for (key, link) in &self.slab {
@@ -91,7 +91,8 @@ impl Links {
         Ok(())
     }
 
-    /// Has the poll tell once more what there is to read: it tells only once by itself.
+    /// Registers a link again, so that the poll reports remaining messages. By itself it reports them only
+    /// once.
     pub(super) fn come_back_to(&self, key: usize) {
         if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key))
             && let Err(error) = watch.renew(link.raw(), key)
@@ -100,12 +101,12 @@ impl Links {
         }
     }
 
-    /// The next message of a link.
+    /// Receives the next message of a link.
     pub(super) fn receive(&self, key: usize) -> Received {
         self.slab.get(key).map_or(Received::Nothing, Link::receive)
     }
 
-    /// Says something to one.
+    /// Sends a message over one link. A link that fails is marked.
     pub(super) fn say(&mut self, key: usize, message: Message, descriptor: Option<BorrowedFd<'_>>) {
         let Some(link) = self.slab.get(key) else { return };
         if link.send(message, descriptor).is_err() {
@@ -113,31 +114,31 @@ impl Links {
         }
     }
 
-    /// Says something to all.
+    /// Sends a message over all links.
     pub(super) fn tell(&mut self, message: Message, descriptor: Option<BorrowedFd<'_>>) {
         for key in self.keys() {
             self.say(key, message, descriptor);
         }
     }
 
-    /// Marks a link as one to part with.
+    /// Marks a link as failed.
     pub(super) fn fail(&mut self, key: usize) {
         if !self.has_failed(key) {
             self.failed.push(key);
         }
     }
 
-    /// Whether a link is marked.
+    /// Whether a link is marked as failed.
     pub(super) fn has_failed(&self, key: usize) -> bool {
         self.failed.contains(&key)
     }
 
-    /// A marked link. It stays marked until it is removed by [`Links::part`].
+    /// Returns a failed link. It stays marked until [`Links::part`] removes it.
     pub(super) fn failed(&self) -> Option<usize> {
         self.failed.first().copied()
     }
 
-    /// Closes a marked link.
+    /// Closes a link and clears its mark.
     pub(super) fn part(&mut self, key: usize) {
         self.failed.retain(|failed| *failed != key);
         self.remove(key);

@@ -1,43 +1,44 @@
-//! What the processes of a group say to each other, as bytes.
+//! The messages between the processes of a group, as bytes.
 //!
-//! Pure: no socket and no descriptor, only how many came along.
+//! Pure: it uses no sockets and no descriptors, only the number of descriptors received.
 
 use std::fmt;
 
-/// Bytes of a message. All have the same length, so that one that has another is not ours.
+/// Length of a message in bytes. All messages have the same length, so one of another length is invalid.
 pub const LENGTH: usize = 4;
 
 /// First bytes of each message.
 const MAGIC: [u8; 2] = *b"fg";
-/// Version of the protocol. Processes of different versions leave each other alone, so that an upgrade
-/// across versions loses connections: a new kind of message, which older processes pass over, is better.
+/// Version of the protocol. Processes of different versions do not cooperate, so an upgrade across versions
+/// loses connections. A new kind of message is better, as older processes ignore it.
 const VERSION: u8 = 1;
 
-/// A message. Those about a listener carry its descriptor, which says which one it is.
+/// A message. A message about a listener carries its descriptor, which identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Asks for all listeners. The answer ends with [`Message::End`].
+    /// Requests all listeners. The response ends with [`Message::End`].
     Hello,
-    /// Asks for the region, if there is one. The answer is [`Message::SharedMemory`] or nothing.
+    /// Requests the shared memory region. The response is [`Message::SharedMemory`], or none if there is no
+    /// region.
     AskRegion,
-    /// The region.
+    /// The shared memory region.
     SharedMemory,
-    /// From now on, or as ever, the sender alone accepts from this listener.
+    /// The sender owns this listener: from now on, or as before, only the sender accepts from it.
     Mine,
-    /// The sender knows of nobody whose business this listener is: all accept from it.
+    /// The sender knows no owner of this listener: all processes accept from it.
     Orphan,
-    /// This listener is another's, as far as the sender knows, who will tell when that changes.
+    /// As far as the sender knows, another process owns this listener. The sender reports when that changes.
     Held,
-    /// The sender does not accept from its listeners any more. It is about to leave.
+    /// The sender no longer accepts from its listeners. It is about to leave.
     Released,
-    /// The answer to [`Message::Hello`] is complete.
+    /// The response to [`Message::Hello`] is complete.
     End,
-    /// Something that a later version says.
+    /// A kind of message that this version does not know. It is ignored.
     Unknown,
 }
 
 impl Message {
-    /// How many descriptors go with it.
+    /// Returns the number of descriptors sent with the message.
     pub const fn descriptors(self) -> usize {
         match self {
             Self::SharedMemory | Self::Mine | Self::Orphan | Self::Held => 1,
@@ -45,7 +46,7 @@ impl Message {
         }
     }
 
-    /// The bytes that say it.
+    /// Encodes the message.
     pub const fn encode(self) -> [u8; LENGTH] {
         let kind = match self {
             Self::Hello => 1,
@@ -62,7 +63,7 @@ impl Message {
         [first, second, VERSION, kind]
     }
 
-    /// What these bytes say, that came with so many descriptors.
+    /// Decodes a message that was received with this number of descriptors.
     pub fn decode(bytes: &[u8], descriptors: usize) -> Result<Self, Violation> {
         let &[first, second, version, kind] = bytes else { return Err(Violation::Garbage) };
         if [first, second] != MAGIC {
@@ -89,14 +90,14 @@ impl Message {
     }
 }
 
-/// Why what a process says is not listened to.
+/// Why a received message is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// It is not in our language.
+    /// It is not a message of this protocol.
     Garbage,
-    /// It is in another version of it.
+    /// It has another version of the protocol.
     Version(u8),
-    /// Not as many descriptors came along as should have. Also if this process has no room for them.
+    /// It came with the wrong number of descriptors. Also occurs if this process has no room for them.
     Descriptors(usize),
 }
 
@@ -128,7 +129,7 @@ mod tests {
     ];
 
     #[test]
-    fn messages_come_back_and_their_pieces_do_not() {
+    fn messages_round_trip_and_other_lengths_are_rejected() {
         for message in ALL {
             let (bytes, count) = (message.encode(), message.descriptors());
             assert_eq!(Message::decode(&bytes, count), Ok(message));
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told_and_a_new_kind_is_passed_over() {
+    fn another_version_is_reported_and_an_unknown_kind_is_ignored() {
         assert_eq!(Message::decode(b"fg\x02\x01", 0), Err(Violation::Version(2)));
         for descriptors in 0..2 {
             assert_eq!(Message::decode(b"fg\x01\xff", descriptors), Ok(Message::Unknown));
@@ -154,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_mean_one_message_or_nothing(
+        fn decoded_messages_encode_to_the_same_bytes(
             bytes in prop::collection::vec(any::<u8>(), 0..8),
             descriptors in 0_usize..4,
         ) {

@@ -1,40 +1,44 @@
-//! Independent processes on one port: no connection that waits to be accepted is lost when one of them leaves
-//! or dies.
+//! The group of independent processes on one port. No connection in an accept queue is lost when one of them
+//! leaves or exits.
 //!
-//! A listening socket that closes resets all who wait in its queue, though others listen on the port. So the
-//! one rule: *the set of listening sockets only grows while any process of the group lives; what changes is
-//! who accepts from which.* Each process holds a duplicate of every listener, and accepts from its own and
-//! from those that are nobody's, the orphans.
+//! Closing a listening socket resets all connections in its accept queue, even if other sockets listen on the
+//! port. This leads to one rule: *the set of listening sockets only grows while any process of the group
+//! runs. What changes is which process accepts from which listener.* Each process holds a duplicate of every
+//! listener. It accepts from its own listeners and from orphans, which are listeners without an owner.
 //!
 //! # Protocol, version 1
 //!
-//! Processes meet at abstract Unix names, `fibsrv.ADDRESS.NUMBER`, listed in `/proc/net/unix`; there is one
-//! link (`SOCK_SEQPACKET`) between any two. Only links between processes of one user are kept.
-//! A process that joins
+//! Processes find each other by abstract Unix names, `fibsrv.ADDRESS.NUMBER`, listed in `/proc/net/unix`.
+//! There is one link (`SOCK_SEQPACKET`) between any two. Only links between processes of one user are kept. A
+//! process that joins
 //!
 //! 1. takes the lock, the name `fibsrv.ADDRESS.lock`;
-//! 2. binds a name of its own, where those that come later find it, and connects to all that are there;
+//! 2. binds a name of its own, by which later processes find it, and connects to all existing members;
 //! 3. sends `AskRegion` and `Hello` to each;
-//! 4. receives from each the region, which is none of our business, then `Mine`, `Orphan` or `Held` for each
-//!    listener that is the sender's, nobody's or another's, with its descriptor, then `End`;
-//! 5. makes an orphan its own if there is one, else opens a listener; sends `Mine` for it to all, and frees
-//!    the lock.
+//! 4. receives from each the shared memory region, which this module does not interpret. Then it receives
+//!    `Mine`, `Orphan` or `Held` for each listener that is owned by the sender, by no process or by another
+//!    process, with its descriptor. `End` is last;
+//! 5. adopts an orphan if there is one, else opens a listener. It sends `Mine` for it to all and releases the
+//!    lock.
 //!
-//! Who hears `Mine` stops accepting from that listener. Who leaves says `Released`, and its listeners are
-//! orphans. Who dies hangs up, which means the same. Who sees a listener become an orphan says `Orphan` to
-//! all. It is for one that has just joined and never heard of that listener from its owner, who died before
-//! he could tell: until then, he who has said `Held` stands for it. All of it may be said twice, or to
-//! somebody who knows.
+//! A member that receives `Mine` stops accepting from that listener. A member that leaves sends `Released`,
+//! and its listeners become orphans. When a member exits, its links are closed, which means the same.
 //!
-//! A worker under a supervisor was born with listeners, and brings them along in step 5. Its supervisor asks
-//! for what there is before it opens any, and leaves again: to the others it was one that died early.
+//! A member that sees a listener become an orphan sends `Orphan` to all. That message is for a member that
+//! has just joined and never received the listener from its owner, because the owner exited before it could
+//! send `Mine`. Until then the new member records the sender of `Held` as the owner. Any message may be
+//! repeated, or sent to a member that has the information already.
 //!
-//! Who does not answer in time is not waited for, but the link stays, so that it is told everything and may
-//! tell later. Who says what makes no sense is not listened to any more. In either case this process has its
-//! own listener, as it would without a group.
+//! A worker under a supervisor inherits listeners, and announces them in step 5. Its supervisor requests the
+//! existing listeners before it opens any, and disconnects again. To the others it looks like a process that
+//! exited early.
 //!
-//! [`message`] has the messages, [`ledger`] decides; both know no sockets. `link`, `links` and `names` have
-//! the sockets, `join` is how it begins.
+//! A member that does not respond in time is not waited for. Its link stays open, so it receives all messages
+//! and may respond later. A member that sends an invalid message is disconnected. In either case this process
+//! has its own listener, as it would without a group.
+//!
+//! [`message`] defines the messages and [`ledger`] decides. Neither uses sockets. `link`, `links` and
+//! `rendezvous` use the sockets. `join` implements joining.
 
 mod join;
 pub mod ledger;
@@ -72,70 +76,70 @@ use self::{
 };
 use crate::sys::listener;
 
-/// Messages read from a link, and links accepted, before the others have a turn.
+/// Maximum number of messages read from a link, or of links accepted, before other sources are processed.
 const PER_TURN: usize = 64;
-/// Messages heard from a process that is gone: more than the kernel keeps of one.
+/// Maximum number of messages read from a failed link: more than the kernel queues for one.
 const LAST_WORDS_MAX: usize = 4096;
 
-/// What the loop is to do with a listener.
+/// Change that the event loop applies to a listener.
 #[derive(Debug)]
 pub enum Change {
-    /// Accept from it. Somebody may be waiting: the poll does not tell that.
+    /// Start accepting from it. Connections may be waiting already, which the poll does not report.
     Accept(ListenerId, Rc<TcpListener>),
-    /// Accept from it no more.
+    /// Stop accepting from it.
     Stop(ListenerId),
 }
 
-/// This process as a member of the group of an address, which may be a group of one.
+/// Membership of this process in the group of an address, which may be a group of one.
 #[derive(Debug)]
 pub struct Group {
     address: SocketAddr,
     ledger: Ledger,
-    /// All listeners of the group, held until this process ends.
+    /// All listeners of the group, held until this process exits.
     listeners: BTreeMap<ListenerId, Rc<TcpListener>>,
     links: Links,
     meeting: Meeting,
     region: Option<OwnedFd>,
-    /// Those who have asked for all listeners.
+    /// Links with a pending `Hello`, which requests all listeners.
     asking: BTreeSet<usize>,
     changes: Vec<Change>,
     stage: Stage,
-    strangers: Strangers,
+    foreign_user: ForeignUser,
 }
 
-/// Where others find this process.
+/// Rendezvous socket by which other processes find this one.
 #[derive(Debug)]
 enum Meeting {
-    /// Nowhere.
+    /// No socket is open.
     None,
-    /// There, but nobody looks yet.
+    /// The socket is open but not registered yet.
     Open(OwnedFd),
-    /// There, with the token under which it is watched.
+    /// The socket is registered under this token.
     Watched(OwnedFd, Registry, Token),
 }
 
-/// How far this process is with joining.
+/// Progress of joining.
 #[derive(Debug)]
 enum Stage {
-    /// These still have to say what they have.
+    /// The lists of these links are still incomplete.
     Joining { awaited: BTreeSet<usize>, region: Option<OwnedFd> },
-    /// Nobody is waited for any more.
+    /// No list is waited for.
     Joined,
 }
 
-/// Whether somebody of another user has come.
+/// Whether a process of another user has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strangers {
+enum ForeignUser {
     Unseen,
-    /// Said once, however many come.
-    StopRequest,
+    /// Logged once, for any number of processes.
+    Reported,
 }
 
 impl Group {
-    /// How many tokens a group needs.
+    /// Number of tokens that a group needs.
     pub const TOKENS: usize = 1 + LINKS_MAX;
 
-    /// A group of one, without a listener.
+    /// Creates a group of one, without a listener.
     fn new(address: SocketAddr, region: Option<OwnedFd>) -> Self {
         Self {
             address,
@@ -147,21 +151,22 @@ impl Group {
             asking: BTreeSet::new(),
             changes: Vec::new(),
             stage: Stage::Joining { awaited: BTreeSet::new(), region: None },
-            strangers: Strangers::Unseen,
+            foreign_user: ForeignUser::Unseen,
         }
     }
 
-    /// Where it listens.
+    /// Returns the address on which the group listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many descriptors it holds.
+    /// Returns the number of descriptors held.
     pub fn descriptors(&self) -> usize {
         self.listeners.len() + self.links.len() + usize::from(self.region.is_some()) + 1
     }
 
-    /// Has the links watched, under tokens from `first` up; says what to accept from to begin with.
+    /// Registers the rendezvous socket and the links under tokens from `first` up. Returns the listeners to
+    /// accept from initially.
     pub fn watch(&mut self, registry: &Registry, first: Token) -> io::Result<Vec<Change>> {
         if let Meeting::Open(socket) = mem::replace(&mut self.meeting, Meeting::None) {
             let raw = socket.as_raw_fd();
@@ -172,7 +177,7 @@ impl Group {
         Ok(mem::take(&mut self.changes))
     }
 
-    /// Does what is to be done when there is an event for the token so many after the first.
+    /// Handles a readiness event. `token` is the offset from the first token.
     pub fn ready(&mut self, token: usize) -> Vec<Change> {
         match token.checked_sub(1) {
             None => self.meet(),
@@ -182,8 +187,8 @@ impl Group {
         mem::take(&mut self.changes)
     }
 
-    /// Hands this process's listeners over to the others, if there are any. The descriptors are kept until it
-    /// ends. If all others leave as well, it is asked to accept again.
+    /// Hands the listeners of this process over to the others, if there are any. The descriptors stay open
+    /// until it exits. If all others leave as well, later changes make it accept again.
     pub fn release(&mut self) -> Vec<Change> {
         self.links.tell(Message::Released, None);
         self.apply(Event::Leave);
@@ -191,7 +196,7 @@ impl Group {
         mem::take(&mut self.changes)
     }
 
-    /// Takes in those who have come to join.
+    /// Accepts links from processes that join.
     fn meet(&mut self) {
         for _ in 0..PER_TURN {
             let Meeting::Watched(meeting, ..) = &self.meeting else { return };
@@ -201,7 +206,7 @@ impl Group {
                 Err(_) => return,
             }
         }
-        // The poll does not tell again by itself that there are more.
+        // Reregister: the poll does not report the remaining ones again by itself.
         if let Meeting::Watched(meeting, registry, token) = &self.meeting {
             let raw = meeting.as_raw_fd();
             let mut source = SourceFd(&raw);
@@ -211,19 +216,19 @@ impl Group {
         }
     }
 
-    /// Makes a link of a socket, if it leads to somebody of the same user.
+    /// Adds a link over a socket, if the other process runs as the same user.
     fn take_in(&mut self, socket: OwnedFd) -> Option<usize> {
         if rendezvous::is_same_user(socket.as_fd()) {
             return self.links.insert(socket);
         }
-        if self.strangers == Strangers::Unseen {
-            self.strangers = Strangers::StopRequest;
+        if self.foreign_user == ForeignUser::Unseen {
+            self.foreign_user = ForeignUser::Reported;
             warn!("{}: a process of another user is left alone", self.address);
         }
         None
     }
 
-    /// Listens to what comes over a link.
+    /// Receives and handles messages of a link.
     fn read(&mut self, key: usize) {
         for _ in 0..PER_TURN {
             if !self.read_message(key) {
@@ -233,7 +238,7 @@ impl Group {
         self.links.come_back_to(key);
     }
 
-    /// Listens to one message; says whether there may be more.
+    /// Receives and handles one message. Returns whether there may be more.
     fn read_message(&mut self, key: usize) -> bool {
         match self.links.receive(key) {
             Received::Message(message, descriptor) => {
@@ -282,17 +287,17 @@ impl Group {
                     awaited.remove(&key);
                 }
             }
-            // What carries no descriptor and should is refused before.
+            // A message without its required descriptor is rejected when it is decoded.
             (Message::Unknown, _) | (Message::Mine | Message::Held | Message::Orphan, None) => {}
         }
     }
 
-    /// Answers `Hello`.
+    /// Responds to `Hello`.
     fn introduce(&mut self, key: usize) {
         for (id, owner) in self.ledger.owners() {
             let message = match owner {
                 Owner::Me => Message::Mine,
-                Owner::Nobody => Message::Orphan,
+                Owner::Unowned => Message::Orphan,
                 Owner::Peer(_) => Message::Held,
             };
             if let Some(listener) = self.listeners.get(&id) {
@@ -302,7 +307,7 @@ impl Group {
         self.links.say(key, Message::End, None);
     }
 
-    /// Takes in a listener that a process has told of.
+    /// Adopts a listener received from another process.
     fn learn(&mut self, key: usize, descriptor: OwnedFd, event: impl FnOnce(ListenerId) -> Event) {
         let admitted = listener::admit(descriptor, self.address)
             .and_then(|listener| Ok((ListenerId(listener::identity(&listener)?), listener)));
@@ -318,7 +323,7 @@ impl Group {
         }
     }
 
-    /// Keeps a listener; says whether there was a place for it.
+    /// Stores a listener. Returns whether there was room for it.
     fn hold(&mut self, id: ListenerId, listener: TcpListener) -> bool {
         let has_place = self.ledger.has_place_for(id);
         if has_place {
@@ -346,16 +351,17 @@ impl Group {
         }
     }
 
-    /// Has done with a process that does not make sense.
+    /// Disconnects a process that sent an invalid message or descriptor.
     fn refuse(&mut self, key: usize, reason: &dyn std::fmt::Display) {
         warn!("{}: a process that sends {reason} is left alone", self.address);
         self.part(key);
     }
 
-    /// Answers those who have asked, and parts with those whose links have failed.
+    /// Responds to pending `Hello` messages and closes failed links.
     fn settle(&mut self) {
         if !self.asking.is_empty() {
-            // Who joins now is to know all that those who joined before have said, in case they and we die.
+            // A process that joins now must learn everything that earlier members have sent, in case they and
+            // this process exit.
             for key in self.links.keys() {
                 self.read(key);
             }
@@ -364,7 +370,7 @@ impl Group {
             }
         }
         while let Some(key) = self.links.failed() {
-            // It may be that only the way there is closed.
+            // Possibly only sending failed, and received messages are still queued.
             for _ in 0..LAST_WORDS_MAX {
                 if !self.read_message(key) {
                     break;

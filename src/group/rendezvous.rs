@@ -1,8 +1,8 @@
-//! Abstract Unix names: where processes find each other.
+//! Abstract Unix names, by which processes find each other.
 //!
-//! Such names live in the network namespace, exactly as the port does, leave no file, and go with the socket
-//! that is bound to them, however its process ends. Anybody in the namespace may bind any name: who it was
-//! is checked wherever it matters.
+//! Such names belong to the network namespace, exactly as the port does. They leave no file, and disappear
+//! with the socket that is bound to them, no matter how its process exits. Any process in the namespace may
+//! bind any name, so the user is checked wherever it matters.
 
 use std::{
     fmt,
@@ -23,32 +23,33 @@ use rustix::{
 
 use crate::sys::{clock::Clock, listener, user};
 
-/// Where the kernel lists the Unix sockets of this process's network namespace.
+/// The kernel's list of Unix sockets in the network namespace of this process.
 const TABLE: &str = "/proc/net/unix";
-/// How much of that list is read. A line has about a hundred bytes.
+/// Maximum number of bytes read from that list. A line has about a hundred bytes.
 const TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How many names are tried, whoever has bound them.
+/// Maximum number of names tried, including names bound by other users.
 const NAMES_MAX: usize = 1024;
-/// Processes that may wait to be met, or wait for the one that joins.
+/// Maximum number of processes that wait to be accepted, or that wait for the holder of the lock.
 const BACKLOG: i32 = 128;
-/// How long to wait for others that join. Each takes milliseconds, or half a second if one does not answer.
+/// Time limit for other processes to finish joining. Each takes milliseconds, or half a second if a member
+/// does not respond.
 const LOCK_PATIENCE_NS: u64 = 3_000_000_000;
-/// When to try again where there is nothing to be waited for.
+/// Interval between attempts when there is no holder to wait for.
 const LOCK_RETRY_NS: u64 = 1_000_000;
 
-/// Socket type in the list: the one that keeps the boundaries of messages.
+/// Socket type in the list: `SOCK_SEQPACKET`, which preserves message boundaries.
 const SEQPACKET: &[u8] = b"0005";
-/// Flags in the list: listens.
+/// Flags in the list of a listening socket.
 const LISTENS: &[u8] = b"00010000";
 
-/// Why there is no group.
+/// Why joining failed.
 #[derive(Debug)]
 pub(super) enum Reason {
-    /// The system does not let us.
+    /// A system call failed.
     System(&'static str, io::Error),
-    /// The name that lets one process join at a time belongs to another user.
+    /// A process of another user has bound the name of the lock.
     Stranger,
-    /// Others have joined for all the time.
+    /// Other processes held the lock until the time limit.
     Busy,
 }
 
@@ -62,30 +63,30 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A non-blocking socket of the kind that is used here.
+/// Opens a non-blocking `SOCK_SEQPACKET` socket.
 pub(super) fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Whether the process at the other end runs for the same user. At a listening socket it is the one that
-/// listens, whether it accepts or not.
+/// Whether the process at the other end runs as the same user. If the connection has not been accepted yet,
+/// that is the process that listens.
 pub(super) fn is_same_user(socket: BorrowedFd<'_>) -> bool {
     socket_peercred(socket).is_ok_and(|peer| user::is_ours(peer.uid))
 }
 
-/// Connects to a name; does not wait.
+/// Connects to a name without blocking.
 pub(super) fn connect_to(name: &[u8]) -> io::Result<OwnedFd> {
     let socket = socket()?;
     connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
     Ok(socket)
 }
 
-/// Binds a socket to a name that nobody else has, and listens there for processes that come later.
+/// Binds a socket to a unique name and listens there for processes that join later.
 pub(super) fn open_meeting(address: SocketAddr) -> Result<OwnedFd, Reason> {
     let open = || {
         let socket = socket()?;
-        // Process ids are no names: containers may share a port and not their ids.
+        // Process ids are not unique: containers may share a port without sharing the ids.
         let name = format!("{}{:x}", prefix(address), listener::identity(&socket)?);
         bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         listen(&socket, BACKLOG)?;
@@ -94,7 +95,7 @@ pub(super) fn open_meeting(address: SocketAddr) -> Result<OwnedFd, Reason> {
     open().map_err(|error| Reason::System("bind a Unix name", error))
 }
 
-/// The names at which processes of the group can be met.
+/// Lists the names by which processes of the group can be reached.
 pub(super) fn list(address: SocketAddr) -> Result<Vec<Vec<u8>>, Reason> {
     let read = || {
         let mut table = Vec::new();
@@ -109,11 +110,12 @@ fn prefix(address: SocketAddr) -> String {
 }
 
 fn lock_name(address: SocketAddr) -> String {
-    // No number in hexadecimal.
+    // Not a hexadecimal number, so it differs from all names of processes.
     prefix(address) + "lock"
 }
 
-/// The names in the kernel's list that begin so, and where somebody listens; without the lock.
+/// Returns the names in the kernel's list that have this prefix and belong to listening sockets, without the
+/// lock.
 fn find(table: &[u8], prefix: &[u8]) -> Vec<Vec<u8>> {
     let names = table.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut columns = line.split(|byte| *byte == b' ').filter(|column| !column.is_empty());
@@ -127,7 +129,7 @@ fn find(table: &[u8], prefix: &[u8]) -> Vec<Vec<u8>> {
     names.take(NAMES_MAX).collect()
 }
 
-/// Waits until there is something to read, or an end, at one of these; not longer than that.
+/// Waits until one of the sockets is readable or closed, or until the time limit.
 pub(super) fn wait(sockets: &[BorrowedFd<'_>], patience_ns: u64) -> io::Result<()> {
     let mut sockets: Vec<_> =
         sockets.iter().map(|socket| PollFd::from_borrowed_fd(*socket, PollFlags::IN)).collect();
@@ -141,14 +143,15 @@ pub(super) fn wait(sockets: &[BorrowedFd<'_>], patience_ns: u64) -> io::Result<(
     }
 }
 
-/// Held while joining, one process at a time. The kernel frees it when the process ends in whichever way.
+/// Lock held while joining, by one process at a time. The kernel releases it when the process exits for any
+/// reason.
 #[derive(Debug)]
 pub(super) struct JoinLock {
     _bound: OwnedFd,
 }
 
 impl JoinLock {
-    /// Takes the lock, when those who have it are through.
+    /// Takes the lock. Waits until other processes have released it, up to a time limit.
     pub(super) fn take(address: SocketAddr, clock: &mut Clock) -> Result<Self, Reason> {
         let system = |error| Reason::System("take the lock for joining", error);
         let name = lock_name(address);
@@ -159,7 +162,7 @@ impl JoinLock {
             let socket = socket().map_err(system)?;
             match bind(&socket, &at) {
                 Ok(()) => {
-                    // So that others can connect, and learn by the end of that when the lock is free.
+                    // Lets other processes connect. The end of that connection signals that the lock is free.
                     listen(&socket, BACKLOG).map_err(|error| system(error.into()))?;
                     return Ok(Self { _bound: socket });
                 }
@@ -170,7 +173,7 @@ impl JoinLock {
             match connect_to(name.as_bytes()) {
                 Ok(holder) if is_same_user(holder.as_fd()) => wait(&[holder.as_fd()], patience_ns),
                 Ok(_) => return Err(Reason::Stranger),
-                // It has just been freed, or just been taken, or too many wait.
+                // The lock has just been released or just been taken, or its backlog is full.
                 Err(_) => wait(&[], patience_ns.min(LOCK_RETRY_NS)),
             }
             .map_err(system)?;
@@ -189,13 +192,14 @@ mod tests {
 
     use super::*;
 
-    /// An address that is this test's alone: nobody binds it, so any will do that no other test uses.
+    /// Returns an address for one test. It is never bound, so any address that no other test uses is
+    /// suitable.
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 255, 255, 1], port))
     }
 
     #[test]
-    fn meetings_are_listed_while_they_are_open() {
+    fn rendezvous_sockets_are_listed_while_they_are_open() {
         let meetings = [1, 1, 2].map(|port| open_meeting(address(port)).unwrap());
         let names = list(address(1)).unwrap();
         assert_eq!(names.len(), 2, "{names:?}");
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_listens_under_such_a_name_is_found() {
+    fn only_listening_sockets_with_a_matching_name_are_found() {
         let line = |flags: &str, kind: &str, name: &str| {
             format!("0000000000000000: 00000002 00000000 {flags} {kind} 01 12345 {name}\n")
         };
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_holds_the_lock() {
+    fn one_process_at_a_time_holds_the_lock() {
         let is_held = AtomicBool::new(false);
         let turn = || {
             let lock = JoinLock::take(address(3), &mut Clock::new()).unwrap();
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_frees_the_lock_is_not_waited_for_for_ever() {
+    fn waiting_for_a_lock_that_is_never_released_times_out() {
         let _lock = JoinLock::take(address(4), &mut Clock::new()).unwrap();
         let mut clock = Clock::new();
         let outcome = JoinLock::take(address(4), &mut clock);

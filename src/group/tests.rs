@@ -1,5 +1,5 @@
-//! The ledgers of several processes against each other, without sockets: whatever happens in whichever order,
-//! in the end somebody accepts from each listener.
+//! The ledgers of several simulated processes that exchange messages, without sockets. For any events in any
+//! order, some process accepts from each listener in the end.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::group::ledger::{Action, Event, LISTENERS_MAX, Ledger, LinkId, ListenerId, Owner};
 
-/// What is on its way from one process to another.
+/// Message in transit from one process to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wire {
     Hello,
@@ -21,7 +21,7 @@ enum Wire {
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// Waits for the lists of these.
+    /// Waits for the lists of these processes.
     Joining(BTreeSet<usize>),
     Serving,
     Leaving,
@@ -36,11 +36,11 @@ struct Process {
     accepted: BTreeSet<ListenerId>,
 }
 
-/// What may happen next; numbers choose among what there is.
+/// Next event of the simulation. Numbers select among the processes or messages that exist.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Join,
-    /// Who joins waits no longer.
+    /// The process that joins stops waiting.
     LosePatience,
     Leave(usize),
     Kill(usize),
@@ -52,12 +52,12 @@ struct World {
     processes: Vec<Process>,
     wires: BTreeMap<(usize, usize), VecDeque<Wire>>,
     opened: u64,
-    /// Those up to here went with the last process that had joined.
+    /// Listeners up to this number were closed when the last member exited.
     forgotten: u64,
     has_hurried: Hurry,
 }
 
-/// Whether somebody has lost patience: then two may take over the same orphan.
+/// Whether a process has stopped waiting for lists. Then two may adopt the same orphan.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Hurry {
     #[default]
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    /// One at a time, as there is a lock.
+    /// Starts a process that joins. One joins at a time, as there is a lock.
     fn join(&mut self, living: &[usize]) {
         if self.joining().is_some() {
             return;
@@ -142,7 +142,7 @@ impl World {
         self.tell(at, Wire::Mine(id));
     }
 
-    /// What it has said still arrives; what it has not heard does not.
+    /// Ends a process. Messages from it are still delivered, and those to it are lost.
     fn kill(&mut self, at: usize) {
         self.processes[at].state = State::Gone;
         self.wires.retain(|(_, to), _| *to != at);
@@ -152,7 +152,7 @@ impl World {
             self.forgotten = self.opened;
         }
         for other in self.living() {
-            // Whether they know of each other yet, or not.
+            // Sent to every process, even if the link has not been accepted yet.
             self.wires.entry((at, other)).or_default().push_back(Wire::HungUp);
         }
     }
@@ -174,11 +174,11 @@ impl World {
             return;
         };
         let link = LinkId(from);
-        // Not before: the link is accepted when the loop comes to it.
+        // Only now: a link is accepted when the event loop handles it.
         self.processes[to].links.insert(from);
         match wire {
             Wire::Hello => {
-                // What others have said before is heard first.
+                // Earlier messages from others are received first.
                 for other in 0..self.processes.len() {
                     while self.wires.get(&(other, to)).is_some_and(|wire| !wire.is_empty()) {
                         self.deliver(other, to);
@@ -188,7 +188,7 @@ impl World {
                 for (id, owner) in owners {
                     match owner {
                         Owner::Me => self.send(to, from, Wire::Mine(id)),
-                        Owner::Nobody => self.send(to, from, Wire::Orphan(id)),
+                        Owner::Unowned => self.send(to, from, Wire::Orphan(id)),
                         Owner::Peer(_) => self.send(to, from, Wire::Held(id)),
                     }
                 }
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// Lets everything arrive.
+    /// Delivers all messages.
     fn settle(&mut self) {
         while self.wires.values().any(|wire| !wire.is_empty()) {
             self.step(Step::Deliver(0));
@@ -239,13 +239,13 @@ impl World {
             let is_held = living
                 .iter()
                 .any(|at| self.processes[*at].ledger.owners().any(|(held, _)| held == id));
-            // Who has not waited for the lists may never see one.
+            // A process that has not waited for the lists may never learn of a listener.
             if !is_held && (id.0 <= self.forgotten || self.has_hurried == Hurry::Once) {
                 continue;
             }
             let accepting: Vec<_> =
                 living.iter().filter(|at| self.processes[**at].accepted.contains(&id)).collect();
-            assert!(!accepting.is_empty(), "nobody accepts from {id:?}: {self:#?}");
+            assert!(!accepting.is_empty(), "no process accepts from {id:?}: {self:#?}");
             let owners = living.iter().filter(|at| {
                 self.processes[**at].ledger.owners().any(|entry| entry == (id, Owner::Me))
             });
@@ -275,7 +275,7 @@ fn steps(is_hurried: impl Strategy<Value = bool>) -> impl Strategy<Value = Vec<S
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
     #[test]
-    fn in_the_end_somebody_accepts_from_each_listener(steps in steps(any::<bool>())) {
+    fn each_listener_is_accepted_from_in_the_end(steps in steps(any::<bool>())) {
         let mut world = World::default();
         for step in steps {
             world.step(step);
@@ -286,7 +286,7 @@ proptest! {
 }
 
 #[test]
-fn restarts_in_turn_need_two_listeners() {
+fn rolling_restarts_need_two_listeners() {
     let mut world = World::default();
     world.step(Step::Join);
     for _ in 0..100 {
@@ -303,7 +303,7 @@ fn restarts_in_turn_need_two_listeners() {
 }
 
 #[test]
-fn what_others_control_is_bounded() {
+fn listeners_of_other_processes_are_bounded() {
     let mut ledger = Ledger::default();
     for number in 0..1000 {
         ledger.apply(Event::Mine(LinkId(0), ListenerId(number)));
@@ -313,25 +313,25 @@ fn what_others_control_is_bounded() {
     assert_eq!(ledger.owners().count(), LISTENERS_MAX);
     assert!(!ledger.has_place_for(ListenerId(5000)) && ledger.has_place_for(ListenerId(1)));
     let own = ListenerId(5000);
-    assert_eq!(ledger.apply(Event::Claim(own)), [Action::Accept(own)], "one's own is not refused");
+    assert_eq!(ledger.apply(Event::Claim(own)), [Action::Accept(own)], "its own is always added");
 }
 
 #[test]
-fn a_listener_is_accepted_from_by_its_owner_or_by_all() {
+fn a_listener_is_accepted_from_by_its_owner_or_by_all_processes() {
     let (own, other, peer) = (ListenerId(1), ListenerId(2), LinkId(7));
     let mut ledger = Ledger::default();
     assert_eq!(ledger.apply(Event::Claim(own)), [Action::Accept(own)]);
     assert_eq!(ledger.apply(Event::Mine(peer, other)), []);
-    assert_eq!(ledger.apply(Event::Mine(peer, own)), [], "two may believe that it is theirs");
+    assert_eq!(ledger.apply(Event::Mine(peer, own)), [], "two processes may claim it");
     let orphaned = [Action::Tell(other), Action::Accept(other)];
     assert_eq!(ledger.apply(Event::Released(peer)), orphaned);
     assert_eq!(ledger.apply(Event::Released(peer)), []);
     assert_eq!(ledger.orphan(), Some(other));
     assert_eq!(ledger.apply(Event::Mine(peer, other)), [Action::Stop(other)]);
     let third = LinkId(8);
-    assert_eq!(ledger.apply(Event::Orphan(third, other)), [], "its owner would have told");
-    assert_eq!(ledger.apply(Event::Held(third, other)), [], "its owner has told");
+    assert_eq!(ledger.apply(Event::Orphan(third, other)), [], "its owner would have reported it");
+    assert_eq!(ledger.apply(Event::Held(third, other)), [], "its owner has sent Mine");
     assert_eq!(ledger.apply(Event::Leave), [Action::Stop(own)]);
     let orphaned = [Action::Tell(other), Action::Accept(own), Action::Accept(other)];
-    assert_eq!(ledger.apply(Event::HungUp(peer)), orphaned, "nobody is left to take them");
+    assert_eq!(ledger.apply(Event::HungUp(peer)), orphaned, "no other process is left");
 }

@@ -1,7 +1,7 @@
-//! The listening sockets a worker accepts from: they come and go with the processes that share a port.
+//! The listening sockets that a worker accepts from.
 //!
-//! Which ones, the [`Group`] of each address says. What is known about each queue is kept here; accepting is
-//! the loop's.
+//! The set changes with the processes that share a port: the [`Group`] of each address determines it. This
+//! module tracks the state of each accept queue. The event loop accepts.
 
 use std::{io, os::fd::AsRawFd as _, rc::Rc};
 
@@ -11,61 +11,62 @@ use slab::Slab;
 
 use crate::group::{Change, Group, ListenerId};
 
-/// Tokens from here up are for listeners, then for groups. Those of peers, counted from zero, do not come near.
+/// First token of listeners. Those of groups follow from `FIRST_GROUP`. Tokens of connections count from
+/// zero and stay far below.
 pub const FIRST_LISTENER: Token = Token(usize::MAX / 2);
 const FIRST_GROUP: usize = usize::MAX / 4 * 3;
 
-/// Connections accepted at most from a listener by a process that leaves.
+/// Maximum number of connections accepted from a listener during shutdown.
 const LAST_ACCEPTS_MAX: u32 = 4096;
 
-/// How long accepting rests when the process or the system is out of descriptors or memory.
+/// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 
-/// The listeners, and the groups that open and shut them.
+/// The listeners, and the groups that add and remove them.
 #[derive(Debug)]
 pub struct Listeners {
     registry: Registry,
     slab: Slab<ListenerEntry>,
     groups: Vec<Group>,
-    /// Descriptors of the groups.
+    /// Number of descriptors held by the groups.
     descriptors: usize,
 }
 
-/// A listening socket, and what is known about its queue.
+/// A listening socket and the state of its accept queue.
 #[derive(Debug)]
 pub struct ListenerEntry {
-    /// Which one.
+    /// Identity of the listener.
     pub id: ListenerId,
-    /// The socket, of which the group has this very descriptor as well.
+    /// The socket. The group shares this descriptor.
     pub listener: Rc<TcpListener>,
-    /// What is known about its queue.
+    /// State of the accept queue.
     pub state: AcceptState,
-    /// Connections that may still be accepted when this process is about to leave. A queue has room for so many;
-    /// more have come meanwhile.
+    /// Connections that may still be accepted during shutdown. A queue has room for this many. Any more have
+    /// arrived since shutdown began.
     pub last_accepts: u32,
 }
 
-/// What is known about the queue of a listening socket. As readiness is told once only, it must not be
-/// forgotten that there is more to accept.
+/// State of the accept queue of a listening socket. The poll reports readiness only once, so this state must
+/// record that there is more to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptState {
-    /// Empty as far as we know; the poll will tell.
+    /// The queue was empty when last tried. The poll reports the next connection.
     Idle,
-    /// Somebody may be waiting.
+    /// Connections may be waiting.
     Ready,
-    /// Somebody may be waiting, and all places are taken.
+    /// Connections may be waiting, but the connection limit is reached.
     AtLimit,
-    /// Somebody may be waiting, but it is of no use to try before this time.
+    /// Connections may be waiting, but `accept` failed and is retried later.
     Backoff {
-        /// This one.
+        /// Time of the next attempt.
         until_ns: u64,
     },
-    /// Whoever waits is not our business any more.
+    /// This process no longer accepts from this listener.
     Stopped,
 }
 
 impl AcceptState {
-    /// Whether somebody may be waiting whom it is of use to try to accept now.
+    /// Whether `accept` should be tried now.
     pub const fn should_accept(self, now_ns: u64) -> bool {
         match self {
             Self::Idle | Self::Stopped => false,
@@ -76,7 +77,7 @@ impl AcceptState {
 }
 
 impl Listeners {
-    /// The listeners that these groups begin with, and all that they open later.
+    /// Registers the initial listeners of these groups. Listeners that the groups add later follow.
     pub fn new(registry: &Registry, groups: Vec<Group>) -> io::Result<Self> {
         let registry = registry.try_clone()?;
         let mut listeners = Self { registry, slab: Slab::new(), groups, descriptors: 0 };
@@ -89,39 +90,39 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// One more than the greatest place of a door. There may be nobody at a place.
+    /// Returns one more than the greatest index in use. Lower indices may be vacant.
     pub fn places(&self) -> usize {
         self.slab.iter().next_back().map_or(0, |(place, _)| place + 1)
     }
 
-    /// The door at a place.
+    /// Returns the listener at an index.
     pub fn get_mut(&mut self, place: usize) -> Option<&mut ListenerEntry> {
         self.slab.get_mut(place)
     }
 
-    /// All listeners.
+    /// Iterates over all listeners.
     pub fn iter(&self) -> impl Iterator<Item = &ListenerEntry> {
         self.slab.iter().map(|(_, entry)| entry)
     }
 
-    /// Whether nobody is to be accepted any more, at any of them.
+    /// Whether accepting has stopped on every listener.
     pub fn all_stopped(&self) -> bool {
         self.iter().all(|entry| entry.state == AcceptState::Stopped)
     }
 
-    /// Has every queue looked at again.
+    /// Marks every listener as possibly ready.
     pub fn mark_all_ready(&mut self) {
         for (_, entry) in &mut self.slab {
             entry.state = AcceptState::Ready;
         }
     }
 
-    /// How many descriptors they and their groups have.
+    /// Returns the number of descriptors held by the listeners and their groups.
     pub const fn descriptors(&self) -> usize {
         self.descriptors
     }
 
-    /// Takes in an event for a token from [`FIRST_LISTENER`] up.
+    /// Handles a readiness event for a token from [`FIRST_LISTENER`] up.
     pub fn ready(&mut self, token: Token) {
         if let Some(place) = token.0.checked_sub(FIRST_GROUP) {
             let (index, token) = (place / Group::TOKENS, place % Group::TOKENS);
@@ -134,8 +135,8 @@ impl Listeners {
         }
     }
 
-    /// Hands all listeners over to the other processes on the port. Those that nobody else is there for stay. The
-    /// descriptors are kept as long as this is.
+    /// Hands all listeners over to the other processes on the port. A listener without another process stays.
+    /// The descriptors stay open until this value is dropped.
     pub fn release(&mut self) {
         let changes = self.groups.iter_mut().flat_map(Group::release).collect();
         self.change(changes);
@@ -160,7 +161,8 @@ impl Listeners {
         let entry = self.slab.vacant_entry();
         let token = Token(FIRST_LISTENER.0 + entry.key());
         self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE)?;
-        // Others may have been told of those who wait, and the poll does not tell that again.
+        // Another process may have received the event for connections that wait already; the poll does not
+        // repeat it.
         let state = AcceptState::Ready;
         entry.insert(ListenerEntry { id, listener, state, last_accepts: LAST_ACCEPTS_MAX });
         Ok(())
@@ -169,20 +171,20 @@ impl Listeners {
     fn shut(&mut self, id: ListenerId) {
         let place = self.slab.iter().find(|(_, entry)| entry.id == id).map(|(place, _)| place);
         let Some(entry) = place.and_then(|place| self.slab.try_remove(place)) else { return };
-        // The descriptor stays open, so that it has to be taken out of the poll.
+        // The descriptor stays open, so it must be deregistered explicitly.
         if let Err(error) = self.registry.deregister(&mut SourceFd(&entry.listener.as_raw_fd())) {
             error!("cannot deregister a listener: {error}");
         }
     }
 }
 
-/// What a failed attempt to accept tells about the queue.
+/// Returns the state of the queue after a failed `accept`.
 pub fn state_after_error(error: &io::Error, now_ns: u64) -> AcceptState {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     if error.kind() == WouldBlock {
         AcceptState::Idle
     } else if matches!(error.kind(), ConnectionAborted | Interrupted) {
-        // That one went away while it waited; the next may not have.
+        // The client of that connection closed it while it waited. There may be others.
         AcceptState::Ready
     } else {
         AcceptState::Backoff { until_ns: now_ns.saturating_add(ACCEPT_PAUSE_NS) }

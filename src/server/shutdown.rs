@@ -1,4 +1,4 @@
-//! Leaving: what the loop does at each step of a drain.
+//! Graceful shutdown: what the event loop does at each step of a drain.
 
 use log::{info, warn};
 use nix::sys::signal::Signal;
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Server {
-    /// Begins a graceful shutdown, or ends one at the second signal.
+    /// Begins a graceful shutdown. A second signal ends it immediately.
     pub(super) fn begin_shutdown(&mut self, signal: Signal) {
         let is_interactive = is_interactive(signal);
         if is_interactive {
@@ -30,7 +30,7 @@ impl Server {
         }
     }
 
-    /// Takes the steps whose time has come; says whether it is time to end.
+    /// Performs the steps that are due. Returns whether the loop should end.
     pub(super) fn advance_shutdown(&mut self) -> bool {
         let now_ns = self.context.clock.now_ns();
         while let Some(step) = self.drain.step(now_ns) {
@@ -47,9 +47,10 @@ impl Server {
         is_done || self.drain.has_left()
     }
 
-    /// Hands the listening sockets over to the other processes on the port, if there are any. They stay open
-    /// until this process ends: closing one resets whoever is still in its queue, and another process may
-    /// share it, or come to share it yet.
+    /// Hands the listening sockets over to the other processes on the port, if there are any.
+    ///
+    /// The sockets stay open until this process exits. Closing one could reset the connections in its queue,
+    /// and another process may share it, or may adopt it later.
     fn stop_accepting(&mut self) {
         self.listeners.release();
         self.listeners.mark_all_ready();
@@ -60,7 +61,10 @@ impl Server {
         }
     }
 
-    /// Accepts who waits where nobody else will, as soon as there is a place, and nobody who comes later.
+    /// Accepts the connections left in queues that no other process accepts from.
+    ///
+    /// Each is accepted as soon as the connection limit allows. A listener stops once its queue is empty or
+    /// `last_accepts` is used up: connections that arrive later are not accepted.
     pub(super) fn drain_backlog(&mut self) {
         for index in 0..self.listeners.places() {
             while self.listeners.get_mut(index).is_some_and(|entry| entry.last_accepts > 0)
@@ -78,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Closes connections on which nothing is under way, in order: by the end of the stream first.
+    /// Closes idle connections in an orderly way: end of stream is sent first.
     fn close_idle(&mut self) {
         for key in self.connections.keys() {
             if self

@@ -1,10 +1,10 @@
-//! Socket activation: listening sockets that systemd, or another implementation of its protocol, opened before it
-//! started this process.
+//! Socket activation: listening sockets opened by systemd before it started this process, or by another
+//! implementation of its protocol.
 //!
-//! [`crate::config`] reads the environment. The service manager keeps a descriptor of each socket that it passes, so
-//! connections in the accept queue survive the end of this process: the next one gets the same socket. For that
-//! reason such a socket is not shared with other processes on the port, and a process that was passed sockets is a
-//! [`crate::group`] of one.
+//! [`crate::config`] reads the environment. The service manager keeps a descriptor of each socket that it
+//! passes. Connections in the accept queue therefore survive the exit of this process: the next one gets the
+//! same socket. For that reason such a socket is not shared with other processes on the port. A process that
+//! was passed sockets is a [`crate::group`] of one.
 
 use std::{error::Error, fmt, io, os::fd::RawFd};
 

@@ -1,7 +1,8 @@
-//! The only place that reads the time.
+//! The only module that reads the time.
 //!
-//! The loop calls [`Clock::tick`] once a turn; everybody else takes the time as an argument. Monotonic time
-//! is in nanoseconds since the clock was made. Wall time is read when a new second begins, to render `Date`.
+//! The event loop calls [`Clock::tick`] once per iteration. All other code takes the time as an argument.
+//! Monotonic time is in nanoseconds since the clock was created. Wall time is read when a new second begins,
+//! to render `Date`.
 
 use std::time::{Instant, SystemTime};
 
@@ -17,14 +18,14 @@ pub struct Clock {
     origin: Instant,
     now_ns: u64,
     date: [u8; date::LENGTH],
-    /// Seconds since 1970 on the wall, for which the date was rendered.
+    /// Wall time for which the date was rendered, in seconds since 1970.
     unix_s: u64,
-    /// When the date on the wall will be another one.
+    /// Monotonic time at which the next second of wall time begins.
     date_valid_until_ns: u64,
 }
 
 impl Clock {
-    /// A clock that has ticked once.
+    /// Creates a clock that has ticked once.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     pub fn new() -> Self {
         let mut clock = Self {
@@ -38,7 +39,7 @@ impl Clock {
         clock
     }
 
-    /// Reads the time for the turn that begins.
+    /// Reads the time for the iteration that begins.
     pub fn tick(&mut self) {
         self.now_ns = self.read_ns();
         if self.now_ns >= self.date_valid_until_ns {
@@ -46,22 +47,22 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds from the clock's origin to the last tick.
+    /// Returns the nanoseconds from the clock's origin to the last tick.
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
     }
 
-    /// Nanoseconds since the last tick: a reading of its own.
+    /// Reads the clock and returns the nanoseconds since the last tick.
     pub fn since_tick_ns(&self) -> u64 {
         self.read_ns().saturating_sub(self.now_ns)
     }
 
-    /// The value of `Date` as of the last tick.
+    /// Returns the value of `Date` as of the last tick.
     pub const fn date(&self) -> &[u8; date::LENGTH] {
         &self.date
     }
 
-    /// Milliseconds since 1970 on the wall, as of the last tick.
+    /// Returns the wall time as of the last tick, in milliseconds since 1970.
     pub const fn unix_ms(&self) -> u64 {
         let left_ns = self.date_valid_until_ns.saturating_sub(self.now_ns);
         self.unix_s * 1_000 + SECOND_NS.saturating_sub(left_ns) / 1_000_000
@@ -74,7 +75,7 @@ impl Clock {
     #[cold]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn render_date(&mut self) {
-        // A clock set before 1970 is nothing a Date can tell.
+        // `Date` cannot represent a time before 1970.
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.date = date::imf_fixdate(wall.as_secs());
         self.unix_s = wall.as_secs();
@@ -89,8 +90,8 @@ pub fn wall_ms() -> u64 {
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Microseconds of the monotonic clock that all processes of the machine read alike: for telling them when
-/// something was, and for nothing else here.
+/// Returns the system-wide monotonic time in microseconds. All processes of the machine read the same value.
+/// Use it only to report a point in time to another process.
 pub fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let microseconds = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_on() {
+    fn time_advances_with_each_tick() {
         let mut clock = Clock::new();
         let before = clock.now_ns();
         assert_eq!(before, clock.now_ns(), "the time stands still between ticks");
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_date_is_rendered_for_the_second_under_way() {
+    fn the_date_is_rendered_for_the_current_second() {
         let clock = Clock::new();
         assert!(clock.date().ends_with(b" GMT"));
         let left_ns = clock.date_valid_until_ns - clock.now_ns;
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn milliseconds_follow_the_second_that_was_rendered() {
+    fn milliseconds_are_added_to_the_rendered_second() {
         let mut clock = Clock::new();
         (clock.unix_s, clock.date_valid_until_ns) = (784_111_777, 7 * SECOND_NS);
         for (now_ns, expected) in [

@@ -14,33 +14,34 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::sys;
 
-/// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by
-/// default). A queue that overflows costs each client a second or more, until its handshake is repeated.
+/// Maximum length of the accept queue. The kernel lowers it to `net.core.somaxconn` (4096 by default). An
+/// overflow costs each client a second or more, until it repeats its handshake.
 pub const BACKLOG: i32 = 4096;
 
-/// What a client may leave unread in the kernel: about a batch of answers. The kernel doubles it, for its
-/// own bookkeeping.
+/// Size of the send buffer: about a batch of responses that a client has not read. The kernel doubles it for
+/// its own bookkeeping.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
-/// What of a client's requests may wait in the kernel while it does not read its answers. Doubled as well;
-/// half of it is the window that the client sees.
+/// Size of the receive buffer: requests that wait in the kernel while the client does not read its responses.
+/// The kernel doubles it as well. Half of the result is the window that the client sees.
 const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Longest segment. A receiver acknowledges every second one at once, others after 40 ms: on loopback, where a
-/// segment has 64 KiB, a send buffer of less would wait for that each time it is full.
+/// Maximum segment size. A receiver acknowledges every second segment at once, others after 40 ms. On
+/// loopback, where a segment has 64 KiB, a smaller send buffer would wait for that delay each time it is
+/// full.
 const SEGMENT_BYTES_MAX: u32 = 8 * 1024;
 
-/// What flags say about listening sockets.
+/// Configurable options of listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The longest time for which a peer may take nothing of what has been sent to it.
+    /// Maximum time for which sent data may stay unacknowledged.
     pub unacknowledged: Duration,
-    /// How long the kernel keeps a connection to itself on which nothing has been asked (`TCP_DEFER_ACCEPT`, see
-    /// tcp(7)), in seconds. Not at all if 0.
+    /// How long the kernel holds back a connection on which no data has arrived, in seconds
+    /// (`TCP_DEFER_ACCEPT`, see tcp(7)). 0 disables it.
     pub defer_seconds: u8,
 }
 
-/// Why there is no listening socket.
+/// Error from opening a listening socket.
 #[derive(Debug)]
 pub struct ListenError {
     address: SocketAddr,
@@ -48,7 +49,7 @@ pub struct ListenError {
 }
 
 impl ListenError {
-    /// For this address, for this reason.
+    /// Creates an error for an address, with its cause.
     pub const fn new(address: SocketAddr, source: io::Error) -> Self {
         Self { address, source }
     }
@@ -67,8 +68,8 @@ impl std::error::Error for ListenError {
 }
 
 /// Opens a non-blocking listening socket that shares its port with others of the same user
-/// (`SO_REUSEPORT`). The IPv6 wildcard address takes IPv4 as well; on a host without IPv6 it stands for the
-/// IPv4 one.
+/// (`SO_REUSEPORT`). The IPv6 wildcard address accepts IPv4 as well. On a host without IPv6 the IPv4 wildcard
+/// replaces it.
 pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, ListenError> {
     with_fallback(address, |address| {
         let socket = bind(address, options)?;
@@ -77,8 +78,8 @@ pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, List
     })
 }
 
-/// Checks that a socket can be bound to `address`. It does not listen: connections that the kernel gave to it would be
-/// reset.
+/// Checks that a socket can be bound to `address`. It does not listen: connections that the kernel assigned
+/// to it would be reset.
 pub fn check(address: SocketAddr, options: Options) -> Result<(), ListenError> {
     with_fallback(address, |address| bind(address, options).map(drop))
 }
@@ -97,7 +98,7 @@ fn with_fallback<T>(
     outcome.map_err(|source| ListenError::new(address, source))
 }
 
-/// Takes over a listening socket that somebody else has opened, with the options of [`listen`].
+/// Adopts a listening socket that another process opened. Makes it non-blocking and close-on-exec.
 pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     let socket = Socket::from(socket);
     if !listens(&socket).unwrap_or(false) {
@@ -121,7 +122,7 @@ fn bind(address: SocketAddr, options: Options) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Gives a listening socket that another process has opened the options this one would have given it.
+/// Sets the options of this process on a listening socket that another process opened.
 pub fn renew(listener: &TcpListener, options: Options) -> io::Result<()> {
     let socket = SockRef::from(listener);
     set_options(&socket, options)?;
@@ -129,11 +130,11 @@ pub fn renew(listener: &TcpListener, options: Options) -> io::Result<()> {
 }
 
 fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
-    // Inherited by accepted sockets, which saves a system call for each: responses are sent in one write and must not
-    // wait for the acknowledgement of the previous one.
+    // Inherited by accepted sockets, which saves a system call for each. Responses are sent in one write and
+    // must not wait for the acknowledgement of the previous one.
     socket.set_tcp_nodelay(true)?;
-    // Inherited too. They disable the kernel's own tuning, which would let each client that does not read hold
-    // megabytes. Large responses need more turns.
+    // Inherited too. Fixed sizes disable the kernel's own tuning, which would let each client that does not
+    // read hold megabytes. Large responses need more iterations of the loop.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     for (_, set) in OPTIONAL {
@@ -150,8 +151,8 @@ const OPTIONAL: [(&str, SetOption); 3] = [
     ("TCP_DEFER_ACCEPT", |socket, options| sys::defer_accept(socket, options.defer_seconds)),
     // Inherited, and of no effect where packets are smaller.
     ("TCP_MAXSEG", |socket, _| socket.set_tcp_mss(SEGMENT_BYTES_MAX)),
-    // Inherited as well: a connection that was closed in order while its client still has to acknowledge something,
-    // and does not, is ended by the kernel after this time.
+    // Inherited as well. If the client does not acknowledge the last data of a connection that was closed
+    // normally, the kernel ends the connection after this time.
     ("TCP_USER_TIMEOUT", |socket, options| {
         socket.set_tcp_user_timeout(Some(options.unacknowledged))
     }),
@@ -169,13 +170,14 @@ pub fn check_features(options: Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Identifies a socket: different from all other open sockets of the machine, and the same in each process that holds it.
-/// It is the inode, which unlike `SO_COOKIE` exists under every kernel and emulator.
+/// Returns the identity of a socket. It differs from that of all other open sockets of the machine, and is
+/// the same in each process that holds the socket. It is the inode, which unlike `SO_COOKIE` exists under
+/// every kernel and emulator.
 pub fn identity(socket: impl AsFd) -> io::Result<u64> {
     Ok(fstat(socket)?.st_ino)
 }
 
-/// Takes a descriptor from another process, if it is what [`listen`] would have opened for `address`.
+/// Admits a descriptor from another process, if it is what [`listen`] would have opened for `address`.
 pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Unfit> {
     let socket = SockRef::from(&descriptor);
     let fits = listens(&socket)?
@@ -184,36 +186,37 @@ pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Un
     if !fits {
         return Err(Unfit::Other);
     }
-    // Shared by all who hold it, as it belongs to the open file: one careless process would block us all.
+    // The flag belongs to the open file, so all processes that hold it share it. A process that cleared it
+    // would block all others.
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(descriptor.into()))
 }
 
-/// Whether it is a TCP socket that listens.
+/// Whether this is a listening TCP socket.
 fn listens(socket: &Socket) -> io::Result<bool> {
     Ok(socket.r#type()? == Type::STREAM
         && socket.protocol()? == Some(Protocol::TCP)
         && socket.is_listener()?)
 }
 
-/// Whether a socket bound to this address is what [`listen`] opens for that one.
+/// Whether [`listen`] on `address` opens a socket bound to `bound`.
 pub fn stands_for(bound: SocketAddr, address: SocketAddr) -> bool {
     let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
     let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     bound == address || (is_wildcard && bound == fallback)
 }
 
-/// Whether a socket bound to this address is what [`listen`] opens for that one, which may leave the port to
-/// the kernel.
+/// Whether [`listen`] on `address` can open a socket bound to `bound`. If the port of `address` is 0, the
+/// kernel chooses it, so any port matches.
 pub fn may_stand_for(bound: SocketAddr, address: SocketAddr) -> bool {
     let port = if address.port() == 0 { bound.port() } else { address.port() };
     stands_for(bound, SocketAddr::new(address.ip(), port))
 }
 
-/// Why a descriptor is not taken.
+/// Why a descriptor is not admitted.
 #[derive(Debug)]
 pub enum Unfit {
-    /// It is something else.
+    /// It is not a suitable listening socket.
     Other,
     /// It cannot be examined.
     Unknown(io::Error),
@@ -234,7 +237,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Whether the host has no IPv6 at all, or none that it may use.
+/// Whether the error means that the host has no IPv6, or that IPv6 is disabled.
 fn is_without_ipv6(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_listens_there_is_admitted() {
+    fn only_listening_sockets_of_the_address_are_admitted() {
         let ours = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ours.local_addr().unwrap();
         let copy = |socket: &TcpListener| SockRef::from(socket).try_clone().unwrap().into();
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_listen_for_tcp_is_not_adopted() {
+    fn only_listening_tcp_sockets_are_adopted() {
         let adopted = adopt(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into()).unwrap();
         let blocked = adopted.accept().unwrap_err();
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fallback_stands_for_the_wildcard() {
+    fn the_ipv4_fallback_matches_the_ipv6_wildcard() {
         let check = |bound: &str, address: &str| {
             stands_for(bound.parse().unwrap(), address.parse().unwrap())
         };
@@ -320,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wildcard_takes_both_families() {
+    fn the_ipv6_wildcard_accepts_both_families() {
         let listener = listen("[::]:0".parse().unwrap()).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();

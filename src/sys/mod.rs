@@ -1,5 +1,6 @@
-//! What no library offers without `unsafe`: forking, taking over descriptors by their numbers, dispositions of
-//! signals, and an option of listening sockets.
+//! System calls that no library offers without `unsafe`: forking, adopting descriptors by number, setting
+//! signal dispositions, an option of listening sockets, and returning
+//! free memory.
 #![expect(unsafe_code, reason = "the five calls below, each with what makes it sound")]
 
 pub mod activation;
@@ -24,7 +25,7 @@ use rustix::{
     io::{FdFlags, fcntl_setfd},
 };
 
-/// Which side of a fork this is.
+/// Side of a fork.
 #[derive(Clone, Copy, Debug)]
 pub enum Fork {
     /// The calling process, with the id of the new one.
@@ -33,14 +34,14 @@ pub enum Fork {
     Child,
 }
 
-/// Forks this process, which must have a single thread: then the child is as complete as its parent.
+/// Forks this process. It must have a single thread, so that the child is a complete copy.
 pub fn fork() -> io::Result<Fork> {
     let threads = fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(io::Error::other(format!("cannot fork with {threads} threads")));
     }
-    // SAFETY: there is one thread, so no lock is held and nothing is half done in the child's memory. No other thread
-    // can have been started since the count was read, as only this one runs.
+    // SAFETY: there is one thread, so no lock is held and no operation is incomplete in the child's memory.
+    // No other thread can have been started since the count was read, as only this one runs.
     match unsafe { unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         ForkResult::Child => Ok(Fork::Child),
@@ -56,28 +57,29 @@ pub(crate) fn set_disposition(number: Signal, handler: SigHandler) -> io::Result
     Ok(unsafe { signal(number, handler) }?)
 }
 
-/// Takes over an open descriptor whose number the program that executed this one has passed on. Call it once for each
-/// number. The descriptor is closed when this process executes another program.
+/// Adopts an open descriptor whose number was passed by the program that executed this one. Call it once for
+/// each number. The descriptor is closed when this process executes another program.
 pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor <= 2 || !was_left_open(descriptor) {
         return Err(io::Error::other(format!("descriptor {descriptor} was not inherited")));
     }
-    // SAFETY: it is open and not one of the standard streams, and it was opened before this program was executed: all
-    // that is opened since is closed on execution, and this one would not be. So nothing else in the process owns it.
+    // SAFETY: it is open and not one of the standard streams. It was opened before this program was executed:
+    // all descriptors opened since are close-on-exec, and this one is not. So nothing else in the process
+    // owns it.
     let adopted = unsafe { OwnedFd::from_raw_fd(descriptor) };
     fcntl_setfd(&adopted, FdFlags::CLOEXEC)?;
     Ok(adopted)
 }
 
-/// Makes the kernel keep a connection from `accept` until the client has sent something, or for about this many seconds
-/// if it does not (`TCP_DEFER_ACCEPT`, tcp(7)).
+/// Makes the kernel hold back a connection from `accept` until the client has sent data. If it sends none,
+/// the kernel does so for about this many seconds (`TCP_DEFER_ACCEPT`, tcp(7)).
 pub fn defer_accept(listener: &impl AsFd, seconds: u8) -> io::Result<()> {
     let value = libc::c_int::from(seconds);
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
     let length = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
     let socket = listener.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the pointer is to a value of the given length
-    // that exists until the call returns. The kernel copies it.
+    // SAFETY: the descriptor is open for as long as it is borrowed. The pointer is to a value of the given
+    // length that exists until the call returns. The kernel copies it.
     let status =
         unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -92,7 +94,7 @@ pub fn release_free_memory() {
     };
 }
 
-/// Whether a descriptor is open, and would stay open if another program was executed.
+/// Whether a descriptor is open and not close-on-exec.
 fn was_left_open(descriptor: RawFd) -> bool {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -107,11 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_that_is_closed_or_has_an_owner_is_not_adopted() {
+    fn closed_and_owned_descriptors_are_not_adopted() {
         for descriptor in [-1, 0, 1, 2, 1_000_000] {
             assert!(adopt(descriptor).is_err(), "{descriptor}");
         }
-        // Open and owned: a wrong number must not give it a second owner.
+        // Open and owned. A wrong number must not create a second owner.
         let ours = fs::File::open("/dev/null").unwrap();
         adopt(ours.as_raw_fd()).unwrap_err();
     }

@@ -1,17 +1,18 @@
-//! How many connections the limit of open files allows.
+//! The number of connections that the limit of open files allows.
 //!
-//! A server that notices the limit only when `accept` fails can no longer open the files of a scrape either. So
-//! descriptors are counted in advance, and accepting stops before the last one is used.
+//! A server that detects the limit only when `accept` fails can no longer open the files of a scrape either.
+//! So descriptors are counted in advance, and accepting stops before the last one is used.
 
 use std::{fs, io};
 
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that a worker opens after the count: the poll and its duplicates, signals, the waker, the access log
-/// while it is reopened, the files of a scrape, and some to spare.
+/// Descriptors that a worker opens after the count: the poll and its duplicates, signals, the waker, the
+/// access log while it is reopened, the files of a scrape, and a reserve.
 const RESERVED: usize = 12;
-/// Assumed where the kernel does not list open descriptors: the standard streams and those of logger and metrics.
+/// Number assumed where the kernel does not list open descriptors: the standard streams, and those of logger
+/// and metrics.
 const OPEN_UNLISTED: usize = 8;
 
 /// Raises the soft limit of open files to the hard one.
@@ -23,9 +24,9 @@ pub fn raise_open_files() {
     }
 }
 
-/// The number of open descriptors of this process, inherited ones included.
+/// Returns the number of open descriptors of this process, including inherited ones.
 fn open_descriptors() -> io::Result<usize> {
-    // The listing itself needs one.
+    // Reading the directory uses one.
     Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1))
 }
 
@@ -35,21 +36,21 @@ pub struct FdBudget {
     wanted: usize,
     /// The limit of open files.
     files: Option<u64>,
-    /// Descriptors that stay open, whatever they are for.
+    /// Descriptors that stay open for any purpose.
     open: usize,
 }
 
 impl FdBudget {
-    /// A budget for up to `wanted` connections. `counted` of the descriptors that are open now are counted by the
-    /// caller in each call of [`FdBudget::connections`].
+    /// Creates a budget for up to `wanted` connections. `counted` is the number of currently open descriptors
+    /// that the caller includes in each call of [`FdBudget::connections`].
     pub fn new(wanted: usize, counted: usize) -> Self {
         let open = open_descriptors().unwrap_or(OPEN_UNLISTED + counted);
         let files = getrlimit(Resource::Nofile).current;
         Self { wanted, files, open: open.saturating_sub(counted) }
     }
 
-    /// The maximum number of connections next to `others` descriptors, which change with the processes that share a
-    /// port. At least one, whatever the limit: then `accept` finds it.
+    /// Returns the maximum number of connections beside `others` descriptors, which change with the processes
+    /// that share a port. It is at least one for any limit: then `accept` fails at the limit.
     pub fn connections(self, others: usize) -> usize {
         let files = self.files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
         let free = files.saturating_sub(RESERVED).saturating_sub(self.open);
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_get_what_the_limit_leaves() {
+    fn connections_use_the_remaining_descriptors() {
         assert_eq!(affordable(100, 1, Some(64)), 64 - RESERVED - 8 - 1);
         assert_eq!(affordable(10, 1, Some(64)), 10);
         assert_eq!(affordable(100, 1, None), 100);
@@ -78,7 +79,7 @@ mod tests {
         let files: Vec<_> = (0..300).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         let budget = FdBudget::new(1, 0);
         assert!(budget.open >= files.len(), "{budget:?}");
-        // Other tests open and close files meanwhile: few.
+        // Other tests open and close a few files meanwhile.
         assert!(FdBudget::new(1, files.len()).open < budget.open - 200);
     }
 }

@@ -1,7 +1,7 @@
-//! Signals: dispositions and mask, and the descriptor from which they are read.
+//! Signals: dispositions, mask, and the descriptor from which they are read.
 //!
-//! No handler ever runs. The signals that this program uses are blocked for all its life and read as data, so one that
-//! arrives while the program starts waits until it is read.
+//! No handler ever runs. The signals that this program uses are always blocked and read as data. A signal
+//! that arrives while the program starts stays pending until it is read.
 
 use std::{
     fs::File,
@@ -22,7 +22,7 @@ use nix::{
 
 use crate::sys;
 
-/// What a signal reports.
+/// Event that a signal reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// SIGTERM or SIGINT: stop.
@@ -44,18 +44,18 @@ const READ: [(Signal, Event); 5] = [
     (Signal::SIGCHLD, Event::ChildExited),
 ];
 
-/// What SIGHUP means for a process without a supervisor.
+/// Effect of SIGHUP on a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnHangup {
-    /// Its terminal is gone: shut down gracefully.
+    /// The terminal is gone: shut down gracefully.
     Shutdown,
     /// There is nothing to upgrade: log that, and continue.
     Continue,
-    /// It is for the supervisor: do nothing.
+    /// The supervisor handles it: do nothing.
     Ignore,
 }
 
-/// Sets dispositions and mask, whatever was inherited. Call it before anything else.
+/// Sets dispositions and mask and overrides inherited ones. Call it before anything else.
 pub fn init() -> io::Result<OnHangup> {
     blocked().thread_set_mask()?;
     let mut is_hangup_ignored = false;
@@ -64,18 +64,18 @@ pub fn init() -> io::Result<OnHangup> {
         let inherited = sys::set_disposition(signal, SigHandler::SigDfl)?;
         is_hangup_ignored |= signal == Signal::SIGHUP && matches!(inherited, SigHandler::SigIgn);
     }
-    // A log at the limit of file sizes is an error of the write, and does not end the process.
+    // A write beyond the limit of file sizes then fails, and does not end the process.
     sys::set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn)?;
     let has_terminal = !is_hangup_ignored && File::open("/dev/tty").is_ok();
     Ok(if has_terminal { OnHangup::Shutdown } else { OnHangup::Continue })
 }
 
-/// Returns whether a person waits: the signal is that of Ctrl-C, and stderr is a terminal.
+/// Whether the signal was sent interactively: it is that of Ctrl-C, and stderr is a terminal.
 pub fn is_interactive(signal: Signal) -> bool {
     signal == Signal::SIGINT && io::stderr().is_terminal()
 }
 
-/// Unblocks all signals, for a command that ends by itself.
+/// Unblocks all signals, for a command that exits by itself.
 pub fn unblock() -> io::Result<()> {
     Ok(SigSet::empty().thread_set_mask()?)
 }
@@ -91,7 +91,7 @@ pub fn open() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&blocked(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// The next pending signal.
+/// Reads the next pending signal.
 pub fn read(signals: &SignalFd) -> io::Result<Option<Event>> {
     let Some(received) = signals.read_signal()? else { return Ok(None) };
     let is_it = |signal: Signal| u32::try_from(signal as i32) == Ok(received.ssi_signo);
@@ -107,7 +107,7 @@ pub fn reap() -> io::Result<Option<WaitStatus>> {
     }
 }
 
-/// What a signal requests from a worker.
+/// Request that a signal makes to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// SIGTERM, SIGINT, or SIGHUP when the terminal is gone: shut down gracefully.
@@ -133,12 +133,12 @@ impl Signals {
         Ok(Self { descriptor, on_hangup: OnHangup::Ignore })
     }
 
-    /// Sets what SIGHUP means from now on.
+    /// Sets the effect of SIGHUP from now on.
     pub const fn set_on_hangup(&mut self, on_hangup: OnHangup) {
         self.on_hangup = on_hangup;
     }
 
-    /// The requests that have arrived since the last call.
+    /// Returns the requests that have arrived since the last call.
     pub fn pending(&mut self) -> io::Result<Vec<Request>> {
         let mut requests = Vec::new();
         while let Some(event) = read(&self.descriptor)? {
@@ -153,7 +153,7 @@ impl Signals {
                     }
                     OnHangup::Ignore => {}
                 },
-                // As process 1 of a container it inherits processes whose parents have exited.
+                // Process 1 of a container inherits processes whose parents have exited.
                 Event::ChildExited => while reap()?.is_some() {},
                 Event::Stop(signal) => requests.push(Request::Stop(signal)),
             }

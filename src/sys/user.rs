@@ -1,4 +1,4 @@
-//! Which user a process or a file belongs to.
+//! Ownership of processes and files by user.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use rustix::process::{Uid, geteuid};
 /// The kernel's default for users that the user namespace does not map.
 const OVERFLOW_UID: u32 = 65534;
 
-/// Whether this is the user of this process. The overflow uid never is: in a user namespace it stands for every user of
-/// the host that is not mapped.
+/// Whether this is the user of this process. The overflow uid never is: in a user namespace it represents
+/// every user of the host that is not mapped.
 pub fn is_ours(uid: Uid) -> bool {
     uid == geteuid() && is_mapped(uid, overflow_uid())
 }
 
-/// Whether other processes of this user can be told from those of other users.
+/// Whether processes of this user can be distinguished from those of other users.
 pub fn is_verifiable() -> bool {
     is_ours(geteuid())
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_overflow_uid_is_no_user() {
+    fn the_overflow_uid_is_not_ours() {
         assert!(!is_mapped(Uid::from_raw(OVERFLOW_UID), overflow_uid()));
         assert!(is_mapped(Uid::from_raw(7), OVERFLOW_UID) && !is_mapped(Uid::from_raw(7), 7));
         assert_eq!(is_ours(geteuid()), geteuid().as_raw() != overflow_uid());
