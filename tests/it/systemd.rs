@@ -258,7 +258,8 @@ fn a_descriptor_that_is_not_a_listening_socket_is_a_one_line_error() {
 
 #[test]
 fn ready_and_stopping_are_sent() {
-    for (flags, status) in [(&[][..], "is ready"), (&["--workers", "2"], "is ready with 2 workers")] {
+    for (flags, status) in [(&[][..], "is ready"), (&["--workers", "2"], "is ready with 2 workers")]
+    {
         let manager = Manager::new(&format!("order{}", flags.len()));
         let (socket, address) = open();
         let mut server = activate(&[&socket], &manager.variables(""), flags);
