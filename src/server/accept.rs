@@ -7,6 +7,7 @@ use mio::{Interest, Token, net::TcpStream};
 
 use crate::{
     app::Session,
+    http::conn::TimeoutKind,
     metrics::{self, CloseReason, PauseReason},
     server::{
         Server,
@@ -21,6 +22,10 @@ const ACCEPTS_PER_ITERATION: u32 = 64;
 /// How long a keep-alive connection must have been idle before it may be closed in favour of a new one. Busy
 /// connections are idle as well, for moments.
 const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
+
+/// How long a connection must have lingered after its last response before it may be closed in favour of a new one. Most
+/// clients have read the response and closed by then.
+const LINGERING_EVICTABLE_AFTER_NS: u64 = 100_000_000;
 
 impl Server {
     /// Accepts from every listener that may have connections waiting.
@@ -59,7 +64,7 @@ impl Server {
         match entry.listener.accept() {
             Ok((socket, address)) => {
                 entry.state = AcceptState::Ready;
-                self.evict_idle();
+                self.evict();
                 self.admit(socket, address);
                 true
             }
@@ -107,20 +112,34 @@ impl Server {
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 
-    /// When there is room for one more connection, possibly in place of an idle one. None if all are busy.
+    /// When there is room for one more connection, possibly in place of one that lingers or is idle. None if all are
+    /// busy.
     pub(super) fn next_room_ns(&self, now_ns: u64) -> Option<u64> {
         if !self.is_full() {
             return Some(now_ns);
         }
-        let (_, idle_since_ns) = self.connections.oldest_idle()?;
-        Some(idle_since_ns.saturating_add(EVICTABLE_AFTER_NS).max(now_ns))
+        self.next_evictable().map(|(_, evictable_ns)| evictable_ns.max(now_ns))
     }
 
-    /// At the connection limit, closes the keep-alive connection that has been idle for longest. Call it once a new
+    /// The connection that can be evicted first, and when.
+    fn next_evictable(&self) -> Option<(usize, u64)> {
+        [
+            (TimeoutKind::Linger, LINGERING_EVICTABLE_AFTER_NS),
+            (TimeoutKind::Idle, EVICTABLE_AFTER_NS),
+        ]
+        .into_iter()
+        .filter_map(|(kind, after_ns)| {
+            let (key, since_ns) = self.connections.oldest(kind)?;
+            Some((key, since_ns.saturating_add(after_ns)))
+        })
+        .min_by_key(|(_, evictable_ns)| *evictable_ns)
+    }
+
+    /// At the connection limit, closes the connection that has lingered or been idle for longest. Call it once a new
     /// connection has been accepted, not before.
-    fn evict_idle(&mut self) {
+    fn evict(&mut self) {
         if self.is_full()
-            && let Some((key, _)) = self.connections.oldest_idle()
+            && let Some((key, _)) = self.next_evictable()
         {
             let evicted = metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted);
             self.context.app.counters().add(evicted, 1);

@@ -102,9 +102,9 @@ impl Connections {
         self.timers.pop_expired(now_ns)
     }
 
-    /// The keep-alive connection that has been idle for longest, and since when.
-    pub fn oldest_idle(&self) -> Option<(usize, u64)> {
-        self.timers.oldest(TimeoutKind::Idle)
+    /// The connection that has waited longest for an event of this kind, and since when.
+    pub fn oldest(&self, kind: TimeoutKind) -> Option<(usize, u64)> {
+        self.timers.oldest(kind)
     }
 
     /// Releases the slots after the last one in use. Halving the mark makes the total cost of all attempts linear
