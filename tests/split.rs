@@ -19,7 +19,8 @@ use fibsrv::http::request::limits::Limits;
 use offline::{Offline, Standing, session};
 use rng::Rng;
 
-/// The responses to a stream that arrives in these pieces and then ends.
+/// The responses to a stream that arrives in these pieces and then ends, without interim responses: whether 100 is sent
+/// depends on whether the body has begun to arrive.
 fn replies<'p, I>(offline: &mut Offline, pieces: I) -> Vec<u8>
 where
     I: IntoIterator<Item = &'p [u8]>,
@@ -28,12 +29,17 @@ where
     offline.output.clear();
     for piece in pieces {
         if offline.turn(&mut session, piece) == Standing::Closed {
-            return offline.output.clone();
+            return final_responses(&offline.output);
         }
     }
     session.conn_mut().receive_eof();
     assert_eq!(offline.turn(&mut session, b""), Standing::Closed, "end of stream closes it");
-    offline.output.clone()
+    final_responses(&offline.output)
+}
+
+fn final_responses(output: &[u8]) -> Vec<u8> {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    str::from_utf8(output).expect("UTF-8").replace(CONTINUE, "").into_bytes()
 }
 
 /// Returns a server with limits low enough for streams at them to be cut everywhere.

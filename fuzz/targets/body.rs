@@ -49,14 +49,14 @@ fn discard(framing: Framing, bytes: &[u8], script: &mut Script<'_>) -> Verdict {
     let mut at = 0;
     loop {
         let piece = script.length(bytes.len() - at);
-        let count = match discarder.skip(&bytes[at..at + piece]) {
+        let count = match discarder.discard(&bytes[at..at + piece]) {
             Ok(count) => count,
             Err(reject) => return verdict(reject),
         };
         at += count;
         assert!(at as u64 <= CONTENT_MAX + u64::from(CHUNK_FRAMING_MAX), "more than the budget");
         if discarder.is_done() {
-            assert_eq!(discarder.skip(b"x"), Ok(0), "nothing after the end is discarded");
+            assert_eq!(discarder.discard(b"x"), Ok(0), "nothing after the end is discarded");
             return Verdict::Complete(at);
         }
         assert_eq!(count, piece, "bytes are left only at the end of the body");

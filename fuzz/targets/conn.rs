@@ -1,5 +1,6 @@
 //! A whole connection. However its stream is split, however slow its client is and whatever expires, it keeps its
-//! bounds and ends, and its output is a sequence of well-formed responses: the same as to the stream at once.
+//! bounds and ends, and its output is a sequence of well-formed responses: the same as to the stream at once, except for
+//! interim responses, which depend on whether the body has begun to arrive.
 
 #![no_main]
 
@@ -15,6 +16,7 @@ use parser::{ReplyRef, ReplyTo};
 use session::Outcome;
 
 const LARGE: Limits = Limits { body_bytes: 4096, ..Limits::DEFAULT };
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const SMALL: Limits =
     Limits { head_bytes: 120, target_bytes: 24, fields: 4, body_bytes: 20, ..LARGE };
 
@@ -35,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         check(&whole);
         if !pieces.has_expired {
             assert!(
-                pieces.output == whole.output,
+                final_responses(&pieces.output) == final_responses(&whole.output),
                 "the output depends on how the stream was split"
             );
         }
@@ -43,12 +45,23 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     });
 });
 
+/// Returns the output without interim responses.
+fn final_responses(mut output: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    while let Some(at) = output.windows(CONTINUE.len()).position(|window| window == CONTINUE) {
+        rest.extend_from_slice(&output[..at]);
+        output = &output[at + CONTINUE.len()..];
+    }
+    rest.extend_from_slice(output);
+    rest
+}
+
 fn check(outcome: &Outcome) {
     let mut output = &outcome.output[..];
     let mut asked = outcome.asked.iter().copied();
     let mut is_last = false;
     while !output.is_empty() {
-        if let Some(rest) = output.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n") {
+        if let Some(rest) = output.strip_prefix(CONTINUE) {
             output = rest;
             continue;
         }

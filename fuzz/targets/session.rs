@@ -181,6 +181,10 @@ impl Service for Responder<'_, '_> {
         }
     }
 
+    fn reads_body(&self, conn: &Conn, request: &Request) -> bool {
+        route(request.target, conn.head(request)) != Route::Unknown
+    }
+
     fn reject(&mut self, conn: &mut Conn, reject: Reject) {
         let is_timeout = matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout);
         assert_eq!(is_timeout, self.outcome.has_expired, "{reject:?}");

@@ -5,7 +5,7 @@ use crate::{
         fibonacci::FibonacciHandler,
         handled::Handled,
         numbers::Waiter,
-        route::{Route, route},
+        route::{Index, Route, route},
     },
     http::{
         Method, Status,
@@ -93,6 +93,17 @@ impl Handlers {
             Readiness::Ready => Response::text(Status::Ok, b"ready"),
             Readiness::Draining => Response::text(Status::ServiceUnavailable, b"draining\n"),
         }
+    }
+}
+
+/// Whether a request is served, whatever its body is. If its path or method is rejected, its body need not be read.
+#[cold]
+pub(super) fn reads_body(request: &Request, head: &[u8]) -> bool {
+    match (route(request.target, head), request.method) {
+        (Route::Unknown, _) | (Route::Fibonacci(Index::Malformed), Method::Get | Method::Head) => {
+            false
+        }
+        (_, method) => matches!(method, Method::Get | Method::Head | Method::Options),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         App,
         fibonacci::{busy, number},
         handled::Handled,
-        handlers::Handlers,
+        handlers::{self, Handlers},
         numbers::{ConnectionId, Waiter},
         recorder::{Exchange, Recorder},
     },
@@ -147,6 +147,10 @@ impl Service for SessionService<'_> {
                 self.client.pending = Some(Box::new(pending));
             }
         }
+    }
+
+    fn reads_body(&self, conn: &Conn, request: &Request) -> bool {
+        handlers::reads_body(request, conn.head(request))
     }
 
     #[cold]

@@ -18,8 +18,9 @@ use crate::{
     sys::listener,
 };
 
-/// Lingering after the last response. It has no flag, as no other value is needed.
-const LINGER: Duration = Duration::from_secs(2);
+/// Time to read and discard what a client sends after the last response, so that it can receive the response. It has no
+/// flag, because no other value is needed.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Lower bound of `--max-head`: less would reject requests of every browser.
 const HEAD_BYTES_MIN: u64 = 512;

@@ -1,12 +1,11 @@
 //! How connections are closed, as seen over sockets (RFC 9112 section 9.6): the client receives the response and
-//! the end of the stream, not a reset. What it keeps sending is read and discarded, up to a bound.
+//! the end of the stream, not a reset. What it keeps sending is read and discarded, for a bounded time.
 
 use std::{io::Write as _, net::Shutdown};
 
 use crate::kit::{Client, Reply, Server, request};
 
-/// Less than the server discards while lingering, and more than one read, so that an immediate close would leave
-/// some of it unread.
+/// More than one read, so that an immediate close would leave some of it unread.
 const EXCESS: usize = 200 * 1024;
 
 /// Rejected requests and their status.
@@ -38,6 +37,22 @@ fn an_error_response_is_not_lost_when_the_client_keeps_sending() {
         client.send(&vec![b'x'; EXCESS]);
         client.stream().shutdown(Shutdown::Write).unwrap();
         assert_eq!(last_reply(&mut client).status, status, "{rejected:?}");
+    }
+}
+
+/// RFC 9112 section 9.6: a client that uploads without waiting for 100 sends everything and then reads the response.
+#[test]
+fn an_upload_of_20_mb_without_expect_receives_its_413() {
+    let server = Server::start(&[]);
+    for framing in ["Content-Length: 20971520", "Transfer-Encoding: chunked"] {
+        let mut client = server.connect();
+        client
+            .send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n1400000\r\n").as_bytes());
+        let piece = vec![b'x'; 64 * 1024];
+        for _ in 0..320 {
+            client.send(&piece);
+        }
+        assert_eq!(last_reply(&mut client).status, 413, "{framing}");
     }
 }
 
@@ -120,8 +135,11 @@ fn a_client_that_never_stops_sending_is_reset() {
     assert_eq!(client.reply().status, 400);
     let mut stream = client.stream().try_clone().unwrap();
     let piece = vec![b'x'; 64 * 1024];
-    let error = (0..1024).find_map(|_| stream.write_all(&piece).err());
-    let kind = error.expect("the server does not read 64 MiB").kind();
+    let kind = loop {
+        if let Err(error) = stream.write_all(&piece) {
+            break error.kind();
+        }
+    };
     let is_reset =
         matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
     assert!(is_reset, "{kind:?}");

@@ -25,6 +25,7 @@ fn keep_alive_connections_are_served_one_more_request_with_connection_close() {
         assert_eq!((&*reply.body, reply.field("Connection")), ("6765", Some("close")));
         assert!(client.is_closed());
     }
+    drop(clients);
     exits_cleanly(server);
 }
 

@@ -26,13 +26,13 @@ fn a_busy_connection_is_not_evicted() {
     let server = Server::start(&["--max-connections", "1"]);
     let mut busy = server.connect();
     busy.send(
-        b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
     );
     assert_eq!(busy.reply().status, 100);
     let mut waiting = server.connect();
     waiting.send(request("GET", "/healthz").as_bytes());
     busy.send(b"x");
-    assert_eq!(busy.reply().status, 405, "the request in flight is finished first");
+    assert_eq!(busy.reply().status, 200, "the request in flight is finished first");
     assert_eq!(waiting.reply().status, 200);
     assert!(busy.is_closed());
 }
@@ -104,7 +104,7 @@ fn slow_heads_and_bodies_get_408() {
 
 /// A request that is incomplete until one more byte arrives.
 const INCOMPLETE: &[u8] =
-    b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    b"GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
 
 #[test]
 fn connections_beyond_the_limit_wait_without_cpu_time_and_are_served_later() {

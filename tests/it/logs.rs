@@ -13,7 +13,7 @@ use crate::kit::{Client, Server, command, eventually, request};
 
 /// A request that stays in progress, so that its connection cannot be evicted.
 const UNFINISHED: &[u8] =
-    b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    b"GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
 
 /// Uses up the connection limit of a server and opens one more connection, which is logged.
 fn cause_a_line(server: &Server) -> (Client, Client) {
@@ -27,7 +27,7 @@ fn cause_a_line(server: &Server) -> (Client, Client) {
 
 fn check_both_are_served((mut busy, mut waiting): (Client, Client)) {
     busy.send(b"x");
-    assert_eq!(busy.reply().status, 405);
+    assert_eq!(busy.reply().status, 200);
     drop(busy);
     assert_eq!(waiting.reply().status, 200);
 }

@@ -118,9 +118,9 @@ fn an_expected_100_continue_is_sent_before_the_body() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(
-        b"PUT /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
     );
     assert_eq!(client.reply().status, 100);
     client.send(b"ab");
-    assert_eq!(client.reply().status, 405);
+    assert_eq!(client.reply().status, 200);
 }

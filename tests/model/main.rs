@@ -22,10 +22,9 @@ mod rng;
 use fibsrv::{
     http::{
         Reject, Status,
-        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, LINGER_BYTES_MAX, Service, TimeoutKind},
+        conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, Service, TimeoutKind},
         request::{
             head::{Parser, Request},
-            headers::Expectation,
             limits::Limits,
         },
         response::{Body, Response, ResponseKind},
@@ -33,7 +32,7 @@ use fibsrv::{
     server::context::READ_BYTES,
 };
 use parser::{ReplyRef, ReplyTo};
-use plan::Plan;
+use plan::{BodyHandling, Plan};
 use rng::Rng;
 
 const RUNS: u64 = 1_000;
@@ -89,8 +88,8 @@ struct Run<'p> {
     stream_end: StreamEnd,
     output: Vec<u8>,
     shutdowns: u32,
-    /// Bytes received since the sending half was shut down.
-    lingered: usize,
+    /// For each request whether its body had not begun when its head was complete.
+    awaits_body: Vec<bool>,
 }
 
 /// What the connection has received and responded to: the service that it calls.
@@ -133,13 +132,22 @@ impl Service for State<'_> {
         check_buffered(conn);
         assert!(!self.is_pending && self.rejected.is_none() && self.expired.is_none());
         let planned = &self.plan.requests[self.responded];
-        assert!(self.received >= planned.end, "handled before all of it has been received");
+        let is_refused = planned.body == BodyHandling::Refused;
+        let needed = if is_refused { planned.head_end } else { planned.end };
+        assert!(self.received >= needed, "handled before all of it has been received");
         let head = str::from_utf8(conn.head(request)).unwrap();
         assert!(head.contains(&format!(" /{} ", planned.n)), "{head}");
         self.is_pending = true;
         if !self.happens(4) {
             self.respond(conn);
         }
+    }
+
+    fn reads_body(&self, _: &Conn, _: &Request) -> bool {
+        self.plan
+            .requests
+            .get(self.responded)
+            .is_none_or(|planned| planned.body != BodyHandling::Refused)
     }
 
     fn reject(&mut self, conn: &mut Conn, reject: Reject) {
@@ -176,6 +184,12 @@ impl State<'_> {
     fn start(&self) -> usize {
         self.responded.checked_sub(1).map_or(0, |last| self.plan.requests[last].end)
     }
+
+    /// Where in the stream the current request begins, after the empty lines that have been received before it.
+    fn request_start(&self) -> usize {
+        let rest = self.plan.stream.get(self.start()..self.received).unwrap_or_default();
+        self.start() + empty_lines(rest)
+    }
 }
 
 /// Checks the bounds: a head, or part of one, and one read; a batch, and the response that completed it.
@@ -206,7 +220,7 @@ impl<'p> Run<'p> {
             stream_end: StreamEnd::Ahead,
             output: Vec::new(),
             shutdowns: 0,
-            lingered: 0,
+            awaits_body: vec![false; plan.requests.len()],
         }
     }
 
@@ -274,15 +288,14 @@ impl<'p> Run<'p> {
         let timeout = self.conn.wait().timeout.unwrap();
         if self.shutdowns > 0 {
             assert_eq!(timeout, TimeoutKind::Linger);
-            assert!(self.lingered <= LINGER_BYTES_MAX as usize, "it reads on and on");
             return;
         }
-        let start = self.state.start();
+        let start = self.state.request_start();
         let next = self.plan.requests.get(self.state.responded);
         let received = self.state.received;
         assert!(next.is_none_or(|request| received < request.end), "it has all of a request");
         let expected = match next {
-            _ if received == start && self.state.responded > 0 => TimeoutKind::Idle,
+            _ if received <= start && self.state.responded > 0 => TimeoutKind::Idle,
             Some(request) if received >= request.head_end => TimeoutKind::Body,
             // The plan does not know where the head of an invalid or incomplete request ends.
             None if timeout == TimeoutKind::Body => timeout,
@@ -311,7 +324,9 @@ impl<'p> Run<'p> {
         };
         self.conn.receive(&rest[..count]);
         self.state.received += count;
-        self.lingered += if self.shutdowns > 0 { count } else { 0 };
+        for (request, awaits_body) in self.plan.requests.iter().zip(&mut self.awaits_body) {
+            *awaits_body |= self.state.received == request.head_end;
+        }
         true
     }
 
@@ -338,7 +353,8 @@ impl<'p> Run<'p> {
         if !self.state.happens(300) {
             return;
         }
-        let is_begun = self.state.received > self.state.start() && self.state.rejected.is_none();
+        let is_begun =
+            self.state.received > self.state.request_start() && self.state.rejected.is_none();
         self.conn.expire();
         self.state.is_pending = false;
         self.state.expired = Some(timeout);
@@ -367,7 +383,7 @@ impl<'p> Run<'p> {
             // Closing at once is right only if nothing is unread: a reset might destroy the response.
             let is_consumed = state.received == state.start() && state.rejected.is_none();
             let is_ended = self.stream_end == StreamEnd::Received;
-            assert!(is_ended || is_consumed || self.lingered > LINGER_BYTES_MAX as usize);
+            assert!(is_ended || is_consumed);
         }
         let is_cut_off = state.expired == Some(TimeoutKind::Write);
         assert!(self.check_output().is_some() || is_cut_off, "{}", self.output.escape_ascii());
@@ -376,8 +392,9 @@ impl<'p> Run<'p> {
     /// Reads the responses. None if one of them is missing or incomplete.
     fn check_output(&self) -> Option<()> {
         let mut output = &self.output[..];
-        for planned in &self.plan.requests[..self.state.responded] {
-            if planned.expectation == Expectation::Continue {
+        let responded = &self.plan.requests[..self.state.responded];
+        for (planned, awaits_body) in responded.iter().zip(&self.awaits_body) {
+            if planned.body == BodyHandling::ReadAfterContinue && *awaits_body {
                 self.take(&mut output, ReplyTo::Other, 100)?;
             }
             let reply = self.take(&mut output, planned.asked, 200)?;
@@ -412,6 +429,11 @@ impl<'p> Run<'p> {
         assert_eq!(reply.status, status, "after {} responses", self.state.responded);
         Some(reply)
     }
+}
+
+/// Length of the empty lines at the front of `bytes`.
+fn empty_lines(bytes: &[u8]) -> usize {
+    2 * bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count()
 }
 
 /// The content of the response to n.

@@ -1,8 +1,6 @@
 //! The stream that a client sends, and the responses that it must get.
 
-use fibsrv::http::request::headers::Expectation;
-
-use crate::{parser::ReplyTo, rng::Rng};
+use crate::{empty_lines, parser::ReplyTo, rng::Rng};
 
 /// A stream of requests, each with an n of its own.
 #[derive(Debug, Default)]
@@ -18,14 +16,24 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub(crate) n: u64,
     pub(crate) asked: ReplyTo,
-    /// Whether the client expects an interim response.
-    pub(crate) expectation: Expectation,
+    pub(crate) body: BodyHandling,
     pub(crate) head_end: usize,
     pub(crate) end: usize,
     /// Whether the response closes the connection.
     pub(crate) closes: bool,
     /// Bytes of the content of the response.
     pub(crate) content_bytes: usize,
+}
+
+/// How the body of a request is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyHandling {
+    /// It is read, if there is one.
+    Read,
+    /// It is read, and the client may wait for 100.
+    ReadAfterContinue,
+    /// It is not read, although the client waits for 100.
+    Refused,
 }
 
 impl Plan {
@@ -59,7 +67,8 @@ impl Plan {
         let length = random.below(self.stream.len() + 1);
         self.stream.truncate(length);
         self.requests.retain(|request| request.end <= length);
-        let is_clean = length == self.requests.last().map_or(0, |request| request.end);
+        let last_end = self.requests.last().map_or(0, |request| request.end);
+        let is_clean = last_end + empty_lines(&self.stream[last_end..]) == length;
         self.rejection = (!is_clean).then_some(400);
     }
 
@@ -81,6 +90,13 @@ impl Plan {
             _ => (String::new(), Vec::new()),
         };
         let expects = random.below(4) == 0;
+        let handling = if !expects || body.is_empty() {
+            BodyHandling::Read
+        } else if random.below(20) == 0 {
+            BodyHandling::Refused
+        } else {
+            BodyHandling::ReadAfterContinue
+        };
         let fields = [
             (random.below(3) == 0).then(|| "Accept: text/plain\r\n".to_owned()),
             (random.below(50) == 0).then(|| format!("Long: {}\r\n", "x".repeat(7_900))),
@@ -97,14 +113,10 @@ impl Plan {
         self.requests.push(Planned {
             n,
             asked,
-            expectation: if expects && !body.is_empty() {
-                Expectation::Continue
-            } else {
-                Expectation::None
-            },
+            body: handling,
             head_end,
             end: self.stream.len(),
-            closes,
+            closes: closes || handling == BodyHandling::Refused,
             content_bytes: random.pick(&[4, 4, 300, content_bytes_max]),
         });
     }

@@ -37,6 +37,9 @@ use proptest::{
 };
 use requests::{Case, Expected};
 
+/// The interim response to an expectation.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// Returns the defaults of proptest with a fixed seed and, unless it is set, our number of cases.
 fn config() -> Config {
     let mut config = Config { failure_persistence: None, ..Config::default() };
@@ -84,8 +87,9 @@ fn take_responses(output: &mut &[u8], cases: &[Case]) -> bool {
     for Expected { status, body, asked, interims, closes } in
         cases.iter().map(|case| &case.expected)
     {
-        for _ in 0..*interims {
-            assert_eq!(ReplyRef::take(output, ReplyTo::Other).unwrap().status, 100);
+        // None is sent if the body has begun to arrive.
+        if *interims > 0 && output.starts_with(CONTINUE) {
+            *output = &output[CONTINUE.len()..];
         }
         let reply = ReplyRef::take(output, *asked).unwrap();
         assert_eq!(reply.status, *status);

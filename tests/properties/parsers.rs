@@ -33,7 +33,7 @@ fn discard(pieces: &[&[u8]]) -> Verdict {
     let mut discarder = BodyDiscarder::new(Framing::Chunked, CONTENT_MAX).unwrap();
     let mut length = 0;
     for piece in pieces {
-        match discarder.skip(piece) {
+        match discarder.discard(piece) {
             Ok(count) => length += count,
             Err(reject) if reject.status() == Status::ContentTooLarge => return Verdict::TooLarge,
             Err(_) => return Verdict::Malformed,

@@ -17,7 +17,7 @@ pub(crate) struct Expected {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     pub(crate) asked: ReplyTo,
-    /// Number of interim responses before it.
+    /// Maximum number of interim responses before it.
     pub(crate) interims: usize,
     pub(crate) closes: bool,
 }
@@ -80,13 +80,16 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
                 (_, "*") => (204, String::new()),
                 _ => response(method, resource, tags.as_ref().map(|tags| &tags.1[..])),
             };
+            let is_awaited = expects && minor > 0 && has_body;
+            // Its body is not read, so that the connection has to close.
+            let is_refused = is_awaited && is_rejected(method, target.as_str(), resource);
             let line = format!("{method} {target} HTTP/1.{minor}");
             let expected = Expected {
                 status,
                 body: text.into_bytes(),
                 asked: if method == "HEAD" { ReplyTo::Head } else { ReplyTo::Other },
-                interims: usize::from(expects && minor > 0 && has_body),
-                closes: has("close") || minor == 0 && !has("keep-alive"),
+                interims: usize::from(is_awaited && !is_refused),
+                closes: is_refused || has("close") || minor == 0 && !has("keep-alive"),
             };
             let head = render(&"\r\n".repeat(empty_lines), &line, fields, &mut Rng(seed));
             Case { bytes: [head, content].concat(), expected }
@@ -160,6 +163,17 @@ fn response(method: &str, resource: Resource, tags: Option<&[String]>) -> (u16, 
             if matches { (304, String::new()) } else { (200, fibonacci(n)) }
         }
     }
+}
+
+/// Whether the method or the path of a request is rejected, whatever its body is.
+fn is_rejected(method: &str, target: &str, resource: Resource) -> bool {
+    let is_served = matches!(method, "GET" | "HEAD" | "OPTIONS");
+    let has_resource = match resource {
+        Resource::Unknown(_) => false,
+        Resource::Malformed(_) => method == "OPTIONS",
+        Resource::Number { .. } | Resource::Health(..) => true,
+    };
+    !is_served || target != "*" && !has_resource
 }
 
 fn fibonacci(n: u64) -> String {

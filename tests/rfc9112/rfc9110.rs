@@ -177,16 +177,16 @@ fn trace_does_not_reflect_the_request() {
 #[test]
 fn an_interim_response_is_sent_to_clients_that_wait_for_it() {
     let body = "Content-Length: 2\r\n";
-    for (version, fields, statuses) in [
-        ("1.1", body, &[100, 405][..]),
-        ("1.1", "Transfer-Encoding: chunked\r\n", &[100, 405]),
-        ("1.0", body, &[405]),
-        ("1.1", "", &[405]),
-        ("1.1", "Content-Length: 0\r\n", &[405]),
+    for (version, fields, expected) in [
+        ("1.1", body, &[100, 200][..]),
+        ("1.1", "Transfer-Encoding: chunked\r\n", &[100, 200]),
+        ("1.0", body, &[200]),
+        ("1.1", "", &[200]),
+        ("1.1", "Content-Length: 0\r\n", &[200]),
         ("1.1", "Content-Length: 9999999\r\n", &[413]),
     ] {
         let head = format!(
-            "PUT /healthz HTTP/{version}\r\nHost: a\r\nExpect: 100-Continue\r\n{fields}\r\n"
+            "GET /healthz HTTP/{version}\r\nHost: a\r\nExpect: 100-Continue\r\n{fields}\r\n"
         );
         let mut wire = Wire::new();
         let mut replies = wire.send(head);
@@ -194,8 +194,52 @@ fn an_interim_response_is_sent_to_clients_that_wait_for_it() {
             let chunked = fields.starts_with("Transfer");
             replies.extend(wire.send(if chunked { "0\r\n\r\n" } else { "ab" }));
         }
-        assert_eq!(crate::wire::statuses(&replies), statuses, "{version} {fields:?}");
+        assert_eq!(statuses(&replies), expected, "{version} {fields:?}");
     }
+}
+
+/// RFC 9110 section 10.1.1: a server may omit 100 if it has already received some or all of the content.
+#[test]
+fn no_interim_response_is_sent_once_the_body_has_begun() {
+    let head = request("GET /healthz", "Expect: 100-continue\r\nContent-Length: 2\r\n");
+    for (first, second) in [("ab", ""), ("a", "b")] {
+        let mut wire = Wire::new();
+        let mut replies = wire.send(format!("{head}{first}"));
+        replies.extend(wire.send(second));
+        assert_eq!(statuses(&replies), [200], "{first}");
+        assert_eq!(wire.ending(), Ending::Open, "{first}");
+    }
+}
+
+/// RFC 9110 section 10.1.1: a request whose method or path is rejected gets its final status instead of 100, and the
+/// response announces the close, because the client may send the body or not. The body is never taken for a request.
+#[test]
+fn a_request_that_is_rejected_gets_its_final_status_instead_of_100() {
+    for (line, status) in [
+        ("PUT /healthz", 405),
+        ("POST /api/fibonacci/20", 405),
+        ("CONNECT a:1", 405),
+        ("PUT /nothing", 404),
+        ("GET /nothing", 404),
+        ("GET /api/fibonacci/x", 400),
+    ] {
+        for fields in [format!("Content-Length: {}\r\n", NEXT.len()), chunked_field()] {
+            let head = request(line, &format!("Expect: 100-continue\r\n{fields}"));
+            for body in ["", NEXT] {
+                let mut wire = Wire::new();
+                let reply = wire.ask(format!("{head}{body}"));
+                assert_eq!((reply.status, reply.field("Connection")), (status, Some("close")));
+                assert_eq!(wire.ending(), Ending::Lingering, "{line}");
+                assert_eq!(wire.send(NEXT), [], "{line}");
+            }
+        }
+    }
+    let served = request("GET /nothing", "Content-Length: 2\r\n") + "ab";
+    check_served(served, 404); // without the expectation the body is read and the connection persists
+}
+
+fn chunked_field() -> String {
+    "Transfer-Encoding: chunked\r\n".to_owned()
 }
 
 /// RFC 9110 section 10.1.1: `Expect` is a list, in which `100-continue` may be repeated and which may be empty.

@@ -1,11 +1,15 @@
 //! RFC 9112 section 2: messages, their lines and their version.
 
 use fibsrv::http::{
-    Status, date,
+    Status,
+    conn::TimeoutKind,
+    date,
     response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind, render},
 };
 
-use crate::wire::{Ending, NEXT, Wire, check_rejected, check_served, request};
+use crate::wire::{
+    Ending, NEXT, Wire, check_rejected, check_served, default_limits, request, statuses,
+};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -112,6 +116,64 @@ fn an_empty_line_alone_gets_no_response() {
     assert_eq!(wire.send("\r\n"), []);
     assert_eq!(wire.ending(), Ending::Open);
     assert_eq!(wire.ask(NEXT).status, 200);
+}
+
+/// RFC 9112 section 2.2: a client may send an empty line after a request. It begins no request: the connection stays
+/// idle, and neither its timeout nor the end of the stream causes an error.
+#[test]
+fn an_empty_line_after_a_request_leaves_the_connection_idle() {
+    for empty_lines in ["\r\n", "\r\n\r\n\r\n"] {
+        for slowly in [false, true] {
+            let stream = format!("{NEXT}{empty_lines}");
+            let sent = || {
+                let mut wire = Wire::new();
+                let stream = stream.as_bytes();
+                let replies = if slowly { wire.send_slowly(stream) } else { wire.send(stream) };
+                assert_eq!(statuses(&replies), [200]);
+                assert_eq!(wire.timeout(), Some(TimeoutKind::Idle));
+                wire
+            };
+            let mut timed_out = sent();
+            assert_eq!(timed_out.expire(), [], "no 408");
+            assert_eq!(timed_out.ending(), Ending::Lingering);
+            let mut ended = sent();
+            assert_eq!(ended.end(), [], "no 400");
+            assert_eq!(ended.ending(), Ending::Closed);
+            let mut continued = sent();
+            assert_eq!(statuses(&continued.send(format!("\r\n{NEXT}{empty_lines}"))), [200]);
+            assert_eq!(continued.timeout(), Some(TimeoutKind::Idle));
+        }
+    }
+}
+
+/// RFC 9112 section 2.2: empty lines on a new connection are no request either: it closes without a response.
+#[test]
+fn empty_lines_alone_get_no_response() {
+    for lines in ["\r\n", "\r\n\r\n"] {
+        let mut timed_out = Wire::new();
+        assert_eq!(timed_out.send(lines), []);
+        assert_eq!(timed_out.expire(), []);
+        assert_eq!(timed_out.ending(), Ending::Closed);
+        let mut ended = Wire::new();
+        assert_eq!(ended.send(lines), []);
+        assert_eq!(ended.end(), []);
+        assert_eq!(ended.ending(), Ending::Closed);
+    }
+}
+
+/// RFC 9112 section 2.2: empty lines count as part of the head, whether they arrive with the request or before it.
+#[test]
+fn empty_lines_without_end_are_431() {
+    let lines = "\r\n".repeat(default_limits().head_bytes / 2 + 1);
+    for stream in [lines.clone(), format!("{NEXT}{lines}")] {
+        for slowly in [false, true] {
+            let mut wire = Wire::new();
+            let stream = stream.as_bytes();
+            let mut replies = if slowly { wire.send_slowly(stream) } else { wire.send(stream) };
+            assert_eq!(replies.pop().map(|reply| reply.status), Some(431));
+            assert_eq!(wire.ending(), Ending::Lingering);
+        }
+    }
 }
 
 /// RFC 9112 section 2.2: no white space is sent between the status line and the first field.

@@ -24,7 +24,7 @@ fn the_space_after_the_status_code_is_always_sent() {
 fn the_interim_response_has_a_complete_status_line() {
     let mut wire = Wire::new();
     let expecting = "Expect: 100-continue\r\nContent-Length: 1\r\n";
-    let interim = only(wire.send(request("PUT /healthz", expecting)));
+    let interim = only(wire.send(request("GET /healthz", expecting)));
     assert_eq!((interim.status, interim.reason.as_str()), (100, "Continue"));
     assert_eq!((interim.fields, &*interim.body), (vec![], ""));
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     section_2_messages::all_response_heads,
-    wire::{Ending, NEXT, Wire, check_rejected, check_served, only, request},
+    wire::{Ending, NEXT, Wire, check_rejected, check_served, only, request, statuses},
 };
 
 /// RFC 9112 section 6: either of two fields signals a body, whatever the method.
@@ -40,11 +40,10 @@ fn some_statuses_never_have_content() {
     let stream = [
         request("OPTIONS /healthz", ""),
         request("GET /api/fibonacci/20", "If-None-Match: \"20\"\r\n"),
-        request("PUT /healthz", expecting) + "x",
-        NEXT.to_owned(),
+        request("GET /healthz", expecting),
     ];
-    let statuses: Vec<_> = wire.send(stream.concat()).iter().map(|reply| reply.status).collect();
-    assert_eq!(statuses, [204, 304, 100, 405, 200]);
+    assert_eq!(statuses(&wire.send(stream.concat())), [204, 304, 100]);
+    assert_eq!(statuses(&wire.send(format!("x{NEXT}"))), [200, 200]);
 }
 
 /// RFC 9112 section 6: any other response has content, if only of length zero, and so a length.

@@ -55,7 +55,7 @@ fn a_request_that_times_out_gets_408() {
     for begun in [
         "G",
         "GET /healthz HTTP/1.1\r\nHost: a\r\n",
-        "\r\n",
+        "\r\nG",
         &chunked,
         &(chunked.clone() + "5\r\nGET"),
     ] {

@@ -95,6 +95,11 @@ impl Wire {
         self.take_replies(ReplyTo::Head)
     }
 
+    /// Makes the next response the last one, as a server that drains does.
+    pub(crate) fn drain(&mut self) {
+        self.session.conn_mut().disable_keep_alive();
+    }
+
     /// Sends bytes and the end of the stream, which the server receives together.
     pub(crate) fn send_with_end(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Reply> {
         self.session.conn_mut().receive_eof();

@@ -45,13 +45,15 @@ use crate::http::{
 pub const BATCH_BYTES_HIGH: usize = 16 * 1024;
 /// Bytes of a batch that count as progress: after each quantum the write timeout starts again.
 pub const WRITE_QUANTUM: u32 = 64 * 1024;
-/// Maximum number of bytes read and discarded after the last response, before the client's end of stream.
-pub const LINGER_BYTES_MAX: u32 = 256 * 1024;
 
 /// Makes the responses. Each request gets exactly one call of [`Conn::respond`].
 pub trait Service {
     /// Handles a request, whose head is [`Conn::head`]: responds to it, now or later.
     fn request(&mut self, conn: &mut Conn, request: &Request);
+
+    /// Whether the body of a request is read although the client waits for 100. If not, the client gets the final
+    /// response at once.
+    fn reads_body(&self, conn: &Conn, request: &Request) -> bool;
 
     /// Responds to bytes that cannot become a request.
     fn reject(&mut self, conn: &mut Conn, reject: Reject);
@@ -102,14 +104,8 @@ impl Conn {
         if self.read_state == ReadState::MorePending {
             self.read_state = ReadState::Open;
         }
-        match &mut self.phase {
-            Phase::Lingering(allowance) => {
-                match allowance.checked_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) {
-                    Some(left) => *allowance = left,
-                    None => self.phase = Phase::Over,
-                }
-            }
-            Phase::Closing(_) | Phase::Over => {}
+        match self.phase {
+            Phase::Closing(_) | Phase::Lingering | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Rejected(_) | Phase::AwaitingResponse(_) => {
                 // Consumed bytes are removed first: one turn may finish a batch and read again.
                 self.inbox.drain(..self.start);
@@ -154,11 +150,11 @@ impl Conn {
             Phase::AwaitingResponse(_) => Some(self.flush_or(Io::Wait)),
             Phase::Closing(_) if self.has_outgoing() => Some(self.flush_or(Io::Wait)),
             Phase::Closing(CloseMode::Lingering) if self.read_state != ReadState::Eof => {
-                self.phase = Phase::Lingering(LINGER_BYTES_MAX);
+                self.phase = Phase::Lingering;
                 Some(Io::Shutdown)
             }
-            Phase::Lingering(_) if self.read_state != ReadState::Eof => Some(Io::Read),
-            Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Some(Io::Close),
+            Phase::Lingering if self.read_state != ReadState::Eof => Some(Io::Read),
+            Phase::Closing(_) | Phase::Lingering | Phase::Over => Some(Io::Close),
         }
     }
 
@@ -203,9 +199,12 @@ impl Conn {
         self.phase = match persistence {
             Persistence::KeepAlive => Phase::Head,
             Persistence::Close => {
-                let unread = self.has_input() || self.read_state == ReadState::MorePending;
+                // A client that expects keep-alive may be sending its next request (RFC 9112 section 9.6).
+                let may_send = pending.persistence == Persistence::KeepAlive
+                    || self.has_input()
+                    || self.read_state == ReadState::MorePending;
                 self.start = self.inbox.len();
-                Phase::Closing(if unread { CloseMode::Lingering } else { pending.close_mode })
+                Phase::Closing(if may_send { CloseMode::Lingering } else { pending.close_mode })
             }
         };
         let body_bytes = match (response.body, pending.body_mode) {
@@ -255,7 +254,7 @@ impl Conn {
     /// What the connection waits for once [`Self::advance`] has returned.
     pub fn wait(&self) -> Wait {
         let timeout = match self.phase {
-            Phase::Lingering(_) | Phase::Over => Some(TimeoutKind::Linger),
+            Phase::Lingering | Phase::Over => Some(TimeoutKind::Linger),
             _ if self.has_outgoing() => Some(TimeoutKind::Write),
             Phase::Head if self.progress > 0 && !self.has_input() => Some(TimeoutKind::Idle),
             Phase::Head => Some(TimeoutKind::Head),

@@ -29,11 +29,15 @@ impl Conn {
         let received = self.inbox.get(self.start..).unwrap_or_default();
         let request = match parser.parse(received, &mut self.scan) {
             Ok(Some(request)) => request,
-            Ok(None) if received.is_empty() && self.read_state == ReadState::Eof => {
+            Ok(None) => {
+                // A line end alone begins no request: the connection stays idle (RFC 9112 section 2.2).
+                self.start += self.scan.remove_empty_lines();
+                if self.has_input() || self.read_state != ReadState::Eof {
+                    return self.await_more(service);
+                }
                 self.phase = Phase::Closing(CloseMode::Immediate);
                 return Some(self.flush_or(Io::Close));
             }
-            Ok(None) => return self.await_more(service),
             Err(reject) => return self.reject(reject, service),
         };
         if request.framing != Framing::Empty {
@@ -49,23 +53,30 @@ impl Conn {
         limits: &Limits,
         service: &mut impl Service,
     ) -> Option<Io> {
-        match BodyDiscarder::new(request.framing, limits.body_bytes) {
-            Ok(discarder) => {
-                if request.expectation == Expectation::Continue {
-                    self.outbox.bytes.extend_from_slice(response::CONTINUE);
-                }
-                self.phase = Phase::Body { request, discarder };
-                self.discard_body(service)
+        let discarder = match BodyDiscarder::new(request.framing, limits.body_bytes) {
+            Ok(discarder) => discarder,
+            Err(reject) => return self.reject(reject, service),
+        };
+        if request.expectation == Expectation::Continue {
+            if !service.reads_body(self, &request) {
+                self.handle_without_body(&request, service);
+                return None;
             }
-            Err(reject) => self.reject(reject, service),
+            let has_begun = self.inbox.len() > self.start + request.head_bytes
+                || self.read_state == ReadState::MorePending;
+            if !has_begun {
+                self.outbox.bytes.extend_from_slice(response::CONTINUE);
+            }
         }
+        self.phase = Phase::Body { request, discarder };
+        self.discard_body(service)
     }
 
     pub(super) fn discard_body(&mut self, service: &mut impl Service) -> Option<Io> {
         let Phase::Body { request, discarder } = &mut self.phase else { return None };
         let body_start = self.start + request.head_bytes;
         let received = self.inbox.get(body_start..).unwrap_or_default();
-        match discarder.skip(received) {
+        match discarder.discard(received) {
             Ok(discarded) => {
                 request.body_bytes += discarded as u64;
                 if discarder.is_done() {
@@ -92,12 +103,18 @@ impl Conn {
     /// Has the service handle a request that has been received completely.
     #[inline]
     fn handle(&mut self, request: &Request, body_bytes: usize, service: &mut impl Service) {
+        self.phase = Phase::AwaitingResponse(pending_response(request, body_bytes));
+        service.request(self, request);
+    }
+
+    /// Has the service handle a request whose body is not read. The connection closes after the response, because a
+    /// client that waits for 100 may send the body nevertheless (RFC 9110 section 10.1.1).
+    #[cold]
+    fn handle_without_body(&mut self, request: &Request, service: &mut impl Service) {
         self.phase = Phase::AwaitingResponse(PendingResponse {
-            body_mode: if request.method == Method::Head { BodyMode::Omit } else { BodyMode::Send },
-            version: request.version,
-            persistence: request.persistence,
-            length: request.head_bytes + body_bytes,
-            close_mode: CloseMode::Immediate,
+            persistence: Persistence::Close,
+            close_mode: CloseMode::Lingering,
+            ..pending_response(request, 0)
         });
         service.request(self, request);
     }
@@ -117,5 +134,15 @@ impl Conn {
         });
         service.reject(self, reject);
         None
+    }
+}
+
+fn pending_response(request: &Request, body_bytes: usize) -> PendingResponse {
+    PendingResponse {
+        body_mode: if request.method == Method::Head { BodyMode::Omit } else { BodyMode::Send },
+        version: request.version,
+        persistence: request.persistence,
+        length: request.head_bytes + body_bytes,
+        close_mode: CloseMode::Immediate,
     }
 }

@@ -31,8 +31,9 @@ pub(super) enum Phase {
     AwaitingResponse(PendingResponse),
     /// The last response is in the outbox.
     Closing(CloseMode),
-    /// The sending half is shut down. At most this many more bytes are read and discarded.
-    Lingering(u32),
+    /// The sending half is shut down. Further bytes are read and discarded, until the client closes or the deadline
+    /// expires.
+    Lingering,
     /// To be closed.
     Over,
 }

@@ -21,6 +21,10 @@ impl Service for Echo {
         respond(conn, Status::Ok, target.as_bytes());
     }
 
+    fn reads_body(&self, conn: &Conn, request: &Request) -> bool {
+        !String::from_utf8_lossy(conn.head(request)).contains(" /no-body ")
+    }
+
     fn reject(&mut self, conn: &mut Conn, reject: Reject) {
         self.0.push(reject.status().code().to_owned());
         respond(conn, reject.status(), b"");
@@ -32,6 +36,10 @@ struct Later;
 
 impl Service for Later {
     fn request(&mut self, _: &mut Conn, _: &Request) {}
+
+    fn reads_body(&self, _: &Conn, _: &Request) -> bool {
+        true
+    }
 
     fn reject(&mut self, _: &mut Conn, reject: Reject) {
         panic!("{reject:?}")
@@ -138,13 +146,18 @@ fn a_rejection_lingers() {
 }
 
 #[test]
-fn lingering_is_bounded() {
+fn lingering_discards_until_the_deadline() {
     let mut conn = Conn::new();
     conn.receive(b"\0");
     run(&mut conn);
-    conn.receive(&vec![0; LINGER_BYTES_MAX as usize]);
-    assert_eq!(run(&mut conn), [""; 0]);
-    conn.receive(b"\0");
+    let buffered = conn.buffered();
+    for _ in 0..100 {
+        conn.receive(&[0; 8192]);
+        assert_eq!(run(&mut conn), [""; 0]);
+        assert_eq!(conn.buffered(), buffered);
+    }
+    assert_eq!(conn.wait().timeout, Some(TimeoutKind::Linger));
+    conn.expire();
     assert_eq!(run(&mut conn), ["close"]);
 }
 
@@ -171,6 +184,56 @@ fn continue_is_sent_before_the_body_is_read() {
     assert_eq!(run(&mut conn), ["write"]);
     conn.receive(b"abc");
     assert_eq!(run(&mut conn), ["/1", "write"]);
+}
+
+#[test]
+fn continue_is_not_sent_once_the_body_has_begun() {
+    let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    for body in ["a", "abc"] {
+        let mut conn = Conn::new();
+        conn.receive(format!("{head}{body}").as_bytes());
+        assert!(!run(&mut conn).contains(&"100".to_owned()));
+        conn.receive(&b"abc"[body.len()..]);
+        run(&mut conn);
+        assert_eq!(conn.wait().timeout, Some(TimeoutKind::Idle));
+    }
+    let mut conn = Conn::new();
+    conn.receive(head.as_bytes());
+    conn.mark_more_pending();
+    assert_eq!(next(&mut conn), Io::Read, "the rest is in the socket");
+}
+
+#[test]
+fn a_body_that_is_not_read_gets_the_final_response_and_a_close() {
+    let head = |fields: &str| format!("PUT /no-body HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let expecting = head("Expect: 100-continue\r\nContent-Length: 3\r\n");
+    check(&expecting, "/no-body write shutdown");
+    check(&format!("{expecting}abc{}", get("/1")), "/no-body write shutdown");
+    check(&format!("{}abc{}", head("Content-Length: 3\r\n"), get("/1")), "/no-body /1 write");
+    check(&head("Expect: 100-continue\r\n"), "/no-body write");
+}
+
+#[test]
+fn empty_lines_leave_a_connection_idle() {
+    let mut conn = Conn::new();
+    for line_end in ["\r\n", "\r\n\r\n"] {
+        conn.receive(line_end.as_bytes());
+        assert_eq!(run(&mut conn), [""; 0]);
+        assert_eq!(conn.wait().timeout, Some(TimeoutKind::Head));
+        assert!(!conn.has_input());
+    }
+    conn.receive(format!("{}\r\n", get("/1")).as_bytes());
+    assert_eq!(run(&mut conn), ["/1", "write"]);
+    let idle = conn.wait();
+    assert_eq!(idle.timeout, Some(TimeoutKind::Idle));
+    conn.receive(b"\r\n");
+    assert_eq!(run(&mut conn), [""; 0]);
+    assert_eq!(conn.wait(), idle, "the deadline stays the same");
+    conn.receive(format!("\r\n{}", get("/2")).as_bytes());
+    assert_eq!(run(&mut conn), ["/2", "write"]);
+    conn.receive(b"\r\n");
+    conn.receive_eof();
+    assert_eq!(run(&mut conn), ["close"]);
 }
 
 #[test]
@@ -304,7 +367,19 @@ fn without_keep_alive_the_next_response_closes() {
     respond(&mut conn, Status::Ok, b"x");
     let text = String::from_utf8(conn.outgoing().concat()).unwrap();
     assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
-    assert_eq!(run(&mut conn), ["write", "close"]);
+    assert_eq!(run(&mut conn), ["write", "shutdown"], "the client may be sending the next request");
+    conn.receive(get("/3").as_bytes());
+    assert_eq!(run(&mut conn), [""; 0], "which is discarded, instead of met with a reset");
+    conn.receive_eof();
+    assert_eq!(run(&mut conn), ["close"]);
+}
+
+#[test]
+fn without_keep_alive_a_client_that_sent_close_sees_the_close_at_once() {
+    let mut conn = Conn::new();
+    conn.disable_keep_alive();
+    conn.receive(b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(run(&mut conn), ["/1", "write", "close"]);
 }
 
 #[test]

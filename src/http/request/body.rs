@@ -87,7 +87,7 @@ impl BodyDiscarder {
 
     /// Discards the part of the body at the front of `input` and returns its length. If it is less than all of
     /// `input`, the body is complete.
-    pub fn skip(&mut self, input: &[u8]) -> Result<usize, Reject> {
+    pub fn discard(&mut self, input: &[u8]) -> Result<usize, Reject> {
         let mut at = 0;
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
             if self.is_done() {
@@ -168,14 +168,14 @@ mod tests {
     fn check(framing: Framing, input: &[u8], expected: Result<Option<&[u8]>, Reject>) {
         let mut whole = BodyDiscarder::new(framing, 100).unwrap();
         let all_at_once = whole
-            .skip(input)
+            .discard(input)
             .map(|count| whole.is_done().then(|| input.get(count..).unwrap_or_default()));
         assert_eq!(all_at_once, expected, "{}", input.escape_ascii());
 
         let mut single = BodyDiscarder::new(framing, 100).unwrap();
         let mut count = 0;
         let byte_by_byte = loop {
-            match input.get(count..=count).map_or(Ok(0), |byte| single.skip(byte)) {
+            match input.get(count..=count).map_or(Ok(0), |byte| single.discard(byte)) {
                 Ok(0) => {
                     break Ok(single.is_done().then(|| input.get(count..).unwrap_or_default()));
                 }
