@@ -269,6 +269,20 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
+fn written_bytes_are_dropped_when_the_buffers_are_returned() {
+    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
+    conn.borrow_buffers(&mut buffers);
+    conn.receive(get("/1").as_bytes());
+    let io = conn.advance(&mut Parser::new(LIMITS), &mut Echo::default());
+    assert!(matches!(io, Io::Write));
+    let rendered = conn.outgoing().concat();
+    conn.advance_written(10);
+    conn.return_buffers(&mut buffers);
+    assert_eq!(conn.buffered().1, rendered.len() - 10);
+    assert_eq!(conn.outgoing().concat(), rendered[10..]);
+}
+
+#[test]
 fn consumed_bytes_are_released_by_the_next_read() {
     let mut conn = Conn::new();
     for _ in 0..3 {
