@@ -12,7 +12,7 @@ TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test \
+.PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
 	monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -77,6 +77,9 @@ deb_test: build ## install, reload, upgrade and remove that package under load, 
 
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
+
+versions_test: ## upgrade under load between two builds with different metrics, in both directions
+	tests/versions.py
 
 # Sequential even with -j, as they measure time.
 deploy_test: build ## test proxies, external monitoring, log forwarding and all together; needs root and Debian packages
