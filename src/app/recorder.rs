@@ -5,9 +5,10 @@
 
 use crate::{
     http::{
-        Reject, Status,
+        Reject,
         conn::{Conn, ResponseMeta},
         request::head::Request,
+        response::Response,
     },
     logging::access::{
         address::Address,
@@ -23,8 +24,8 @@ pub struct Exchange<'a> {
     pub request: Result<&'a Request, Reject>,
     /// The handler that made the response.
     pub handler: Handler,
-    /// The status of the response.
-    pub status: Status,
+    /// The response.
+    pub response: &'a Response<'a>,
     /// The response as it was rendered.
     pub rendered: ResponseMeta,
     /// The connection, which still has the bytes received.
@@ -92,7 +93,8 @@ impl Recorder {
                 None
             }
         };
-        let labels = RequestLabels { handler: exchange.handler, method, status: exchange.status };
+        let labels =
+            RequestLabels { handler: exchange.handler, method, status: exchange.response.status };
         self.counters.add(metrics::REQUESTS.with(labels), 1);
         if let Some(responses) = self.batch.responses_by_handler.get_mut(exchange.handler as usize)
         {
@@ -104,8 +106,8 @@ impl Recorder {
                 client: exchange.client,
                 unix_ms: exchange.unix_ms,
                 request: exchange.conn.received(&exchange.rendered),
-                status: exchange.status,
-                body_bytes: exchange.rendered.body_bytes,
+                status: exchange.response.status,
+                body_bytes: exchange.response.body.sent_len(exchange.rendered.body_mode),
                 response_bytes: exchange.rendered.bytes,
             });
         }

@@ -174,7 +174,7 @@ fn respond(
     recorder.record(&Exchange {
         request,
         handler,
-        status: response.status,
+        response,
         rendered,
         conn,
         client: client.address.as_deref(),

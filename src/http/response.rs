@@ -47,6 +47,14 @@ impl Body<'_> {
         }
     }
 
+    /// Length in bytes of the content that a response sends in this mode.
+    pub fn sent_len(&self, mode: BodyMode) -> usize {
+        match (self, mode) {
+            (Self::Length(_), _) | (_, BodyMode::Omit) => 0,
+            (body, BodyMode::Send) => body.len(),
+        }
+    }
+
     /// Whether the content is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,6 +1,8 @@
 //! What a connection needs from its owner: I/O and deadlines. The methods named are those of
 //! [`Conn`](super::Conn).
 
+use crate::http::response::BodyMode;
+
 /// The I/O that a connection needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
@@ -21,8 +23,8 @@ pub enum Io {
 pub struct ResponseMeta {
     /// Length of the response in bytes, head and content.
     pub bytes: usize,
-    /// Length of the content that is sent, in bytes.
-    pub body_bytes: usize,
+    /// Whether the content is part of it.
+    pub body_mode: BodyMode,
     /// Where in the inbox the request begins, for `received`.
     pub start: usize,
 }

@@ -172,7 +172,7 @@ impl Conn {
     pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> ResponseMeta {
         let Phase::AwaitingResponse(pending) = self.phase else {
             debug_assert!(false, "no response is pending");
-            return ResponseMeta { bytes: 0, body_bytes: 0, start: self.start };
+            return ResponseMeta { bytes: 0, body_mode: BodyMode::Omit, start: self.start };
         };
         let persistence = match self.keep_alive {
             KeepAlive::Allowed => pending.persistence,
@@ -207,11 +207,7 @@ impl Conn {
                 Phase::Closing(if may_send { CloseMode::Lingering } else { pending.close_mode })
             }
         };
-        let body_bytes = match (response.body, pending.body_mode) {
-            (Body::Length(_), _) | (_, BodyMode::Omit) => 0,
-            (body, BodyMode::Send) => body.len(),
-        };
-        ResponseMeta { bytes: length, body_bytes, start }
+        ResponseMeta { bytes: length, body_mode: pending.body_mode, start }
     }
 
     /// The bytes received from the start of the request that `response` belongs to. A rejected one may be
