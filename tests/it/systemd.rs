@@ -82,10 +82,11 @@ fn service(program: &Path, variables: &str, flags: &[&str], passed: &[&OwnedFd])
     if let Some(socket) = passed.get(1) {
         shell.stderr(socket.try_clone().unwrap());
     }
-    let moves = match passed.len() {
-        0 => String::new(),
-        count => format!("exec {};", places[..count].join(" ")),
-    };
+    // What the test runner was started with, such as a jobserver's pipe, is not passed.
+    let closed = (3 + passed.len()..10).map(|descriptor| format!("{descriptor}<&-"));
+    let moves: Vec<String> =
+        places[..passed.len()].iter().map(ToString::to_string).chain(closed).collect();
+    let moves = format!("exec {};", moves.join(" "));
     let script = format!("{moves} {variables} exec '{}' \"$@\"", program.display());
     shell.args(["-c", &script, "sh"]).args(flags);
     shell
