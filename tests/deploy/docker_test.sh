@@ -207,7 +207,8 @@ say 'the requests are counted'
 rules=$(curl -fsS http://127.0.0.1:9000/api/v1/rules | jq '[.data.groups[].rules[] | select(.health == "err")] | length')
 [ "$rules" = 0 ] || fail "$rules rules fail to evaluate"
 notified() { curl -fsS http://127.0.0.1:9093/api/v2/alerts | jq --exit-status --arg name "$1" 'any(.labels.alertname == $name)' >/dev/null; }
-await 60 'Watchdog in Alertmanager' notified Watchdog
+# Prometheus repeats an alert after a minute if Alertmanager was not discovered yet at its first attempt.
+await 100 'Watchdog in Alertmanager' notified Watchdog
 say 'Alertmanager on port 9093 receives alerts'
 for port in 9000 9093; do
     [ "$(ss -Hltn "sport = :$port" | awk '{ print $4 }' | sort -u)" = "127.0.0.1:$port" ] || fail "port $port is public"
