@@ -125,7 +125,7 @@ impl Connection {
         conn.expire();
     }
 
-    /// Runs until the connection has to wait, for at most one read and one batch of responses.
+    /// Runs until the connection has to wait or has used up its turn: at most one read, and the batches that follow from it.
     pub fn turn(&mut self, context: &mut WorkerContext) -> Outcome {
         self.session.conn_mut().borrow_buffers(&mut context.buffers);
         let outcome = self.drive(context);
