@@ -20,7 +20,9 @@ use crate::{
         request::{head::Request, lines},
         response::{Body, Response, ResponseKind},
     },
-    metrics::{self, Build, Claim, Executor, Format, Handler, Process, Slot, exposition},
+    metrics::{
+        self, Build, Claim, Executor, Format, Handler, Process, Slot, exposition, shared::Coverage,
+    },
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -78,6 +80,11 @@ impl App {
     /// Lets `/readyz` say from now on that no new work is wanted.
     pub const fn set_unready(&mut self) {
         self.readiness = Readiness::Draining;
+    }
+
+    /// Sets whether the metrics include those of all processes on the port.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        self.recorder.counters.set_coverage(coverage);
     }
 
     /// What this worker counts. The owner of the sockets counts connections here.

@@ -1,6 +1,6 @@
 //! The connection to another process of the group: messages, and descriptors with them.
 //!
-//! It never waits. What comes from the other side is measured and decoded before anybody sees it.
+//! It never blocks. What is received is measured and decoded first.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use crate::group::message::{LENGTH, Message, Violation};
+use crate::group::message::{LENGTH_MAX, Message, Violation};
 
 /// A connected socket that keeps the boundaries of messages.
 #[derive(Debug)]
@@ -24,16 +24,16 @@ pub(super) struct Link {
     socket: OwnedFd,
 }
 
-/// What there was to read.
+/// The result of reading from a link.
 #[derive(Debug)]
 pub(super) enum Received {
     /// A message, and its descriptor if it has one.
     Message(Message, Option<OwnedFd>),
-    /// Nothing for now; the poll will tell.
+    /// Nothing for now; the poll reports more.
     Nothing,
-    /// The other process is gone, and what it has said has been read.
-    HungUp,
-    /// What makes no sense.
+    /// The other process is gone, and all its messages have been read.
+    Closed,
+    /// Something else.
     Violation(Violation),
 }
 
@@ -43,18 +43,18 @@ impl Link {
         Self { socket }
     }
 
-    /// The socket, to be watched.
+    /// The socket, to poll.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// The socket's number, to be watched.
+    /// The number of the socket, to register.
     pub(super) fn raw(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
-    /// Sends a message, with a descriptor if it has one. An error means that the other process is gone, or
-    /// does not read what it is told: a queue in the kernel is all there is between us.
+    /// Sends a message, with a descriptor if it has one. An error means that the other process is gone, or does not read:
+    /// a queue in the kernel is all that is between the two.
     pub(super) fn send(
         &self,
         message: Message,
@@ -75,20 +75,19 @@ impl Link {
     /// The next message.
     pub(super) fn receive(&self) -> Received {
         match self.receive_once() {
-            // Delivered once when the other process is gone and had not read everything. What it has said
-            // before is still there.
+            // Reported once when the other process is gone and had not read everything. Its own messages are still there.
             Err(Errno::CONNRESET | Errno::INTR) => self.receive_once(),
             outcome => outcome,
         }
         .unwrap_or_else(|error| match error {
             Errno::AGAIN | Errno::INTR => Received::Nothing,
-            _ => Received::HungUp,
+            _ => Received::Closed,
         })
     }
 
     fn receive_once(&self) -> Result<Received, Errno> {
-        // A byte more, to see that there is one too many.
-        let mut bytes = [0; LENGTH + 1];
+        // One byte more, to detect a longer message.
+        let mut bytes = [0; LENGTH_MAX + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -101,10 +100,10 @@ impl Link {
             }
         }
         if received.bytes == 0 {
-            return Ok(Received::HungUp);
+            return Ok(Received::Closed);
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            // The kernel has thrown away those for which there was no room.
+            // The kernel has dropped those for which there was no room.
             return Ok(Received::Violation(Violation::Descriptors(descriptors.len())));
         }
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
@@ -122,6 +121,7 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, send, socketpair};
 
     use super::*;
+    use crate::group::Sharing;
 
     fn pair() -> (Link, Link) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -141,9 +141,9 @@ mod tests {
     fn messages_and_descriptors_arrive_in_order() {
         let (a, b) = pair();
         let file = fs::File::open("/dev/null").unwrap();
-        a.send(Message::Mine, Some(file.as_fd())).unwrap();
+        a.send(Message::Own, Some(file.as_fd())).unwrap();
         a.send(Message::End, None).unwrap();
-        let Received::Message(Message::Mine, Some(copy)) = b.receive() else { panic!() };
+        let Received::Message(Message::Own, Some(copy)) = b.receive() else { panic!() };
         assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
         let inode = |file: &fs::File| file.metadata().unwrap().ino();
         assert_eq!(inode(&copy.into()), inode(&file));
@@ -152,20 +152,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_the_end_is_heard() {
+    fn messages_before_the_end_are_received() {
         let (a, b) = pair();
-        b.send(Message::Hello, None).unwrap(); // never read: the end will be a reset
-        a.send(Message::Released, None).unwrap();
+        b.send(Message::End, None).unwrap(); // never read: the end will be a reset
+        a.send(Message::Sharing(Sharing::Complete), None).unwrap();
         a.send(Message::End, None).unwrap();
         drop(a);
-        b.send(Message::Hello, None).unwrap_err();
-        assert!(matches!(b.receive(), Received::Message(Message::Released, None)));
+        b.send(Message::End, None).unwrap_err();
+        assert!(matches!(
+            b.receive(),
+            Received::Message(Message::Sharing(Sharing::Complete), None)
+        ));
         assert!(matches!(b.receive(), Received::Message(Message::End, None)));
-        assert!(matches!(b.receive(), Received::HungUp));
+        assert!(matches!(b.receive(), Received::Closed));
     }
 
     #[test]
-    fn what_is_no_message_is_refused_and_leaves_no_descriptor() {
+    fn what_is_no_message_is_rejected_and_leaves_no_descriptor() {
         let (a, b) = pair();
         let file = fs::File::open("/dev/null").unwrap();
         let descriptors = [file.as_fd(); 200];
@@ -178,21 +181,21 @@ mod tests {
         let before = open();
         check(b"garbage", 0);
         check(&vec![0; 70_000], 1);
-        check(&Message::Mine.encode(), 0);
+        check(&Message::Own.encode(), 0);
         for count in [2, 3, 4, 200] {
-            check(&Message::Mine.encode(), count);
+            check(&Message::Own.encode(), count);
         }
         check(&Message::End.encode(), 1);
         // Other tests of this process open and close files as well: few.
         assert!(open() < before + 100, "descriptors are left");
         send(&a.socket, &[], SendFlags::empty()).unwrap();
-        assert!(matches!(b.receive(), Received::HungUp), "an empty message looks like the end");
+        assert!(matches!(b.receive(), Received::Closed), "an empty message looks like the end");
     }
 
     #[test]
-    fn who_does_not_read_does_not_make_us_wait() {
+    fn a_process_that_does_not_read_does_not_block_the_sender() {
         let (a, _b) = pair();
-        let told = (0..100_000).take_while(|_| a.send(Message::Hello, None).is_ok()).count();
-        assert!((64..100_000).contains(&told), "{told}");
+        let sent = (0..100_000).take_while(|_| a.send(Message::End, None).is_ok()).count();
+        assert!((64..100_000).contains(&sent), "{sent}");
     }
 }

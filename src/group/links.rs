@@ -1,7 +1,6 @@
-//! All links of a process: to say something to one or to all, and to have them watched.
+//! All links of a process: sending to one or to all, and their registration.
 //!
-//! A link that fails is marked, and stays until somebody parts with it: what its other end has said before
-//! is still to be heard.
+//! A link that fails is marked and stays open until its last messages have been read.
 
 use std::{
     io,
@@ -17,8 +16,7 @@ use crate::group::{
     message::Message,
 };
 
-/// Most other processes: two supervisors with as many workers as can be, in the midst of an upgrade. With more
-/// of them, some are not in touch with each other.
+/// Maximum number of other processes. With more of them, some are not connected to each other.
 pub(super) const LINKS_MAX: usize = 256;
 
 /// The links by key.
@@ -29,7 +27,7 @@ pub(super) struct Links {
     watch: Option<Watch>,
 }
 
-/// How sockets are watched: the token of a link is its key, counted from the first.
+/// How sockets are registered: the token of a link is its key, counted from the first.
 #[derive(Debug)]
 struct Watch {
     registry: Registry,
@@ -37,17 +35,17 @@ struct Watch {
 }
 
 impl Links {
-    /// None.
+    /// No links.
     pub(super) const fn new() -> Self {
         Self { slab: Slab::new(), failed: Vec::new(), watch: None }
     }
 
-    /// How many.
+    /// The number of links.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// Makes a link of a connected socket, if there is room.
+    /// Makes a link of a connected socket, unless there are too many.
     pub(super) fn insert(&mut self, socket: OwnedFd) -> Option<usize> {
         if self.slab.len() >= LINKS_MAX {
             return None;
@@ -58,20 +56,14 @@ impl Links {
         if let Some(watch) = &self.watch
             && let Err(error) = watch.begin(raw, key)
         {
-            warn!("cannot watch a link: {error}");
+            warn!("cannot register a link to another process: {error}");
             self.slab.remove(key);
             return None;
         }
         Some(key)
     }
 
-    /// Closes a link.
-    pub(super) fn remove(&mut self, key: usize) {
-        // Nobody else has this socket: closing it takes it out of the poll.
-        drop(self.slab.try_remove(key));
-    }
-
-    /// The keys of all.
+    /// The keys of all links.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.slab.iter().map(|(key, _)| key).collect()
     }
@@ -81,7 +73,7 @@ impl Links {
         self.slab.get(key).map(Link::socket)
     }
 
-    /// Has all links watched, now and later, with tokens from `first` up.
+    /// Registers all links, now and later, with tokens from `first` up.
     pub(super) fn watch(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
         let watch = Watch { registry: registry.try_clone()?, first };
         for (key, link) in &self.slab {
@@ -91,12 +83,12 @@ impl Links {
         Ok(())
     }
 
-    /// Has the poll tell once more what there is to read: it tells only once by itself.
+    /// Makes the poll report once more what there is to read: it reports it only once by itself.
     pub(super) fn come_back_to(&self, key: usize) {
         if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key))
             && let Err(error) = watch.renew(link.raw(), key)
         {
-            warn!("cannot watch a link: {error}");
+            warn!("cannot register a link to another process: {error}");
         }
     }
 
@@ -105,42 +97,43 @@ impl Links {
         self.slab.get(key).map_or(Received::Nothing, Link::receive)
     }
 
-    /// Says something to one.
-    pub(super) fn say(&mut self, key: usize, message: Message, descriptor: Option<BorrowedFd<'_>>) {
+    /// Sends to one.
+    pub(super) fn send(
+        &mut self,
+        key: usize,
+        message: Message,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) {
         let Some(link) = self.slab.get(key) else { return };
         if link.send(message, descriptor).is_err() {
             self.fail(key);
         }
     }
 
-    /// Says something to all.
-    pub(super) fn tell(&mut self, message: Message, descriptor: Option<BorrowedFd<'_>>) {
+    /// Sends to all.
+    pub(super) fn broadcast(&mut self, message: Message, descriptor: Option<BorrowedFd<'_>>) {
         for key in self.keys() {
-            self.say(key, message, descriptor);
+            self.send(key, message, descriptor);
         }
     }
 
-    /// Marks a link as one to part with.
+    /// Marks a link as failed.
     pub(super) fn fail(&mut self, key: usize) {
-        if !self.has_failed(key) {
+        if !self.failed.contains(&key) {
             self.failed.push(key);
         }
     }
 
-    /// Whether a link is marked.
-    pub(super) fn has_failed(&self, key: usize) -> bool {
-        self.failed.contains(&key)
-    }
-
-    /// A marked link. It stays marked until it is removed by [`Links::part`].
+    /// A failed link. It stays marked until it is closed.
     pub(super) fn failed(&self) -> Option<usize> {
         self.failed.first().copied()
     }
 
-    /// Closes a marked link.
-    pub(super) fn part(&mut self, key: usize) {
+    /// Closes a link.
+    pub(super) fn close(&mut self, key: usize) {
         self.failed.retain(|failed| *failed != key);
-        self.remove(key);
+        // No other descriptor refers to the socket: closing it removes it from the poll.
+        drop(self.slab.try_remove(key));
     }
 }
 

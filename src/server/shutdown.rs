@@ -52,7 +52,6 @@ impl Server {
     /// share it, or come to share it yet.
     fn stop_accepting(&mut self) {
         self.listeners.release();
-        self.listeners.mark_all_ready();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.disable_keep_alive();

@@ -1,11 +1,10 @@
-//! One worker, from its configuration to its end: makes the parts and runs the loop.
+//! Builds a worker or a supervisor from its configuration, and runs it.
 
 mod check;
 
 pub use check::check;
 
 use std::{
-    collections::BTreeSet,
     error::Error,
     io,
     net::SocketAddr,
@@ -19,7 +18,7 @@ use crate::{
     app::App,
     config::{Config, Inherited, OpenedBy},
     fibonacci::Table,
-    group::{Group, Joined},
+    group::Group,
     http::{conn::Buffers, request::head::Parser},
     logging::{self, access::AccessLog},
     metrics::{
@@ -39,7 +38,7 @@ use crate::{
         self,
         activation::{self, PassedError},
         clock::Clock,
-        listener::{ListenError, adopt, check_features, may_stand_for, renew},
+        listener::{adopt, check_features, listen, may_stand_for, renew},
         rlimit::{self, FdBudget},
         signals::OnHangup,
     },
@@ -57,20 +56,13 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     check_features(config.listeners)?;
     let table = Table::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
-    let (groups, region) = match config.opened_by() {
-        OpenedBy::ServiceManager => {
-            let (passed, region) = passed(config)?;
-            (solo_groups(passed)?, region)
-        }
-        OpenedBy::Us => join_groups(config, own_region(config, &[]), |address, region| {
-            Group::join(address, config.listeners, region).map(Some)
-        })?,
-    };
-    let addresses: BTreeSet<_> = groups.iter().map(Group::address).collect();
-    let others = workers_of(region.as_ref());
-    let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
+    let sockets = passed(config)?;
+    let memory = new_memory(config, &sockets);
+    let (group, memory) = join(config, 1, sockets, memory)?;
+    let (addresses, others) = (group.own_addresses(), workers_of(memory.as_ref()));
+    let mut server = prepare(config, table, group, claim(memory.as_ref()), access_log)?;
     server.set_on_hangup(on_hangup);
-    // Not before signals are handled and the sockets are watched: somebody may be waiting for this line.
+    // Not before the sockets are registered: this line is waited for.
     info!("{}", config.startup_line(&addresses, others));
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
@@ -81,39 +73,38 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Has a supervisor keep so many workers, or serves as one of them, until told to stop.
+/// Runs a supervisor with this number of workers, or serves as one of them, until it receives a signal to stop.
 pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>> {
     rlimit::raise_open_files();
     check_features(config.listeners)?;
-    // Made once: forked processes share its pages as long as nobody writes to them.
+    // Made once: forked processes share its pages as long as none writes to them.
     let table = Table::new(config.table_max_n)?;
-    // Each worker opens its own, as it may be another file by then. This is to fail now if it is to fail.
+    // Each worker opens its own, as it may be another file by then. An error is to be found now.
     drop(open_access_log(config)?);
-    let (sockets, region) = match &config.inherited {
-        Some(inherited) => inherit(config, inherited)?,
-        None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
-        None => discover(config, workers)?,
+    let (sockets, memory) = if let Some(inherited) = &config.inherited {
+        inherit(config, inherited)?
+    } else {
+        let sockets = passed(config)?;
+        let memory = new_memory(config, &sockets);
+        (sockets, memory)
     };
+    let (group, memory) = join(config, workers, sockets, memory)?;
     // After an upgrade the workers of the old version are its own.
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
-    let others = workers_of(region.as_ref()).saturating_sub(own as u64);
-    let unnamed = region.as_ref().and_then(unnamed_fd);
-    match supervisor::run(config, (workers, others), sockets, unnamed)? {
+    let others = workers_of(memory.as_ref()).saturating_sub(own as u64);
+    let unnamed = memory.as_ref().and_then(unnamed_fd);
+    match supervisor::run(config, (workers, others), group, unnamed)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
             init.enter_worker()?;
             logging::set_worker(init.number);
-            let (groups, region) = match config.opened_by() {
-                OpenedBy::ServiceManager => (solo_groups(init.listeners)?, region),
-                OpenedBy::Us => join_with(config, init.listeners, region)?,
-            };
-            let counters = claim(region.as_ref());
             let access_log = open_access_log(config)?;
-            let mut server = prepare(config, table, groups, counters, access_log)?;
+            let mut server =
+                prepare(config, table, init.group, claim(memory.as_ref()), access_log)?;
             if init.is_replacement {
                 server.count_restart();
             }
-            let limit_ns = config.service_manager.watchdog_ns;
+            let limit_ns = Some(supervisor::hang_limit_ns(config));
             server.report_to(StatusReporter::supervisor(init.ready, limit_ns), "");
             server.run()?;
         }
@@ -126,7 +117,7 @@ fn workers_of(region: Option<&SharedMemory>) -> u64 {
     region.map_or(0, |region| region.snapshot().get(WORKERS))
 }
 
-/// The sockets, and the memory to count in, of the program that this one was executed in the place of.
+/// The sockets and the memory of the program that this one was executed in place of.
 fn inherit(
     config: &Config,
     inherited: &Inherited,
@@ -137,45 +128,73 @@ fn inherit(
         renew(&socket, config.listeners).map(|()| socket)
     });
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-    let region = match inherited.region {
+    let memory = match inherited.region {
         Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
-        None => own_region(config, &sockets),
+        None => new_memory(config, &sockets),
     };
-    Ok((sockets, region))
+    Ok((sockets, memory))
 }
 
-/// The sockets that a service manager has passed, and the memory to count in.
-fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<SharedMemory>), PassedError> {
-    let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
-    let region = own_region(config, &sockets);
-    Ok((sockets, region))
+/// The sockets that a service manager has passed.
+fn passed(config: &Config) -> Result<Vec<TcpListener>, PassedError> {
+    activation::take(&config.service_manager.sockets, config.listeners)
 }
 
-/// What others on the same ports have left or share: listeners for so many workers, and the memory to count in,
-/// which is this process's own if there is nobody.
-fn discover(
+/// Joins the processes that share a port with this one, and opens `count` listeners on each address, unless a service
+/// manager has opened all. The metrics are counted in the memory of the others, if there are any.
+fn join(
     config: &Config,
-    workers: usize,
-) -> Result<(Vec<TcpListener>, Option<SharedMemory>), ListenError> {
-    let (mut sockets, mut region) = (Vec::new(), own_region(config, &[]));
-    for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
-        let found = Group::discover(*address)?;
-        for orphan in found.orphans.into_iter().take(workers) {
-            renew(&orphan, config.listeners).map_err(|error| ListenError::new(*address, error))?;
-            sockets.push(orphan);
-        }
-        if nth == 0 {
-            region = prefer_shared(found.region, region);
-        }
+    count: usize,
+    mut sockets: Vec<TcpListener>,
+    memory: Option<SharedMemory>,
+) -> Result<(Group, Option<SharedMemory>), Box<dyn Error>> {
+    let is_passed = config.opened_by() == OpenedBy::ServiceManager;
+    let addresses = if is_passed { Vec::new() } else { bind_ports(config, &mut sockets)? };
+    let mut all = addresses.clone();
+    for socket in &sockets {
+        all.push(socket.local_addr()?);
     }
-    Ok((sockets, region))
+    let offer = memory.as_ref().and_then(unnamed_fd);
+    let mut group = Group::join(all, offer.map(|offer| offer.try_clone_to_owned()).transpose()?);
+    let offered = group.take_offered_memory();
+    let memory = if config.inherited.is_some() { memory } else { prefer_shared(offered, memory) };
+    let descriptor = memory.as_ref().map(|memory| memory.fd().try_clone_to_owned());
+    group.set_memory(descriptor.transpose()?);
+    for socket in sockets {
+        group.add(socket)?;
+    }
+    for address in addresses {
+        group.open(address, count, config.listeners)?;
+    }
+    Ok((group, memory))
+}
+
+/// The addresses to listen on, with the ports that the kernel has chosen for port 0: of sockets that are open already, or
+/// that are opened now.
+fn bind_ports(
+    config: &Config,
+    sockets: &mut Vec<TcpListener>,
+) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
+    let mut addresses = Vec::new();
+    for address in &config.listen {
+        let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        let mut port =
+            bound.filter(|bound| may_stand_for(*bound, *address)).map(|bound| bound.port()).next();
+        if address.port() == 0 && port.is_none() {
+            let socket = listen(*address, config.listeners)?;
+            port = Some(socket.local_addr()?.port());
+            sockets.push(socket);
+        }
+        addresses.push(SocketAddr::new(address.ip(), port.unwrap_or_else(|| address.port())));
+    }
+    Ok(addresses)
 }
 
 /// A server that is ready to run.
 fn prepare(
     config: &Config,
     table: Table,
-    groups: Vec<Group>,
+    group: Group,
     counters: Claim,
     access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
@@ -193,9 +212,8 @@ fn prepare(
         access_log,
     };
     let connections = Connections::new(config.time_limits_ns);
-    let counted = groups.iter().map(Group::descriptors).sum();
-    let fd_budget = FdBudget::new(config.max_connections, counted);
-    Ok(Server::new(groups, connections, context, fd_budget, Drain::new(config.drain))?)
+    let fd_budget = FdBudget::new(config.max_connections, group.descriptors());
+    Ok(Server::new(group, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 
 fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
@@ -209,7 +227,7 @@ fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedM
 
 /// Memory to count in that is found by name, if there is a directory for that, or else is new. `sockets` are
 /// those that are known already.
-fn own_region(config: &Config, sockets: &[TcpListener]) -> Option<SharedMemory> {
+fn new_memory(config: &Config, sockets: &[TcpListener]) -> Option<SharedMemory> {
     let port = match config.opened_by() {
         // Nobody knows yet what port 0 will be, or is there already.
         OpenedBy::Us => config.listen.first().map(SocketAddr::port).filter(|port| *port != 0),
@@ -244,48 +262,6 @@ fn prefer_shared(theirs: Option<OwnedFd>, own: Option<SharedMemory>) -> Option<S
         }
         _ => own,
     }
-}
-
-/// Joins the group of each address. The memory to count in is that of the others, where there are any.
-fn join_groups(
-    config: &Config,
-    mut region: Option<SharedMemory>,
-    mut join: impl FnMut(SocketAddr, Option<OwnedFd>) -> Result<Option<Joined>, ListenError>,
-) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
-    let mut groups = Vec::new();
-    for address in &config.listen {
-        let own = region.as_ref().and_then(unnamed_fd);
-        let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
-        let Some(joined) = join(*address, own)? else { continue };
-        if groups.is_empty() {
-            region = prefer_shared(joined.region, region);
-        }
-        groups.push(joined.group);
-    }
-    Ok((groups, region))
-}
-
-/// Joins the group of each address with the sockets that this worker was born with.
-fn join_with(
-    config: &Config,
-    mut listeners: Vec<TcpListener>,
-    region: Option<SharedMemory>,
-) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
-    join_groups(config, region, |address, region| {
-        let own = listeners.extract_if(.., |listener| {
-            listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
-        });
-        let own: Vec<_> = own.collect();
-        // The supervisor holds them for all workers.
-        let port = own.first().and_then(|first| first.local_addr().ok());
-        let port = port.map(|bound| SocketAddr::new(address.ip(), bound.port()));
-        port.map(|address| Group::join_with(address, own, region)).transpose()
-    })
-}
-
-/// Sockets that were passed: each in a group that nobody joins.
-fn solo_groups(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
-    sockets.into_iter().map(Group::of_one).collect()
 }
 
 /// What to count in: a slot of the region, or else something that nobody else adds up.

@@ -4,6 +4,8 @@ use std::{mem, os::fd::OwnedFd};
 
 use nix::unistd::Pid;
 
+use crate::group::Channel;
+
 /// A worker that lived shorter than this has died early.
 const EARLY_NS: u64 = 1_000_000_000;
 /// So many early deaths in a row are taken for bad luck.
@@ -21,6 +23,8 @@ const SILENT_LOOKS: u32 = 2;
 pub(super) struct Child {
     pub(super) state: State,
     pub(super) service: WorkerReadiness,
+    /// The way to tell it what has changed on the port.
+    pub(super) channel: Option<Channel>,
     early_deaths: u32,
     /// How many workers had this place before.
     pub(super) deaths: u32,
@@ -54,6 +58,7 @@ impl Child {
         Self {
             state: State::Due { at_ns: 0 },
             service: WorkerReadiness::Unknown,
+            channel: None,
             early_deaths: 0,
             deaths: 0,
             silent_looks: 0,
@@ -116,6 +121,7 @@ impl Child {
             State::Due { .. } | State::Gone => true,
         };
         self.service = WorkerReadiness::Unknown;
+        self.channel = None;
         self.deaths += 1;
         self.early_deaths = if is_early { self.early_deaths.saturating_add(1) } else { 0 };
         let pause_ns = match self.early_deaths.checked_sub(EARLY_DEATHS_FREE + 1) {

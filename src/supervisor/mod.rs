@@ -1,9 +1,9 @@
-//! The parent of several workers: it serves nothing, and sees to it that they do.
+//! The parent of several workers: it serves nothing itself, and keeps them running.
 //!
-//! It owns the listening sockets, one for each worker and address, for all its life, so that whoever waits in a
-//! queue is served by the next worker if the one that had it dies. Workers are forked before there is any
-//! thread, and share the pages of the table. A dead one is replaced at once on the same sockets. Signals are
-//! read from a descriptor: nothing here runs in a handler.
+//! It is the member for all its workers among the processes on the port. It opens one listening socket for each worker
+//! and address and holds them until it exits, and every worker inherits all of them: while one has exited, hangs or cannot
+//! start, its neighbours accept in its place. Workers are forked before there is any thread, and share the pages of the
+//! table. One that exits is replaced at once. Signals are read from a descriptor.
 
 mod child;
 mod sockets;
@@ -14,11 +14,12 @@ mod worker_init;
 use std::{
     error::Error,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use log::{error, info, warn};
-use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
     sys::{
@@ -28,30 +29,28 @@ use nix::{
     },
     unistd::{Pid, getpid},
 };
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    pipe::{PipeFlags, pipe_with},
-};
+use rustix::pipe::{PipeFlags, pipe_with};
 
+pub use self::{watchdog::hang_limit_ns, worker_init::WorkerInit};
 use crate::{
-    config::{Config, OpenedBy},
+    config::Config,
+    group::{Channel, Group, ListenerId, Sharing},
     notify::{
         Heartbeat,
         socket::{Notification, Notifier},
     },
-    sys::{
-        self, Fork,
-        clock::Clock,
-        listener::{ListenError, listen, may_stand_for},
-        signals,
-    },
+    sys::{self, Fork, clock::Clock, signals},
 };
-pub use worker_init::WorkerInit;
 
 use child::{Child, State, WorkerReadiness};
 
-/// How much longer than its workers may take to leave the supervisor waits before it ends them.
+/// How much longer than its workers may take to shut down the supervisor waits before it kills them.
 const PATIENCE_NS: u64 = 5_000_000_000;
+
+/// Tokens: the signals, the pipes of the workers, and the group.
+const SIGNALS: Token = Token(0);
+const FIRST_WORKER: usize = 1;
+const FIRST_GROUP: usize = 1024;
 
 /// Who has returned from [`run`].
 #[derive(Debug)]
@@ -59,15 +58,18 @@ pub enum Outcome {
     /// The supervisor, whose workers have ended.
     Ended,
     /// A new worker, in a process of its own, which is to serve.
-    Worker(WorkerInit),
+    Worker(Box<WorkerInit>),
 }
 
 struct Supervisor<'c> {
     config: &'c Config,
     clock: Clock,
     signals: SignalFd,
-    /// The sockets of all workers: those of an address follow each other.
-    sockets: Vec<TcpListener>,
+    poll: Poll,
+    /// The listeners of all workers, and the other processes on the port.
+    group: Group,
+    /// What the workers have been told.
+    sharing: Sharing,
     children: Vec<Child>,
     /// The memory that the workers count in, to be handed on.
     region: Option<BorrowedFd<'c>>,
@@ -79,8 +81,8 @@ struct Supervisor<'c> {
     leaving: Vec<Pid>,
     stage: UpgradeState,
     notifier: Notifier,
-    /// When workers are looked after, if the service manager asks for that.
-    heartbeat: Option<Heartbeat>,
+    /// When workers are checked.
+    heartbeat: Heartbeat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,23 +96,37 @@ enum UpgradeState {
     },
 }
 
-/// Keeps `workers` workers until told to stop. Returns in each of their processes, too.
+/// What a new worker gets from its supervisor.
+struct Forked {
+    number: usize,
+    own: Vec<ListenerId>,
+    channel: OwnedFd,
+    ready: OwnedFd,
+    is_replacement: bool,
+    parent: Pid,
+}
+
+/// Keeps `workers` workers running until it receives a signal to stop. Returns in each of their processes, too.
 ///
-/// `sockets` are listening sockets to begin with, and `region` is the memory that the workers count in, which
-/// is handed on in an upgrade.
+/// `region` is the memory that the workers count in, which is passed on in an upgrade.
 pub fn run(
     config: &Config,
     (workers, others): (usize, u64),
-    sockets: Vec<TcpListener>,
+    mut group: Group,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     let inherited = config.inherited.as_ref();
-    let sockets = open_sockets(config, workers, sockets)?;
+    let (poll, signals) = (Poll::new()?, signals::open()?);
+    let registry = poll.registry();
+    registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    group.register(registry, FIRST_GROUP)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
-        signals: signals::open()?,
-        sockets,
+        signals,
+        poll,
+        sharing: group.sharing(),
+        group,
         children: (0..workers).map(|_| Child::new()).collect(),
         region,
         others,
@@ -118,64 +134,55 @@ pub fn run(
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         stage: UpgradeState::Starting,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
-        heartbeat: config.service_manager.watchdog_ns.map(Heartbeat::for_limit),
+        heartbeat: Heartbeat::for_limit(hang_limit_ns(config)),
     };
+    // Children of the program before may have exited already.
+    supervisor.reap();
+    let mut events = Events::with_capacity(FIRST_GROUP);
     loop {
         supervisor.clock.tick();
-        if let Some(init) = supervisor.start_children() {
-            return Ok(Outcome::Worker(init));
+        if let Some(forked) = supervisor.start_children() {
+            let group = supervisor.group.into_worker(&forked.own, forked.channel);
+            let Forked { number, ready, is_replacement, parent, .. } = forked;
+            let init = WorkerInit { number, group, ready, is_replacement, parent };
+            return Ok(Outcome::Worker(Box::new(init)));
         }
         if supervisor.has_ended() {
             return Ok(Outcome::Ended);
         }
-        supervisor.wait()?;
-        supervisor.clock.tick();
-        supervisor.hear_workers();
-        while let Some(event) = signals::read(&supervisor.signals)? {
-            match event {
-                signals::Event::ChildExited => supervisor.reap(),
-                signals::Event::Hangup => supervisor.upgrade(),
-                // The access logs are theirs.
-                signals::Event::Reopen => tell(&supervisor.alive(), Signal::SIGUSR1),
-                signals::Event::Stop(signal) => supervisor.stop(signal),
-            }
-        }
-        supervisor.enforce();
-        supervisor.look_after_workers();
+        supervisor.wait(&mut events)?;
+        supervisor.handle(&events)?;
     }
-}
-
-/// One socket for each worker and address, beginning with those given; no more than those if a service manager
-/// has opened them. Sockets are never closed, even if there are more than workers: somebody may wait in their
-/// queues.
-fn open_sockets(
-    config: &Config,
-    workers: usize,
-    mut sockets: Vec<TcpListener>,
-) -> Result<Vec<TcpListener>, ListenError> {
-    if config.opened_by() == OpenedBy::ServiceManager {
-        return Ok(sockets);
-    }
-    for address in &config.listen {
-        let is_of = |socket: &&TcpListener| {
-            socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
-        };
-        let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
-        // With port 0 the first socket decides, and the others share its port.
-        let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
-        let mut address = first.map_err(|error| ListenError::new(*address, error))?;
-        for _ in found.len()..workers {
-            let socket = listen(address, config.listeners)?;
-            address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
-            sockets.push(socket);
-        }
-    }
-    Ok(sockets)
 }
 
 impl Supervisor<'_> {
-    /// Starts the workers that are due. Returns what one is born with, in its process.
-    fn start_children(&mut self) -> Option<WorkerInit> {
+    /// Handles what has happened while it waited.
+    fn handle(&mut self, events: &Events) -> io::Result<()> {
+        self.clock.tick();
+        for event in events {
+            if let Some(token) = event.token().0.checked_sub(FIRST_GROUP) {
+                self.group.ready(token);
+            }
+        }
+        self.read_readiness();
+        while let Some(event) = signals::read(&self.signals)? {
+            match event {
+                signals::Event::ChildExited => self.reap(),
+                signals::Event::Hangup => self.upgrade(),
+                // The access logs are theirs.
+                signals::Event::Reopen => tell(&self.alive(), Signal::SIGUSR1),
+                signals::Event::Stop(signal) => self.stop(signal),
+            }
+        }
+        self.group.check(self.clock.now_ns());
+        self.forward_changes();
+        self.enforce();
+        self.check_workers();
+        Ok(())
+    }
+
+    /// Starts the workers that are due. Returns what one starts with, in its process.
+    fn start_children(&mut self) -> Option<Forked> {
         let now_ns = self.clock.now_ns();
         for place in 0..self.children.len() {
             let is_due = self.children.get(place).is_some_and(
@@ -186,7 +193,7 @@ impl Supervisor<'_> {
             }
             match self.start(place) {
                 Ok(None) => {}
-                Ok(init) => return init,
+                Ok(forked) => return forked,
                 Err(error) => {
                     error!("cannot start worker {place}: {error}");
                     if let Some(child) = self.children.get_mut(place) {
@@ -198,9 +205,13 @@ impl Supervisor<'_> {
         None
     }
 
-    fn start(&mut self, place: usize) -> io::Result<Option<WorkerInit>> {
-        let listeners = self.sockets_of(place)?;
-        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fn start(&mut self, place: usize) -> io::Result<Option<Forked>> {
+        let own = self.listeners_of(place);
+        let (ours, channel) = Channel::open()?;
+        let (reading, ready) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let token = Token(FIRST_WORKER + place);
+        let raw = reading.as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&raw), token, Interest::READABLE)?;
         let parent = getpid();
         match sys::fork()? {
             Fork::Parent(pid) => {
@@ -208,62 +219,36 @@ impl Supervisor<'_> {
                 if let Some(child) = self.children.get_mut(place) {
                     child.born(pid, now_ns);
                     child.service = WorkerReadiness::Pending(reading);
+                    child.channel = Some(ours);
                     info!("worker {place} is process {pid}");
                 }
                 Ok(None)
             }
             Fork::Child => {
                 let is_replacement = self.children.get(place).is_some_and(|child| child.deaths > 0);
-                let ready = writing;
-                Ok(Some(WorkerInit { number: place, listeners, ready, is_replacement, parent }))
+                Ok(Some(Forked { number: place, own, channel, ready, is_replacement, parent }))
             }
         }
     }
 
-    /// Waits for a signal, for a worker that serves, or for something to be due.
-    fn wait(&self) -> io::Result<()> {
+    /// Waits for a signal, for a worker that is ready, for another process, or for something to be due.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         let due = self.children.iter().filter_map(|child| match child.state {
             State::Due { at_ns } => Some(at_ns),
             State::Alive { .. } | State::Gone => None,
         });
         let due_ns = match self.stage {
-            UpgradeState::Stopping { until_ns } => Some(until_ns),
+            UpgradeState::Stopping { until_ns } => until_ns,
             UpgradeState::Starting | UpgradeState::Serving => {
-                due.chain(self.heartbeat.as_ref().map(Heartbeat::due_ns)).min()
+                due.fold(self.heartbeat.due_ns(), u64::min)
             }
         };
-        let timeout = due_ns.map(|due_ns| {
-            let ns = i64::try_from(due_ns.saturating_sub(now_ns)).unwrap_or(i64::MAX);
-            Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
-        });
-        let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let awaited = self.children.iter().filter_map(Child::awaited);
-        files.extend(awaited.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut files, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Takes in which workers serve by now.
-    fn hear_workers(&mut self) {
-        for child in &mut self.children {
-            let Some(pipe) = child.awaited() else { continue };
-            match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => child.mark_ready(),
-                // It has died without, which a signal tells as well.
-                Ok(0) => child.service = WorkerReadiness::Unknown,
-                Err(_) => {} // nothing yet
-            }
-        }
-        if self.stage == UpgradeState::Starting && self.children.iter().all(Child::serves) {
-            self.stage = UpgradeState::Serving;
-            tell(&self.old, Signal::SIGTERM);
-            self.leaving.append(&mut self.old);
-            let addresses = self.addresses().into_keys().collect();
-            info!("{}", self.config.startup_line(&addresses, self.others));
-            self.report_ready("");
+        let due_ns = self.group.next_check_ns().map_or(due_ns, |check_ns| check_ns.min(due_ns));
+        let timeout = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -289,10 +274,12 @@ impl Supervisor<'_> {
             }
             let now_ns = self.clock.now_ns();
             let is_stopping = matches!(self.stage, UpgradeState::Stopping { .. });
+            let mut exited = None;
             for (place, child) in self.children.iter_mut().enumerate() {
                 if child.pid() != Some(pid) {
                     continue;
                 }
+                exited = Some(place);
                 if is_stopping {
                     child.state = State::Gone;
                     info!("worker {place}, process {pid}, {how}");
@@ -300,6 +287,10 @@ impl Supervisor<'_> {
                     child.died(now_ns);
                     warn!("worker {place}, process {pid}, {how}: it is replaced");
                 }
+            }
+            // It may have been woken for connections that it has not accepted.
+            if let Some(place) = exited {
+                self.announce(place);
             }
         }
     }
@@ -350,7 +341,8 @@ impl Supervisor<'_> {
         self.notifier.tell(Notification::Reloading("becoming another version"));
         let error = match upgrade::check_binary(&self.config.invocation) {
             Ok(()) => {
-                let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
+                let sockets = self.group.to_inherit();
+                let sockets: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
                 let workers = (&self.untold()[..], &self.leaving[..]);
                 upgrade::execute(
                     &self.config.invocation,

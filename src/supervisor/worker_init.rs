@@ -2,36 +2,37 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use mio::net::TcpListener;
 use nix::{
     sys::{prctl, signal::Signal},
     unistd::{Pid, getppid, setpgid},
 };
 
-/// What a worker is born with.
+use crate::group::Group;
+
+/// What a worker starts with.
 #[derive(Debug)]
 pub struct WorkerInit {
     /// The number of the worker, from 0.
     pub number: usize,
-    /// What it accepts from.
-    pub listeners: Vec<TcpListener>,
-    /// To be written to when it serves.
+    /// All listeners of the supervisor, its own ones among them, and the channel to the supervisor.
+    pub group: Group,
+    /// Written to when it is ready, and as a heartbeat.
     pub ready: OwnedFd,
-    /// Whether the worker before it has died.
+    /// Whether it replaces a worker that has exited.
     pub is_replacement: bool,
     /// The supervisor.
     pub parent: Pid,
 }
 
 impl WorkerInit {
-    /// Makes this process a worker. To be called first of all in it; if it fails, the process has to end.
+    /// Makes this process a worker. Call it first of all; if it fails, the process has to exit.
     pub fn enter_worker(&self) -> io::Result<()> {
-        // Ends with its parent, however that ends; if it has ended already, nobody will tell.
+        // The kernel signals when the supervisor exits; if it has exited already, it never does.
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid() != self.parent {
-            return Err(io::Error::other("the supervisor is gone"));
+            return Err(io::Error::other("the supervisor has exited"));
         }
-        // What is typed at the terminal is for the supervisor, which passes it on.
+        // Ctrl-C at the terminal is for the supervisor, which passes it on.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         Ok(())
     }

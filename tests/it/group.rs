@@ -169,21 +169,29 @@ fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap_or(0);
 }
 
-/// Starts a server beside a rogue that does this to it; returns what it said about it.
-fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
+/// Starts a server next to a rogue that does this to each process that connects; returns what the server logged.
+fn beside(rogue: impl Fn(&OwnedFd) + Sync) -> String {
     let first = Server::start(&[]);
     let address = first.address();
     let socket = misbehave(address);
+    let is_over = AtomicBool::new(false);
     let preface = thread::scope(|scope| {
-        let rogue = scope.spawn(|| {
-            let link = accept(&socket).unwrap();
-            rogue(&link);
-            link
+        // The first process connects as well, when it compares.
+        let links = scope.spawn(|| {
+            let mut links = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let link = accept(&socket).unwrap();
+                rogue(&link);
+                links.push(link);
+            }
+            links
         });
         let server = another(address);
-        let link = rogue.join().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        drop(connect_to(address, "f00"));
+        let links = links.join().unwrap();
         all_are_answered(clients_of(address));
-        drop(link);
+        drop(links);
         halt(server.id());
         let clients = clients_of(address);
         server.signal("KILL");
@@ -194,30 +202,40 @@ fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
     preface
 }
 
+/// A connection to one of the names on an address.
+fn connect_to(address: SocketAddr, id: &str) -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let name = format!("fibsrv.{address}.{id}");
+    connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap()).unwrap();
+    socket
+}
+
 #[test]
-fn who_says_nonsense_is_left_alone() {
+fn a_process_that_violates_the_protocol_is_ignored() {
     let null = fs::File::open("/dev/null").unwrap();
     let some = [null.as_fd(); 200];
     let nonsense: [(&[u8], usize); 7] = [
         (b"what?", 0),
         (&[0; 10_000], 0),
-        (b"fg\x02\x01", 0), // another version
-        (b"fg\x01\x04", 0), // a listener, and no descriptor
-        (b"fg\x01\x04", 1), // what is no listener
-        (b"fg\x01\x05", 200),
-        (b"fg\x01\x07", 1), // the end, and a descriptor
+        (b"fg\x01\x01", 0), // another version
+        (b"fg\x02\x03", 0), // a listener, and no descriptor
+        (b"fg\x02\x03", 1), // not a listener
+        (b"fg\x02\x04", 200),
+        (b"fg\x02\x05", 1), // the end, and a descriptor
     ];
     for (bytes, descriptors) in nonsense {
         let preface = beside(|link| send(link, bytes, &some[..descriptors]));
-        assert_eq!(preface.lines().count(), 1, "{bytes:?}: {preface}");
-        assert!(preface.contains("left alone"), "{preface}");
+        assert_eq!(preface.lines().count(), 2, "{bytes:?}: {preface}");
+        assert!(preface.contains("ignoring a process on this port"), "{preface}");
+        assert!(preface.contains("metrics are not shared"), "{preface}");
     }
 }
 
 #[test]
-fn who_says_nothing_is_not_waited_for_for_long() {
+fn a_process_that_does_not_respond_is_waited_for_for_half_a_second() {
     let preface = beside(|_| {});
-    assert!(preface.contains("do not answer") && preface.lines().count() == 1, "{preface}");
+    assert!(preface.contains("1 do not respond") && preface.lines().count() == 1, "{preface}");
 }
 
 #[test]
@@ -233,7 +251,7 @@ fn who_comes_to_a_running_process_with_nonsense_does_no_harm() {
             let kind = SocketType::SEQPACKET;
             let rogue = socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
             connect(&rogue, &at).unwrap();
-            let said: &[u8] = [&b"fg\x01\x01"[..], b"fg\x01\x06", b"nonsense", b""][number % 4];
+            let said: &[u8] = [&b"fg\x02\x05"[..], b"fg\x02\x06\x01", b"nonsense", b""][number % 4];
             if !said.is_empty() {
                 send(&rogue, said, &[]);
             }
@@ -322,4 +340,103 @@ fn whichever_process_is_scraped_tells_the_sum() {
     for _ in 0..10 {
         assert_eq!(others[0].counted()[ANSWERED], total, "and it outlives whoever was first");
     }
+}
+
+/// Whether the metrics of a server include all processes on the port, as it reports it.
+fn is_shared(server: &Server) -> bool {
+    server.counted()["fibsrv_metrics_shared"] == 1.0
+}
+
+#[test]
+fn a_stopped_process_delays_no_connection() {
+    let servers = together(2);
+    let address = servers[0].address();
+    halt(servers[1].id());
+    for _ in 0..50 {
+        all_are_answered(vec![clients_of_one(address)]);
+    }
+    servers[1].signal("CONT");
+    all_are_answered(clients_of(address));
+}
+
+/// A client that has sent a request.
+fn clients_of_one(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.send(request("GET", "/api/fibonacci/20").as_bytes());
+    client
+}
+
+#[test]
+fn processes_that_start_next_to_a_stopped_one_find_it_later() {
+    let first = Server::start(&[]);
+    let address = first.address();
+    halt(first.id());
+    let others = [another(address), another(address)];
+    assert!(others[0].preface().contains("do not respond"), "{}", others[0].preface());
+    first.signal("CONT");
+    // It holds their listeners by now, and accepts what they do not.
+    eventually("all hold all", || {
+        let held = others.iter().map(|server| listening(server.id()));
+        held.chain([listening(first.id())]).all(|held| held == 3)
+    });
+    for server in &others {
+        halt(server.id());
+    }
+    all_are_answered(clients_of(address));
+    assert!(!is_shared(&first), "the others count in memory of their own");
+    for server in &others {
+        server.signal("CONT");
+    }
+    drop(first);
+    eventually("the others share", || is_shared(&others[0]) && is_shared(&others[1]));
+    assert_eq!(others[0].counted()["fibsrv_workers"], 2.0);
+}
+
+/// How many listening TCP sockets a process holds.
+fn listening(pid: u32) -> usize {
+    crate::systemd::listeners_of(pid).len()
+}
+
+#[test]
+fn overlapping_addresses_share_connections_and_metrics() {
+    let all = Server::start_on("0.0.0.0:0", &[]);
+    let port = all.address().port();
+    let one = Server::start_on(&format!("127.0.0.1:{port}"), &[]);
+    let address = one.address();
+    eventually("they share", || is_shared(&all) && is_shared(&one));
+    assert_eq!(one.counted()["fibsrv_workers"], 2.0);
+    halt(one.id());
+    let clients = clients_of(address);
+    one.signal("KILL");
+    all_are_answered(clients);
+    let other = Server::start_on(&format!("127.0.0.2:{port}"), &[]);
+    eventually("the wildcard shares with each", || is_shared(&all));
+    drop(other);
+    all_are_answered(clients_of(address));
+}
+
+#[test]
+fn an_address_may_be_repeated() {
+    let first = Server::start(&[]);
+    let address = first.address().to_string();
+    drop(first);
+    let server = Server::start_on(&address, &["--listen", &address]);
+    assert_eq!(server.preface(), "");
+    all_are_answered(clients_of(server.address()));
+}
+
+#[test]
+fn many_processes_that_start_at_once_share() {
+    let first = Server::start(&[]);
+    let address = first.address();
+    let servers: Vec<_> = thread::scope(|scope| {
+        let starting: Vec<_> = (0..8).map(|_| scope.spawn(|| another(address))).collect();
+        starting.into_iter().map(|server| server.join().unwrap()).collect()
+    });
+    eventually("all count together", || {
+        let counted = first.counted();
+        counted["fibsrv_metrics_shared"] == 1.0 && counted["fibsrv_workers"] == 9.0
+    });
+    drop(servers);
+    all_are_answered(clients_of(address));
 }

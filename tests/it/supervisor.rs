@@ -251,3 +251,52 @@ fn an_upgrade_beside_others_keeps_the_counts_and_the_sockets() {
     assert_eq!(listeners(address), 4);
     eventually("four are left", || servers[0].counted()["fibsrv_workers"] == 4.0);
 }
+
+#[test]
+fn a_stopped_worker_delays_no_connection_and_is_replaced() {
+    let server = Server::start(&["--workers", "2"]);
+    let stopped = workers(&server)[0];
+    halt(stopped);
+    check(&server, 50);
+    eventually("it is replaced", || {
+        let now = workers(&server);
+        now.len() == 2 && !now.contains(&stopped)
+    });
+    check(&server, 20);
+}
+
+#[test]
+fn connections_spread_over_workers_also_after_one_was_replaced() {
+    let server = Server::start(&["--workers", "2"]);
+    for replaced in [false, true] {
+        if replaced {
+            let old = workers(&server)[0];
+            signal(old, "KILL");
+            eventually("it is replaced", || {
+                let now = workers(&server);
+                now.len() == 2 && !now.contains(&old)
+            });
+            eventually("it serves", || server.counted()["fibsrv_workers"] == 2.0);
+        }
+        let before = workers(&server).into_iter().map(sockets_of).collect::<Vec<_>>();
+        // One at a time: the idle owner accepts, and not the first process that gets a CPU.
+        let clients: Vec<_> = (0..100)
+            .map(|_| {
+                let mut client = server.connect();
+                assert_eq!(client.get("/api/fibonacci/20").body, "6765");
+                client
+            })
+            .collect();
+        let after = workers(&server).into_iter().map(sockets_of);
+        let taken: Vec<_> = after.zip(before).map(|(after, before)| after - before).collect();
+        assert!(taken.iter().all(|taken| *taken >= 20), "{replaced}: {taken:?}");
+        drop(clients);
+    }
+}
+
+/// How many sockets a process has open.
+fn sockets_of(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}

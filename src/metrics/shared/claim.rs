@@ -1,9 +1,9 @@
 //! A slot that belongs to one worker.
 
-use std::ops::Deref;
+use std::{cell::Cell, ops::Deref};
 
 use crate::metrics::{
-    Process, Slot, Snapshot,
+    METRICS_SHARED, Process, Slot, Snapshot,
     shared::{Holder, layout::Layout, sum},
 };
 
@@ -15,6 +15,16 @@ pub struct Claim {
     source: Source,
     /// CPU time of this process that the slot has already, in nanoseconds.
     cpu_recorded_ns: u64,
+    coverage: Cell<Coverage>,
+}
+
+/// Whether all processes on the port count in the same memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// They do.
+    Complete,
+    /// They do not, or it is not known.
+    Incomplete,
 }
 
 /// Where the slot is.
@@ -30,13 +40,22 @@ impl Claim {
         // Never freed: a process has one, for as long as it runs.
         let slot = Box::leak(Box::new(Slot::new()));
         slot.claim();
-        Self { slot, source: Source::Private, cpu_recorded_ns: 0 }
+        Self::new(slot, Source::Private)
     }
 
     /// A slot in shared memory, whose lock `holder` has.
     pub(super) fn shared(layout: &'static Layout, holder: Holder, index: usize) -> Option<Self> {
         let slot = layout.slot(index)?;
-        Some(Self { slot, source: Source::Shared { layout, holder, index }, cpu_recorded_ns: 0 })
+        Some(Self::new(slot, Source::Shared { layout, holder, index }))
+    }
+
+    const fn new(slot: &'static Slot, source: Source) -> Self {
+        Self { slot, source, cpu_recorded_ns: 0, coverage: Cell::new(Coverage::Complete) }
+    }
+
+    /// Sets whether all processes on the port count in the same memory.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        self.coverage.set(coverage);
     }
 
     /// The slot, for code that counts.
@@ -48,7 +67,13 @@ impl Claim {
     pub fn snapshot(&self) -> Snapshot {
         match &self.source {
             Source::Private => Snapshot::of(std::iter::once(self.slot)),
-            Source::Shared { layout, holder, index } => sum(layout, &holder.file, Some(*index)),
+            Source::Shared { layout, holder, index } => {
+                let mut snapshot = sum(layout, &holder.file, Some(*index));
+                if self.coverage.get() == Coverage::Incomplete {
+                    snapshot.set(METRICS_SHARED, 0);
+                }
+                snapshot
+            }
         }
     }
 
