@@ -21,7 +21,7 @@ use handlers::Handlers;
 use crate::{
     fibonacci::Table,
     http::request::{head::Parser, limits::Limits},
-    metrics::{Build, Process, Slot},
+    metrics::{Build, Process, Slot, shared::Coverage},
 };
 
 /// The application of one worker.
@@ -57,6 +57,11 @@ impl App {
     /// Makes `/readyz` fail from now on.
     pub const fn set_unready(&mut self) {
         self.handlers.set_unready();
+    }
+
+    /// Sets whether the metrics include those of all processes on the port.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        self.recorder.set_coverage(coverage);
     }
 
     /// The counters of this worker. The event loop counts connections in them.

@@ -14,7 +14,7 @@ use crate::{
         address::Address,
         lines::{Entry, Format, Lines},
     },
-    metrics::{self, Claim, Handler, RequestLabels},
+    metrics::{self, Claim, Handler, RequestLabels, shared::Coverage},
 };
 
 /// A response, and the request it belongs to.
@@ -74,7 +74,12 @@ impl Recorder {
         &self.counters
     }
 
-    /// The same, to report the process.
+    /// Sets whether the metrics include those of all processes on the port.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        self.counters.set_coverage(coverage);
+    }
+
+    /// The counters, to record the process.
     pub const fn counters_mut(&mut self) -> &mut Claim {
         &mut self.counters
     }

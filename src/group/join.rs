@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io, mem,
+    io,
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     rc::Rc,
@@ -11,214 +11,146 @@ use std::{
 use log::warn;
 use mio::net::TcpListener;
 
-use crate::group::{
-    Group, Meeting, Stage,
-    ledger::{Event, ListenerId, Owner},
-    message::Message,
-    rendezvous::{self, JoinLock, Reason},
-};
-use crate::sys::{
-    clock::Clock,
-    listener::{self, ListenError, Options, adopt, listen, renew},
+use crate::{
+    group::{Group, PRIVATE, message::Message, pool::ListenerId, rendezvous},
+    sys::{
+        clock::{self, Clock},
+        listener::{self, Bound, ListenError, Options, renew, stands_for},
+    },
 };
 
-/// Time limit for the other members to send their listeners. It takes them less than a millisecond, once
-/// their event loop handles the request.
-const ANSWER_PATIENCE_NS: u64 = 500_000_000;
-
-/// Result of joining.
-#[derive(Debug)]
-pub struct Joined {
-    /// The group.
-    pub group: Group,
-    /// The shared memory region of the other members, if they have one. If not, the region of this process is
-    /// passed on to processes that join later.
-    pub region: Option<OwnedFd>,
-}
-
-/// Result of discovery before joining.
-#[derive(Debug)]
-pub struct Found {
-    /// Listeners without an owner.
-    pub orphans: Vec<TcpListener>,
-    /// The shared memory region of the other members, if they have one.
-    pub region: Option<OwnedFd>,
-}
+/// Time limit for the other processes to send their listeners. It takes them less than a millisecond, once their event
+/// loop handles the request.
+const RESPONSE_TIMEOUT_NS: u64 = 500_000_000;
 
 impl Group {
-    /// Joins the processes that listen on `address` and adopts or opens a listener there. It does so even if
-    /// joining fails. `own_region` is for processes that join later, if no member has a region yet.
-    pub fn join(
-        address: SocketAddr,
-        options: Options,
-        own_region: Option<OwnedFd>,
-    ) -> Result<Joined, ListenError> {
-        if address.port() == 0 {
-            // The kernel chooses an unused port, so there is no other process to join.
-            let listener = listen(address, options)?;
-            let actual = listener.local_addr().map_err(|error| ListenError::new(address, error))?;
-            return Self::join_with(actual, vec![listener], own_region);
+    /// Joins the processes whose addresses overlap with `addresses`. `memory` is for processes that join at the same time.
+    pub fn join(addresses: Vec<SocketAddr>, memory: Option<OwnedFd>) -> Self {
+        // A process that began to join earlier has a lower ID.
+        let mut group = Self::new(addresses, clock::monotonic_us());
+        group.memory.descriptor = memory;
+        if let Err(error) = group.bind_names() {
+            group.check.set_failure(Some(error.to_string()));
         }
-        Self::enter(address, own_region, |group| match group.ledger.orphan() {
-            Some(orphan) => {
-                group.take_over(orphan, options);
-                Ok(())
-            }
-            None => group.claim_new(listen(address, options)?),
-        })
+        let awaited = group.connect_to_listed().into_iter().collect();
+        if let Err(error) = group.gather(awaited) {
+            warn!("cannot wait for other processes on the port: {error}");
+        }
+        group
     }
 
-    /// Joins with inherited listeners. Another process holds them, too, and reuses them when this process
-    /// leaves or exits. Until then the group may accept from them as well.
-    pub fn join_with(
-        address: SocketAddr,
-        listeners: Vec<TcpListener>,
-        own_region: Option<OwnedFd>,
-    ) -> Result<Joined, ListenError> {
-        Self::enter(address, own_region, |group| {
-            listeners.into_iter().try_for_each(|listener| group.claim_new(listener))
-        })
+    fn bind_names(&mut self) -> Result<(), rendezvous::RendezvousError> {
+        let addresses: BTreeSet<_> = self.addresses.iter().copied().collect();
+        for address in addresses {
+            self.rendezvous.push(rendezvous::bind_name(address, self.id)?);
+        }
+        Ok(())
     }
 
-    /// Creates a group of one that no process can join, with a listener that another process manages.
-    pub fn of_one(listener: TcpListener) -> io::Result<Self> {
-        let mut group = Self::new(listener.local_addr()?, None);
-        group.stop_joining();
-        let id = ListenerId(listener::identity(&listener)?);
-        group.listeners.insert(id, Rc::new(listener));
-        group.claim(id);
-        Ok(group)
-    }
-
-    /// Returns the orphans and the region of the processes that listen on `address`. It is for a process that
-    /// joins later, or whose children do.
-    pub fn discover(address: SocketAddr) -> Result<Found, ListenError> {
-        let mut group = Self::new(address, None);
-        let lock = group.lock_and(|group, clock| group.ask(&rendezvous::list(address)?, clock));
-        let region = group.stop_joining();
-        drop(lock);
-        let orphans = group.ledger.owners().filter(|(_, owner)| *owner == Owner::Unowned);
-        let orphans = orphans.filter_map(|(id, _)| group.listeners.get(&id));
-        let orphans = orphans.map(|orphan| adopt(orphan.as_fd().try_clone_to_owned()?));
-        let orphans = orphans.collect::<io::Result<_>>();
-        let orphans = orphans.map_err(|error| ListenError::new(address, error))?;
-        Ok(Found { orphans, region })
-    }
-
-    fn enter(
-        address: SocketAddr,
-        own_region: Option<OwnedFd>,
-        claim: impl FnOnce(&mut Self) -> Result<(), ListenError>,
-    ) -> Result<Joined, ListenError> {
-        let mut group = Self::new(address, own_region);
-        let lock = group.lock_and(|group, clock| {
-            let others = rendezvous::list(address)?;
-            group.meeting = Meeting::Open(rendezvous::open_meeting(address)?);
-            group.ask(&others, clock)
-        });
-        let region = group.stop_joining();
-        // A duplicate, as the original is passed on. Without a duplicate this process keeps counters of its
-        // own.
-        let given = region.as_ref().and_then(|region| region.try_clone().ok());
-        group.region = region.or_else(|| group.region.take());
-        claim(&mut group)?;
-        group.settle();
-        // Only after `Mine` was sent to all: the next process must not adopt the same orphan.
-        drop(lock);
-        Ok(Joined { group, region: given })
-    }
-
-    /// Takes the lock and calls `gather`. If either fails, logs the reason and returns `None`. The next
-    /// process may join when the lock is dropped.
-    fn lock_and(
-        &mut self,
-        gather: impl FnOnce(&mut Self, &mut Clock) -> Result<(), Reason>,
-    ) -> Option<JoinLock> {
+    /// Receives messages until each awaited process has sent its list, or until the deadline.
+    fn gather(&mut self, mut awaited: BTreeSet<usize>) -> io::Result<()> {
         let mut clock = Clock::new();
-        let lock = JoinLock::take(self.address, &mut clock);
-        let gathered = lock.and_then(|lock| gather(self, &mut clock).map(|()| lock));
-        let told =
-            |reason: &Reason| warn!("{}: shared without handing over, {reason}", self.address);
-        gathered.inspect_err(told).ok()
-    }
-
-    /// Connects to the other members and receives their listeners and region.
-    fn ask(&mut self, names: &[Vec<u8>], clock: &mut Clock) -> Result<(), Reason> {
-        let mut met = BTreeSet::new();
-        for name in names {
-            // A process that has exited since, or whose backlog is full, is skipped.
-            let link = rendezvous::connect_to(name).ok().and_then(|socket| self.take_in(socket));
-            met.extend(link);
-        }
-        self.stage = Stage::Joining { awaited: met.clone(), region: None };
-        for key in met {
-            self.links.say(key, Message::AskRegion, None);
-            self.links.say(key, Message::Hello, None);
-        }
-        let give_up_at_ns = clock.now_ns().saturating_add(ANSWER_PATIENCE_NS);
-        self.hear_all(give_up_at_ns, clock)
-    }
-
-    /// Ends joining without waiting further. Returns the region that was received.
-    fn stop_joining(&mut self) -> Option<OwnedFd> {
-        match mem::replace(&mut self.stage, Stage::Joined) {
-            Stage::Joining { region, .. } => region,
-            Stage::Joined => None,
-        }
-    }
-
-    /// Receives messages until each awaited member has sent `End`, or until the deadline.
-    fn hear_all(&mut self, give_up_at_ns: u64, clock: &mut Clock) -> Result<(), Reason> {
+        let deadline_ns = clock.now_ns().saturating_add(RESPONSE_TIMEOUT_NS);
         loop {
             self.settle();
-            let Stage::Joining { awaited, .. } = &self.stage else { return Ok(()) };
-            if awaited.is_empty() {
-                return Ok(());
-            }
+            let members = &self.members;
+            awaited.retain(|key| members.get(key).is_some_and(|member| !member.has_received_list));
             clock.tick();
-            let patience_ns = give_up_at_ns.saturating_sub(clock.now_ns());
-            if patience_ns == 0 {
-                let count = awaited.len();
-                warn!("{}: {count} on this port do not answer, others wait no more", self.address);
+            let timeout_ns = deadline_ns.saturating_sub(clock.now_ns());
+            if awaited.is_empty() || timeout_ns == 0 {
+                for key in awaited {
+                    if let Some(member) = self.members.get_mut(&key) {
+                        member.is_silent = true;
+                    }
+                }
                 return Ok(());
             }
-            let awaited: Vec<_> = awaited.iter().copied().collect();
+            // Processes that join at the same time wait for this process as well.
+            let keys = self.links.keys();
+            let links = keys.iter().filter_map(|key| self.links.socket(*key));
             let sockets: Vec<_> =
-                awaited.iter().filter_map(|key| self.links.socket(*key)).collect();
-            rendezvous::wait(&sockets, patience_ns)
-                .map_err(|error| Reason::System("wait for the others", error))?;
-            for key in awaited {
+                links.chain(self.rendezvous.iter().map(|socket| socket.as_fd())).collect();
+            rendezvous::wait(&sockets, timeout_ns)?;
+            self.accept_links();
+            for key in keys {
                 self.read(key);
             }
         }
     }
 
-    /// Claims a listener that this process has opened or inherited.
-    fn claim_new(&mut self, listener: TcpListener) -> Result<(), ListenError> {
-        let identity = listener::identity(&listener);
-        let identity = identity.map_err(|error| ListenError::new(self.address, error))?;
-        let id = ListenerId(identity);
-        // Without a check: the bound applies only to listeners received from other processes.
-        self.listeners.entry(id).or_insert_with(|| Rc::new(listener));
-        self.claim(id);
+    /// Returns the memory that the other processes count in. If all of them are still joining, returns the memory of the
+    /// one that began first, unless that is this process.
+    pub fn take_offered_memory(&mut self) -> Option<OwnedFd> {
+        let own = self.id;
+        let offered = self.members.values_mut().filter_map(|member| {
+            let hello = member.hello?;
+            let is_decided = hello.memory != 0;
+            let rank = (!is_decided, hello.id);
+            let is_preferred = is_decided || hello.id < own;
+            Some((rank, member.memory.take()?)).filter(|_| is_preferred)
+        });
+        offered.min_by_key(|(rank, _)| *rank).map(|(_, memory)| memory)
+    }
+
+    /// Sets the memory that this process counts in, and sends its identity to the others. `None` means private memory.
+    pub fn set_memory(&mut self, memory: Option<OwnedFd>) {
+        let id = memory.as_ref().and_then(|memory| listener::identity(memory).ok());
+        self.memory.id = id.unwrap_or(PRIVATE);
+        self.memory.descriptor = memory;
+        self.links.broadcast(Message::Hello(self.hello()), None);
+        self.settle();
+    }
+
+    /// Adds an inherited or passed listener, which this process then owns.
+    pub fn add(&mut self, listener: TcpListener) -> io::Result<()> {
+        let id = ListenerId(listener::identity(&listener)?);
+        self.pool.own(id, listener.local_addr()?.port());
+        let listener = Rc::new(listener);
+        self.links.broadcast(Message::Own, Some(listener.as_fd()));
+        self.listeners.insert(id, listener);
+        self.settle();
         Ok(())
     }
 
-    /// Adopts an orphan as if this process had opened it. Sets its own options, as its flags may differ from
-    /// those of the process that opened the listener.
-    fn take_over(&mut self, id: ListenerId, options: Options) {
-        if let Some(listener) = self.listeners.get(&id)
-            && let Err(error) = renew(listener, options)
-        {
-            warn!("{}: an adopted listener keeps its options: {error}", self.address);
+    /// Ensures that this process owns `count` listeners on an address. Adopts those without an owner, and opens the rest.
+    pub fn open(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+        options: Options,
+    ) -> Result<(), ListenError> {
+        let is_ours = |listener: &TcpListener| {
+            listener.local_addr().is_ok_and(|bound| stands_for(bound, address))
+        };
+        let own = self.own().iter().filter(|(_, listener)| is_ours(listener)).count();
+        let ownerless: Vec<_> = self.pool.ownerless().collect();
+        let ownerless =
+            ownerless.into_iter().filter_map(|id| self.listeners.get(&id).map(Rc::clone));
+        let adopted: Vec<_> = ownerless
+            .filter(|listener| is_ours(listener))
+            .take(count.saturating_sub(own))
+            .collect();
+        let missing = count.saturating_sub(own + adopted.len());
+        for listener in adopted {
+            // Its options may be those of another version, or of other flags.
+            renew(&listener, options).map_err(|error| ListenError::new(address, error))?;
+            self.claim(listener).map_err(|error| ListenError::new(address, error))?;
         }
-        self.claim(id);
+        for _ in 0..missing {
+            // The others hold it before it listens. So no connection is reset if this process is killed meanwhile.
+            let bound = Bound::open(address, options)?;
+            self.links.broadcast(Message::Own, Some(bound.as_fd()));
+            let listener = Rc::new(bound.listen()?);
+            self.claim(listener).map_err(|error| ListenError::new(address, error))?;
+        }
+        self.settle();
+        Ok(())
     }
 
-    fn claim(&mut self, id: ListenerId) {
-        self.apply(Event::Claim(id));
-        if let Some(listener) = self.listeners.get(&id) {
-            self.links.tell(Message::Mine, Some(listener.as_fd()));
-        }
+    fn claim(&mut self, listener: Rc<TcpListener>) -> io::Result<()> {
+        let id = ListenerId(listener::identity(&listener)?);
+        self.pool.own(id, listener.local_addr()?.port());
+        self.listeners.insert(id, listener);
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use crate::group::message::{LENGTH, Message, Violation};
+use crate::group::message::{LENGTH_MAX, Message, Violation};
 
 /// A connected socket that preserves message boundaries.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Received {
     /// No message now. The poll reports the next one.
     Nothing,
     /// The other process closed the link, and all of its messages have been read.
-    HungUp,
+    Closed,
     /// An invalid message.
     Violation(Violation),
 }
@@ -82,13 +82,13 @@ impl Link {
         }
         .unwrap_or_else(|error| match error {
             Errno::AGAIN | Errno::INTR => Received::Nothing,
-            _ => Received::HungUp,
+            _ => Received::Closed,
         })
     }
 
     fn receive_once(&self) -> Result<Received, Errno> {
         // One more byte, to detect messages that are too long.
-        let mut bytes = [0; LENGTH + 1];
+        let mut bytes = [0; LENGTH_MAX + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -101,7 +101,7 @@ impl Link {
             }
         }
         if received.bytes == 0 {
-            return Ok(Received::HungUp);
+            return Ok(Received::Closed);
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
             // The kernel has closed the descriptors for which there was no room.
@@ -122,6 +122,7 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, send, socketpair};
 
     use super::*;
+    use crate::group::Sharing;
 
     fn pair() -> (Link, Link) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -141,9 +142,9 @@ mod tests {
     fn messages_and_descriptors_arrive_in_order() {
         let (a, b) = pair();
         let file = fs::File::open("/dev/null").unwrap();
-        a.send(Message::Mine, Some(file.as_fd())).unwrap();
+        a.send(Message::Own, Some(file.as_fd())).unwrap();
         a.send(Message::End, None).unwrap();
-        let Received::Message(Message::Mine, Some(copy)) = b.receive() else { panic!() };
+        let Received::Message(Message::Own, Some(copy)) = b.receive() else { panic!() };
         assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
         let inode = |file: &fs::File| file.metadata().unwrap().ino();
         assert_eq!(inode(&copy.into()), inode(&file));
@@ -154,14 +155,17 @@ mod tests {
     #[test]
     fn messages_sent_before_the_link_was_closed_are_received() {
         let (a, b) = pair();
-        b.send(Message::Hello, None).unwrap(); // never read, so closing resets the link
-        a.send(Message::Released, None).unwrap();
+        b.send(Message::End, None).unwrap(); // never read, so closing resets the link
+        a.send(Message::Sharing(Sharing::Complete), None).unwrap();
         a.send(Message::End, None).unwrap();
         drop(a);
-        b.send(Message::Hello, None).unwrap_err();
-        assert!(matches!(b.receive(), Received::Message(Message::Released, None)));
+        b.send(Message::End, None).unwrap_err();
+        assert!(matches!(
+            b.receive(),
+            Received::Message(Message::Sharing(Sharing::Complete), None)
+        ));
         assert!(matches!(b.receive(), Received::Message(Message::End, None)));
-        assert!(matches!(b.receive(), Received::HungUp));
+        assert!(matches!(b.receive(), Received::Closed));
     }
 
     #[test]
@@ -178,21 +182,21 @@ mod tests {
         let before = open();
         check(b"garbage", 0);
         check(&vec![0; 70_000], 1);
-        check(&Message::Mine.encode(), 0);
+        check(&Message::Own.encode(), 0);
         for count in [2, 3, 4, 200] {
-            check(&Message::Mine.encode(), count);
+            check(&Message::Own.encode(), count);
         }
         check(&Message::End.encode(), 1);
         // Other tests of this process open and close a few files as well.
         assert!(open() < before + 100, "descriptors leaked");
         send(&a.socket, &[], SendFlags::empty()).unwrap();
-        assert!(matches!(b.receive(), Received::HungUp), "an empty message looks like the end");
+        assert!(matches!(b.receive(), Received::Closed), "an empty message looks like the end");
     }
 
     #[test]
     fn sending_to_a_process_that_does_not_read_does_not_block() {
         let (a, _b) = pair();
-        let sent = (0..100_000).take_while(|_| a.send(Message::Hello, None).is_ok()).count();
+        let sent = (0..100_000).take_while(|_| a.send(Message::End, None).is_ok()).count();
         assert!((64..100_000).contains(&sent), "{sent}");
     }
 }

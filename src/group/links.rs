@@ -1,7 +1,6 @@
-//! All links of a process: sends to one or to all, and registers them with the poll.
+//! All links of a process: sending on one or on all, and their registration.
 //!
-//! A link that fails is marked and stays until [`Links::part`] closes it: messages that the other process
-//! sent before are still to be received.
+//! A link that fails is marked, and stays open until its last messages have been read.
 
 use std::{
     io,
@@ -58,17 +57,11 @@ impl Links {
         if let Some(watch) = &self.watch
             && let Err(error) = watch.begin(raw, key)
         {
-            warn!("cannot watch a link: {error}");
+            warn!("cannot register a link to another process: {error}");
             self.slab.remove(key);
             return None;
         }
         Some(key)
-    }
-
-    /// Closes a link.
-    pub(super) fn remove(&mut self, key: usize) {
-        // There is no other descriptor of this socket, so closing it removes it from the poll.
-        drop(self.slab.try_remove(key));
     }
 
     /// Returns the keys of all links.
@@ -93,11 +86,11 @@ impl Links {
 
     /// Registers a link again, so that the poll reports remaining messages. By itself it reports them only
     /// once.
-    pub(super) fn come_back_to(&self, key: usize) {
+    pub(super) fn report_again(&self, key: usize) {
         if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key))
             && let Err(error) = watch.renew(link.raw(), key)
         {
-            warn!("cannot watch a link: {error}");
+            warn!("cannot register a link to another process: {error}");
         }
     }
 
@@ -106,42 +99,43 @@ impl Links {
         self.slab.get(key).map_or(Received::Nothing, Link::receive)
     }
 
-    /// Sends a message over one link. A link that fails is marked.
-    pub(super) fn say(&mut self, key: usize, message: Message, descriptor: Option<BorrowedFd<'_>>) {
+    /// Sends a message on one link.
+    pub(super) fn send(
+        &mut self,
+        key: usize,
+        message: Message,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) {
         let Some(link) = self.slab.get(key) else { return };
         if link.send(message, descriptor).is_err() {
             self.fail(key);
         }
     }
 
-    /// Sends a message over all links.
-    pub(super) fn tell(&mut self, message: Message, descriptor: Option<BorrowedFd<'_>>) {
+    /// Sends a message on all links.
+    pub(super) fn broadcast(&mut self, message: Message, descriptor: Option<BorrowedFd<'_>>) {
         for key in self.keys() {
-            self.say(key, message, descriptor);
+            self.send(key, message, descriptor);
         }
     }
 
     /// Marks a link as failed.
     pub(super) fn fail(&mut self, key: usize) {
-        if !self.has_failed(key) {
+        if !self.failed.contains(&key) {
             self.failed.push(key);
         }
     }
 
-    /// Whether a link is marked as failed.
-    pub(super) fn has_failed(&self, key: usize) -> bool {
-        self.failed.contains(&key)
-    }
-
-    /// Returns a failed link. It stays marked until [`Links::part`] removes it.
+    /// Returns a failed link. It stays marked until it is closed.
     pub(super) fn failed(&self) -> Option<usize> {
         self.failed.first().copied()
     }
 
-    /// Closes a link and clears its mark.
-    pub(super) fn part(&mut self, key: usize) {
+    /// Closes a link.
+    pub(super) fn close(&mut self, key: usize) {
         self.failed.retain(|failed| *failed != key);
-        self.remove(key);
+        // No other descriptor refers to the socket: closing it removes it from the poll.
+        drop(self.slab.try_remove(key));
     }
 }
 

@@ -1,17 +1,19 @@
 //! The listening sockets that a worker accepts from.
 //!
-//! The set changes with the processes that share a port: the [`Group`] of each address determines it. This
-//! module tracks the state of each accept queue. The event loop accepts.
+//! The [`Group`] determines them. They are registered with `EPOLLEXCLUSIVE`: the kernel wakes the first process, in
+//! the order of registration, that sleeps. So an owner registers first, and its neighbours again after it. This module
+//! tracks the state of each accept queue. The event loop accepts.
 
-use std::{io, os::fd::AsRawFd as _, rc::Rc};
+use std::{io, rc::Rc};
 
 use log::error;
-use mio::{Interest, Registry, Token, net::TcpListener, unix::SourceFd};
+use mio::{Registry, Token, net::TcpListener};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
-use crate::group::{Change, Group, ListenerId};
+use crate::group::{Group, ListenerId, Sharing};
 
-/// First token of listeners. Those of groups follow from `FIRST_GROUP`. Tokens of connections count from
+/// First token of listeners. Those of the group follow from `FIRST_GROUP`. Tokens of connections count from
 /// zero and stay far below.
 pub const FIRST_LISTENER: Token = Token(usize::MAX / 2);
 const FIRST_GROUP: usize = usize::MAX / 4 * 3;
@@ -22,14 +24,24 @@ const LAST_ACCEPTS_MAX: u32 = 4096;
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 
-/// The listeners, and the groups that add and remove them.
+/// The listeners, and the group that adds and removes them.
 #[derive(Debug)]
 pub struct Listeners {
     registry: Registry,
     slab: Slab<ListenerEntry>,
-    groups: Vec<Group>,
-    /// Number of descriptors held by the groups.
-    descriptors: usize,
+    group: Group,
+    mode: Mode,
+}
+
+/// Whether the listeners are registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// They are.
+    Watching,
+    /// They are not, for now: a process that cannot accept must not be woken instead of one that can.
+    Paused,
+    /// They are not, for good: connections in the queues are accepted, and none that arrive later.
+    Released,
 }
 
 /// A listening socket and the state of its accept queue.
@@ -77,16 +89,15 @@ impl AcceptState {
 }
 
 impl Listeners {
-    /// Registers the initial listeners of these groups. Listeners that the groups add later follow.
-    pub fn new(registry: &Registry, groups: Vec<Group>) -> io::Result<Self> {
+    /// Registers the listeners that the group watches. Those that it adds later follow.
+    pub fn new(registry: &Registry, mut group: Group) -> io::Result<Self> {
         let registry = registry.try_clone()?;
-        let mut listeners = Self { registry, slab: Slab::new(), groups, descriptors: 0 };
-        for index in 0..listeners.groups.len() {
-            let Some(group) = listeners.groups.get_mut(index) else { break };
-            let first = Token(FIRST_GROUP + index * Group::TOKENS);
-            let changes = group.watch(&listeners.registry, first)?;
-            listeners.change(changes);
-        }
+        group.register(&registry, FIRST_GROUP)?;
+        let mode = Mode::Watching;
+        let mut listeners = Self { registry, slab: Slab::new(), group, mode };
+        listeners.watch();
+        // After the registration, so that processes that register them again are behind this one.
+        listeners.group.announce();
         Ok(listeners)
     }
 
@@ -110,24 +121,34 @@ impl Listeners {
         self.iter().all(|entry| entry.state == AcceptState::Stopped)
     }
 
-    /// Marks every listener as possibly ready.
-    pub fn mark_all_ready(&mut self) {
-        for (_, entry) in &mut self.slab {
-            entry.state = AcceptState::Ready;
+    /// Returns the number of descriptors held by the listeners and the group.
+    pub fn descriptors(&self) -> usize {
+        self.group.descriptors()
+    }
+
+    /// Returns whether the metrics include those of all processes on the port.
+    pub const fn sharing(&self) -> Sharing {
+        self.group.sharing()
+    }
+
+    /// Returns when [`Listeners::check`] is due.
+    pub const fn next_check_ns(&self) -> Option<u64> {
+        self.group.next_check_ns()
+    }
+
+    /// Connects to processes on the port that are not connected, if a check is due.
+    pub fn check(&mut self, now_ns: u64) {
+        if self.next_check_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            self.group.check(now_ns);
+            self.apply_changes();
         }
     }
 
-    /// Returns the number of descriptors held by the listeners and their groups.
-    pub const fn descriptors(&self) -> usize {
-        self.descriptors
-    }
-
-    /// Handles a readiness event for a token from [`FIRST_LISTENER`] up.
+    /// Handles an event for a token from [`FIRST_LISTENER`] up.
     pub fn ready(&mut self, token: Token) {
-        if let Some(place) = token.0.checked_sub(FIRST_GROUP) {
-            let (index, token) = (place / Group::TOKENS, place % Group::TOKENS);
-            let changes = self.groups.get_mut(index).map(|group| group.ready(token));
-            self.change(changes.unwrap_or_default());
+        if let Some(token) = token.0.checked_sub(FIRST_GROUP) {
+            self.group.ready(token);
+            self.apply_changes();
         } else if let Some(entry) = self.slab.get_mut(token.0 - FIRST_LISTENER.0)
             && entry.state == AcceptState::Idle
         {
@@ -135,46 +156,120 @@ impl Listeners {
         }
     }
 
-    /// Hands all listeners over to the other processes on the port. A listener without another process stays.
-    /// The descriptors stay open until this value is dropped.
-    pub fn release(&mut self) {
-        let changes = self.groups.iter_mut().flat_map(Group::release).collect();
-        self.change(changes);
+    /// Deregisters all listeners while this process cannot accept.
+    pub fn pause(&mut self) {
+        if self.mode == Mode::Watching {
+            (0..self.places()).for_each(|place| self.deregister(place));
+            self.mode = Mode::Paused;
+        }
     }
 
-    fn change(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            match change {
-                Change::Accept(id, listener) => {
-                    if let Err(error) = self.open(id, listener) {
-                        error!("cannot register a listener: {error}");
-                    }
-                }
-                Change::Stop(id) => self.shut(id),
+    /// Registers all listeners again. The poll reports connections that wait already.
+    pub fn resume(&mut self) {
+        if self.mode == Mode::Paused {
+            self.mode = Mode::Watching;
+            (0..self.places()).for_each(|place| self.register(place));
+        }
+    }
+
+    /// Whether the listeners are deregistered for now.
+    pub fn is_paused(&self) -> bool {
+        self.mode == Mode::Paused
+    }
+
+    /// Deregisters all listeners for shutdown. Connections in the queues may have been reported to this process alone,
+    /// so they are still accepted. The descriptors stay open until this value is dropped.
+    pub fn release(&mut self) {
+        (0..self.places()).for_each(|place| self.deregister(place));
+        self.mode = Mode::Released;
+        self.group.leave();
+        let held: Vec<_> = self.group.held().map(|(id, held)| (id, Rc::clone(held))).collect();
+        for (id, listener) in held {
+            if self.place_of(id).is_none() {
+                self.slab.insert(ListenerEntry::new(id, listener));
             }
         }
-        self.descriptors = self.groups.iter().map(Group::descriptors).sum();
+        self.mark_all_ready();
     }
 
-    fn open(&mut self, id: ListenerId, listener: Rc<TcpListener>) -> io::Result<()> {
-        let raw = listener.as_raw_fd();
-        let entry = self.slab.vacant_entry();
-        let token = Token(FIRST_LISTENER.0 + entry.key());
-        self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE)?;
-        // Another process may have received the event for connections that wait already; the poll does not
-        // repeat it.
-        let state = AcceptState::Ready;
-        entry.insert(ListenerEntry { id, listener, state, last_accepts: LAST_ACCEPTS_MAX });
-        Ok(())
+    /// Marks every listener as possibly ready.
+    fn mark_all_ready(&mut self) {
+        for (_, entry) in &mut self.slab {
+            entry.state = AcceptState::Ready;
+        }
     }
 
-    fn shut(&mut self, id: ListenerId) {
-        let place = self.slab.iter().find(|(_, entry)| entry.id == id).map(|(place, _)| place);
-        let Some(entry) = place.and_then(|place| self.slab.try_remove(place)) else { return };
-        // The descriptor stays open, so it must be deregistered explicitly.
-        if let Err(error) = self.registry.deregister(&mut SourceFd(&entry.listener.as_raw_fd())) {
+    fn apply_changes(&mut self) {
+        if self.group.take_changed().is_empty() {
+            return;
+        }
+        match self.mode {
+            Mode::Released => self.mark_all_ready(),
+            Mode::Watching | Mode::Paused => self.watch(),
+        }
+    }
+
+    /// Registers the listeners that the group watches, and no others. Those of other processes are registered again.
+    /// This moves this process behind the owner, and the poll reports connections that wait already.
+    fn watch(&mut self) {
+        let watched = self.group.watched();
+        for place in 0..self.places() {
+            let is_watched =
+                |entry: &ListenerEntry| watched.iter().any(|found| found.id == entry.id);
+            if self.slab.get(place).is_some_and(|entry| !is_watched(entry)) {
+                self.deregister(place);
+                drop(self.slab.try_remove(place));
+            }
+        }
+        for found in watched {
+            match self.place_of(found.id) {
+                None => {
+                    let place = self.slab.insert(ListenerEntry::new(found.id, found.listener));
+                    self.register(place);
+                }
+                Some(place) if found.is_own => {
+                    if let Some(entry) = self.slab.get_mut(place) {
+                        entry.state = AcceptState::Ready;
+                    }
+                }
+                Some(place) => {
+                    self.deregister(place);
+                    self.register(place);
+                }
+            }
+        }
+    }
+
+    fn place_of(&self, id: ListenerId) -> Option<usize> {
+        self.slab.iter().find(|(_, entry)| entry.id == id).map(|(place, _)| place)
+    }
+
+    fn register(&self, place: usize) {
+        let Some(entry) = self.slab.get(place).filter(|_| self.mode == Mode::Watching) else {
+            return;
+        };
+        // mio has no interest for EPOLLEXCLUSIVE. It reads its token from the data of an event.
+        let token = EventData::new_u64((FIRST_LISTENER.0 + place) as u64);
+        let flags = EventFlags::IN | EventFlags::ET | EventFlags::EXCLUSIVE;
+        if let Err(error) = epoll::add(&self.registry, &*entry.listener, token, flags) {
+            error!("cannot register a listener: {error}");
+        }
+    }
+
+    /// Removes a listener from the poll. The kernel does not, because the descriptor stays open.
+    fn deregister(&self, place: usize) {
+        let Some(entry) = self.slab.get(place).filter(|_| self.mode == Mode::Watching) else {
+            return;
+        };
+        if let Err(error) = epoll::delete(&self.registry, &*entry.listener) {
             error!("cannot deregister a listener: {error}");
         }
+    }
+}
+
+impl ListenerEntry {
+    const fn new(id: ListenerId, listener: Rc<TcpListener>) -> Self {
+        Self { id, listener, state: AcceptState::Idle, last_accepts: LAST_ACCEPTS_MAX }
     }
 }
 

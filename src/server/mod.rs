@@ -12,6 +12,7 @@ pub mod context;
 pub mod drain;
 pub mod listeners;
 pub mod process_stats;
+mod sharing;
 mod shutdown;
 pub mod timers;
 
@@ -65,9 +66,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns a worker that accepts from the listeners of `groups`.
+    /// Returns a worker that accepts from the listeners of `group`.
     pub fn new(
-        groups: Vec<Group>,
+        group: Group,
         connections: Connections,
         context: WorkerContext,
         fd_budget: FdBudget,
@@ -76,7 +77,7 @@ impl Server {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
-        let listeners = Listeners::new(poll.registry(), groups)?;
+        let listeners = Listeners::new(poll.registry(), group)?;
         Ok(Self {
             poll,
             signals,
@@ -129,6 +130,7 @@ impl Server {
                 self.accept();
             }
             self.submit_jobs();
+            self.update_listeners();
             let is_over = self.advance_shutdown();
             self.context.end_iteration();
             if is_over {
@@ -162,6 +164,8 @@ impl Server {
             self.connections.next_deadline_ns(),
             self.drain.next_deadline_ns(),
             self.reporter.next_beat_ns(),
+            self.listeners.next_check_ns(),
+            if self.listeners.is_paused() { room_ns } else { None },
         ];
         let deadline_ns = listeners.chain(deadlines.into_iter().flatten()).min()?;
         Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))

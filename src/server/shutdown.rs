@@ -53,7 +53,6 @@ impl Server {
     /// and another process may share it, or may adopt it later.
     fn stop_accepting(&mut self) {
         self.listeners.release();
-        self.listeners.mark_all_ready();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.disable_keep_alive();

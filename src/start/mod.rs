@@ -4,7 +4,7 @@ mod check;
 
 pub use check::check;
 
-use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, os::fd::OwnedFd};
+use std::{error::Error, io, net::SocketAddr, os::fd::OwnedFd};
 
 use log::{info, warn};
 use mio::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::{
     app::{App, Recorder, Settings},
     config::{Config, Inherited, OpenedBy},
     fibonacci::Table,
-    group::{Group, Joined},
+    group::Group,
     http::conn::Buffers,
     logging::{self, access::AccessLog},
     metrics::{
@@ -33,7 +33,7 @@ use crate::{
         self,
         activation::{self, PassedError},
         clock::Clock,
-        listener::{ListenError, adopt, check_features, may_stand_for, renew},
+        listener::{adopt, check_features, listen, may_stand_for, renew},
         rlimit::{self, FdBudget},
         signals::OnHangup,
     },
@@ -51,18 +51,9 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     check_features(config.listeners)?;
     let table = Table::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
-    let (groups, region) = match config.opened_by() {
-        OpenedBy::ServiceManager => {
-            let (passed, region) = passed(config)?;
-            (solo_groups(passed)?, region)
-        }
-        OpenedBy::Us => join_groups(config, new_memory(), |address, region| {
-            Group::join(address, config.listeners, region).map(Some)
-        })?,
-    };
-    let addresses: BTreeSet<_> = groups.iter().map(Group::address).collect();
-    let others = workers_of(region.as_ref());
-    let mut server = prepare(config, table, groups, claim(region.as_ref()), access_log)?;
+    let (group, memory) = join(config, 1, passed(config)?, new_memory())?;
+    let (addresses, others) = (group.own_addresses(), workers_of(memory.as_ref()));
+    let mut server = prepare(config, table, group, claim(memory.as_ref()), access_log)?;
     server.set_on_hangup(on_hangup);
     // Scripts wait for this line. Log it after signals are handled and the sockets are registered.
     info!("{}", config.startup_line(&addresses, others));
@@ -84,31 +75,27 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     let table = Table::new(config.table_max_n)?;
     // Each worker opens its own, as the path may be another file by then. An error is found here, at start.
     drop(open_access_log(config)?);
-    let (sockets, region) = match &config.inherited {
+    let (sockets, memory) = match &config.inherited {
         Some(inherited) => inherit(config, inherited)?,
-        None if config.opened_by() == OpenedBy::ServiceManager => passed(config)?,
-        None => discover(config, workers)?,
+        None => (passed(config)?, new_memory()),
     };
+    let (group, memory) = join(config, workers, sockets, memory)?;
     // After an upgrade the workers of the previous version still count. They are not other processes.
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
-    let others = workers_of(region.as_ref()).saturating_sub(own as u64);
-    let memory = region.as_ref().map(SharedMemory::fd);
-    match supervisor::run(config, (workers, others), sockets, memory)? {
+    let others = workers_of(memory.as_ref()).saturating_sub(own as u64);
+    let fd = memory.as_ref().map(SharedMemory::fd);
+    match supervisor::run(config, (workers, others), group, fd)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
             init.enter_worker()?;
             logging::set_worker(init.number);
-            let (groups, region) = match config.opened_by() {
-                OpenedBy::ServiceManager => (solo_groups(init.listeners)?, region),
-                OpenedBy::Us => join_with(config, init.listeners, region)?,
-            };
-            let counters = claim(region.as_ref());
             let access_log = open_access_log(config)?;
-            let mut server = prepare(config, table, groups, counters, access_log)?;
+            let mut server =
+                prepare(config, table, init.group, claim(memory.as_ref()), access_log)?;
             if init.is_replacement {
                 server.count_restart();
             }
-            let limit_ns = config.service_manager.watchdog_ns;
+            let limit_ns = Some(supervisor::hang_limit_ns(config));
             server.report_to(StatusReporter::supervisor(init.ready, limit_ns), "");
             server.run()?;
         }
@@ -132,45 +119,73 @@ fn inherit(
         renew(&socket, config.listeners).map(|()| socket)
     });
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-    let region = match inherited.region {
+    let memory = match inherited.region {
         Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
         None => new_memory(),
     };
-    Ok((sockets, region))
+    Ok((sockets, memory))
 }
 
-/// Returns the sockets that the service manager has passed, and new memory for shared metrics.
-fn passed(config: &Config) -> Result<(Vec<TcpListener>, Option<SharedMemory>), PassedError> {
-    let sockets = activation::take(&config.service_manager.sockets, config.listeners)?;
-    let region = new_memory();
-    Ok((sockets, region))
+/// Returns the sockets that the service manager has passed.
+fn passed(config: &Config) -> Result<Vec<TcpListener>, PassedError> {
+    activation::take(&config.service_manager.sockets, config.listeners)
 }
 
-/// Returns what other processes on the same ports have left or share: up to `workers` orphaned listeners per
-/// address, and the memory for shared metrics. Without other processes it is new memory.
-fn discover(
+/// Joins the processes that share a port with this one, and opens `count` listeners on each address, unless the service
+/// manager has opened all. Also returns the memory for shared metrics: that of the other processes, if there are any.
+fn join(
     config: &Config,
-    workers: usize,
-) -> Result<(Vec<TcpListener>, Option<SharedMemory>), ListenError> {
-    let (mut sockets, mut region) = (Vec::new(), new_memory());
-    for (nth, address) in config.listen.iter().filter(|address| address.port() != 0).enumerate() {
-        let found = Group::discover(*address)?;
-        for orphan in found.orphans.into_iter().take(workers) {
-            renew(&orphan, config.listeners).map_err(|error| ListenError::new(*address, error))?;
-            sockets.push(orphan);
-        }
-        if nth == 0 {
-            region = prefer_shared(found.region, region);
-        }
+    count: usize,
+    mut sockets: Vec<TcpListener>,
+    memory: Option<SharedMemory>,
+) -> Result<(Group, Option<SharedMemory>), Box<dyn Error>> {
+    let is_passed = config.opened_by() == OpenedBy::ServiceManager;
+    let addresses = if is_passed { Vec::new() } else { bind_ports(config, &mut sockets)? };
+    let mut all = addresses.clone();
+    for socket in &sockets {
+        all.push(socket.local_addr()?);
     }
-    Ok((sockets, region))
+    let offer = memory.as_ref().map(SharedMemory::fd);
+    let mut group = Group::join(all, offer.map(|offer| offer.try_clone_to_owned()).transpose()?);
+    let offered = group.take_offered_memory();
+    let memory = if config.inherited.is_some() { memory } else { prefer_shared(offered, memory) };
+    let descriptor = memory.as_ref().map(|memory| memory.fd().try_clone_to_owned());
+    group.set_memory(descriptor.transpose()?);
+    for socket in sockets {
+        group.add(socket)?;
+    }
+    for address in addresses {
+        group.open(address, count, config.listeners)?;
+    }
+    Ok((group, memory))
+}
+
+/// Returns the addresses to listen on. In place of port 0 they have the port of a socket that is open already, or that is
+/// opened now.
+fn bind_ports(
+    config: &Config,
+    sockets: &mut Vec<TcpListener>,
+) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
+    let mut addresses = Vec::new();
+    for address in &config.listen {
+        let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        let mut port =
+            bound.filter(|bound| may_stand_for(*bound, *address)).map(|bound| bound.port()).next();
+        if address.port() == 0 && port.is_none() {
+            let socket = listen(*address, config.listeners)?;
+            port = Some(socket.local_addr()?.port());
+            sockets.push(socket);
+        }
+        addresses.push(SocketAddr::new(address.ip(), port.unwrap_or_else(|| address.port())));
+    }
+    Ok(addresses)
 }
 
 /// Returns a server that is ready to run.
 fn prepare(
     config: &Config,
     table: Table,
-    groups: Vec<Group>,
+    group: Group,
     counters: Claim,
     access_log: Option<AccessLog>,
 ) -> Result<Server, Box<dyn Error>> {
@@ -189,9 +204,8 @@ fn prepare(
         access_log,
     };
     let connections = Connections::new(config.time_limits_ns);
-    let counted = groups.iter().map(Group::descriptors).sum();
-    let fd_budget = FdBudget::new(config.max_connections, counted);
-    Ok(Server::new(groups, connections, context, fd_budget, Drain::new(config.drain))?)
+    let fd_budget = FdBudget::new(config.max_connections, group.descriptors());
+    Ok(Server::new(group, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 
 fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
@@ -212,49 +226,6 @@ fn new_memory() -> Option<SharedMemory> {
 /// Otherwise returns `own`.
 fn prefer_shared(theirs: Option<OwnedFd>, own: Option<SharedMemory>) -> Option<SharedMemory> {
     theirs.and_then(|theirs| or_private(SharedMemory::from_fd(theirs))).or(own)
-}
-
-/// Joins the group of each address. Also returns the memory for shared metrics: that of the other processes,
-/// if there are any.
-fn join_groups(
-    config: &Config,
-    mut region: Option<SharedMemory>,
-    mut join: impl FnMut(SocketAddr, Option<OwnedFd>) -> Result<Option<Joined>, ListenError>,
-) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
-    let mut groups = Vec::new();
-    for address in &config.listen {
-        let own = region.as_ref().map(SharedMemory::fd);
-        let own = own.map(|own| own.try_clone_to_owned()).transpose()?;
-        let Some(joined) = join(*address, own)? else { continue };
-        if groups.is_empty() {
-            region = prefer_shared(joined.region, region);
-        }
-        groups.push(joined.group);
-    }
-    Ok((groups, region))
-}
-
-/// Joins the group of each address with the sockets that this worker has inherited.
-fn join_with(
-    config: &Config,
-    mut listeners: Vec<TcpListener>,
-    region: Option<SharedMemory>,
-) -> Result<(Vec<Group>, Option<SharedMemory>), Box<dyn Error>> {
-    join_groups(config, region, |address, region| {
-        let own = listeners.extract_if(.., |listener| {
-            listener.local_addr().is_ok_and(|bound| may_stand_for(bound, address))
-        });
-        let own: Vec<_> = own.collect();
-        // The supervisor holds the sockets of all workers. With port 0 they have the actual port.
-        let port = own.first().and_then(|first| first.local_addr().ok());
-        let port = port.map(|bound| SocketAddr::new(address.ip(), bound.port()));
-        port.map(|address| Group::join_with(address, own, region)).transpose()
-    })
-}
-
-/// Returns a group for each passed socket. No other process joins these groups.
-fn solo_groups(sockets: Vec<TcpListener>) -> io::Result<Vec<Group>> {
-    sockets.into_iter().map(Group::of_one).collect()
 }
 
 /// Claims a slot of the shared memory. Without one, returns private memory that no other process adds up.

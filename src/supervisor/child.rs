@@ -6,6 +6,8 @@ use std::{mem, os::fd::OwnedFd};
 
 use nix::unistd::Pid;
 
+use crate::group::Channel;
+
 /// A worker that exits within this time has exited early.
 const EARLY_NS: u64 = 1_000_000_000;
 /// Number of early exits in a row after which the worker is still restarted without a pause.
@@ -23,6 +25,8 @@ const MISSED_HEARTBEATS_MAX: u32 = 2;
 pub(super) struct Child {
     pub(super) state: State,
     pub(super) readiness: WorkerReadiness,
+    /// Sends the worker the changes on the port.
+    pub(super) channel: Option<Channel>,
     early_exits: u32,
     /// How often its process has exited or could not be started.
     pub(super) exits: u32,
@@ -56,6 +60,7 @@ impl Child {
         Self {
             state: State::Due { at_ns: 0 },
             readiness: WorkerReadiness::Unknown,
+            channel: None,
             early_exits: 0,
             exits: 0,
             missed_heartbeats: 0,
@@ -121,6 +126,7 @@ impl Child {
             State::Due { .. } | State::Stopped => true,
         };
         self.readiness = WorkerReadiness::Unknown;
+        self.channel = None;
         self.exits += 1;
         self.early_exits = if is_early { self.early_exits.saturating_add(1) } else { 0 };
         let pause_ns = match self.early_exits.checked_sub(EARLY_EXITS_FREE + 1) {

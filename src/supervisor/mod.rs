@@ -1,9 +1,10 @@
 //! The supervisor: starts, watches and restarts the workers. It serves no requests itself.
 //!
-//! The supervisor owns the listening sockets, one for each worker and address, until it exits. If a worker
-//! exits, the next one accepts the connections that wait in its queue. Workers are forked while the process
-//! has a single thread, and share the pages of the table. A worker that exits is restarted at once on the
-//! same sockets. Signals are read from a descriptor, so no code here runs in a signal handler.
+//! The supervisor opens the listening sockets, one for each worker and address, and holds them until it exits.
+//! Every worker inherits all of them: while one worker has exited, hangs or cannot start, its neighbours accept in
+//! its place. Only the supervisor is a member of the group of the port. Workers are forked while the process has a
+//! single thread, and share the pages of the table. A worker that exits is restarted at once. Signals are read from
+//! a descriptor, so no code here runs in a signal handler.
 
 mod child;
 mod sockets;
@@ -14,11 +15,12 @@ mod worker_init;
 use std::{
     error::Error,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use log::{error, info, warn};
-use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
     sys::{
@@ -28,30 +30,28 @@ use nix::{
     },
     unistd::{Pid, getpid},
 };
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    pipe::{PipeFlags, pipe_with},
-};
+use rustix::pipe::{PipeFlags, pipe_with};
 
+pub use self::{watchdog::hang_limit_ns, worker_init::WorkerInit};
 use crate::{
-    config::{Config, OpenedBy},
+    config::Config,
+    group::{Channel, Group, ListenerId, Sharing},
     notify::{
         Heartbeat,
         socket::{Notification, Notifier},
     },
-    sys::{
-        self, Fork,
-        clock::Clock,
-        listener::{ListenError, listen, may_stand_for},
-        signals,
-    },
+    sys::{self, Fork, clock::Clock, signals},
 };
-pub use worker_init::WorkerInit;
 
 use child::{Child, State, WorkerReadiness};
 
 /// Time that workers get beyond the longest possible drain before the supervisor kills them.
 const KILL_DELAY_NS: u64 = 5_000_000_000;
+
+/// Tokens of the signals, of the pipes of the workers, and of the group.
+const SIGNALS: Token = Token(0);
+const FIRST_WORKER: usize = 1;
+const FIRST_GROUP: usize = 1024;
 
 /// The process in which [`run`] has returned.
 #[derive(Debug)]
@@ -59,15 +59,18 @@ pub enum Outcome {
     /// The supervisor. All workers have exited.
     Ended,
     /// A new worker process.
-    Worker(WorkerInit),
+    Worker(Box<WorkerInit>),
 }
 
 struct Supervisor<'c> {
     config: &'c Config,
     clock: Clock,
     signals: SignalFd,
-    /// The sockets of all workers. Those of an address are in a row.
-    sockets: Vec<TcpListener>,
+    poll: Poll,
+    /// The listeners of all workers, and the other processes on the port.
+    group: Group,
+    /// The state of sharing that the workers have received.
+    sharing: Sharing,
     children: Vec<Child>,
     /// The memory for shared metrics, which the next program inherits in an upgrade.
     region: Option<BorrowedFd<'c>>,
@@ -79,8 +82,8 @@ struct Supervisor<'c> {
     leaving: Vec<Pid>,
     state: SupervisorState,
     notifier: Notifier,
-    /// When workers are checked for heartbeats. Without a watchdog they are not.
-    heartbeat: Option<Heartbeat>,
+    /// When workers are checked for heartbeats.
+    heartbeat: Heartbeat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,24 +97,39 @@ enum SupervisorState {
     },
 }
 
+/// What a forked worker receives from its supervisor.
+struct Forked {
+    number: usize,
+    own: Vec<ListenerId>,
+    channel: OwnedFd,
+    ready: OwnedFd,
+    is_replacement: bool,
+    parent: Pid,
+}
+
 /// Runs `workers` workers until a signal to stop is received and they have exited. Returns in each worker
 /// process, too.
 ///
-/// `sockets` are listening sockets that are open already. `region` is the memory for shared metrics, which
-/// the next program inherits in an upgrade. `others` is the number of other workers on the port.
+/// `region` is the memory for shared metrics, which the next program inherits in an upgrade. `others` is the number of
+/// other workers on the port.
 pub fn run(
     config: &Config,
     (workers, others): (usize, u64),
-    sockets: Vec<TcpListener>,
+    mut group: Group,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     let inherited = config.inherited.as_ref();
-    let sockets = open_sockets(config, workers, sockets)?;
+    let (poll, signals) = (Poll::new()?, signals::open()?);
+    let registry = poll.registry();
+    registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    group.register(registry, FIRST_GROUP)?;
     let mut supervisor = Supervisor {
         config,
         clock: Clock::new(),
-        signals: signals::open()?,
-        sockets,
+        signals,
+        poll,
+        sharing: group.sharing(),
+        group,
         children: (0..workers).map(|_| Child::new()).collect(),
         region,
         others,
@@ -119,65 +137,55 @@ pub fn run(
         leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
         state: SupervisorState::Starting,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
-        heartbeat: config.service_manager.watchdog_ns.map(Heartbeat::for_limit),
+        heartbeat: Heartbeat::for_limit(hang_limit_ns(config)),
     };
+    // Children of the program before may have exited already.
+    supervisor.reap();
+    let mut events = Events::with_capacity(FIRST_GROUP);
     loop {
         supervisor.clock.tick();
-        if let Some(init) = supervisor.start_children() {
-            return Ok(Outcome::Worker(init));
+        if let Some(forked) = supervisor.start_children() {
+            let group = supervisor.group.into_worker(&forked.own, forked.channel);
+            let Forked { number, ready, is_replacement, parent, .. } = forked;
+            let init = WorkerInit { number, group, ready, is_replacement, parent };
+            return Ok(Outcome::Worker(Box::new(init)));
         }
         if supervisor.has_ended() {
             return Ok(Outcome::Ended);
         }
-        supervisor.wait()?;
-        supervisor.clock.tick();
-        supervisor.update_readiness();
-        while let Some(event) = signals::read(&supervisor.signals)? {
-            match event {
-                signals::Event::ChildExited => supervisor.reap(),
-                signals::Event::Hangup => supervisor.upgrade(),
-                // The workers write the access logs.
-                signals::Event::Reopen => send_signal(&supervisor.all_pids(), Signal::SIGUSR1),
-                signals::Event::Stop(signal) => supervisor.stop(signal),
-            }
-        }
-        supervisor.enforce();
-        supervisor.check_workers();
+        supervisor.wait(&mut events)?;
+        supervisor.handle(&events)?;
     }
-}
-
-/// Returns one socket for each worker and address: those in `sockets`, and new ones where they are too few.
-/// Opens none if the service manager has opened `sockets`.
-///
-/// Sockets are never closed, even if there are more than workers: clients may be waiting in their queues.
-fn open_sockets(
-    config: &Config,
-    workers: usize,
-    mut sockets: Vec<TcpListener>,
-) -> Result<Vec<TcpListener>, ListenError> {
-    if config.opened_by() == OpenedBy::ServiceManager {
-        return Ok(sockets);
-    }
-    for address in &config.listen {
-        let is_of = |socket: &&TcpListener| {
-            socket.local_addr().is_ok_and(|found| may_stand_for(found, *address))
-        };
-        let found: Vec<&TcpListener> = sockets.iter().filter(is_of).collect();
-        // With port 0 the kernel chooses the port of the first socket, and the others use the same port.
-        let first = found.first().map_or(Ok(*address), |socket| socket.local_addr());
-        let mut address = first.map_err(|error| ListenError::new(*address, error))?;
-        for _ in found.len()..workers {
-            let socket = listen(address, config.listeners)?;
-            address = socket.local_addr().map_err(|error| ListenError::new(address, error))?;
-            sockets.push(socket);
-        }
-    }
-    Ok(sockets)
 }
 
 impl Supervisor<'_> {
-    /// Starts the workers that are due. In a worker process, returns what it starts with.
-    fn start_children(&mut self) -> Option<WorkerInit> {
+    /// Handles the events of one wait, and whatever is due.
+    fn handle(&mut self, events: &Events) -> io::Result<()> {
+        self.clock.tick();
+        for event in events {
+            if let Some(token) = event.token().0.checked_sub(FIRST_GROUP) {
+                self.group.ready(token);
+            }
+        }
+        self.read_readiness();
+        while let Some(event) = signals::read(&self.signals)? {
+            match event {
+                signals::Event::ChildExited => self.reap(),
+                signals::Event::Hangup => self.upgrade(),
+                // The workers have the access logs.
+                signals::Event::Reopen => send_signal(&self.all_pids(), Signal::SIGUSR1),
+                signals::Event::Stop(signal) => self.stop(signal),
+            }
+        }
+        self.group.check(self.clock.now_ns());
+        self.forward_changes();
+        self.enforce();
+        self.check_workers();
+        Ok(())
+    }
+
+    /// Starts the workers that are due. In the process of a new worker, returns what it starts with.
+    fn start_children(&mut self) -> Option<Forked> {
         let now_ns = self.clock.now_ns();
         for place in 0..self.children.len() {
             let is_due = self.children.get(place).is_some_and(
@@ -188,7 +196,7 @@ impl Supervisor<'_> {
             }
             match self.start(place) {
                 Ok(None) => {}
-                Ok(init) => return init,
+                Ok(forked) => return forked,
                 Err(error) => {
                     error!("cannot start worker {place}: {error}");
                     if let Some(child) = self.children.get_mut(place) {
@@ -200,10 +208,13 @@ impl Supervisor<'_> {
         None
     }
 
-    /// Forks the worker at `place`. In its process, returns what it starts with.
-    fn start(&mut self, place: usize) -> io::Result<Option<WorkerInit>> {
-        let listeners = self.sockets_of(place)?;
-        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fn start(&mut self, place: usize) -> io::Result<Option<Forked>> {
+        let own = self.listeners_of(place);
+        let (ours, channel) = Channel::open()?;
+        let (reading, ready) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let token = Token(FIRST_WORKER + place);
+        let raw = reading.as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&raw), token, Interest::READABLE)?;
         let parent = getpid();
         match sys::fork()? {
             Fork::Parent(pid) => {
@@ -211,62 +222,36 @@ impl Supervisor<'_> {
                 if let Some(child) = self.children.get_mut(place) {
                     child.mark_started(pid, now_ns);
                     child.readiness = WorkerReadiness::Pending(reading);
+                    child.channel = Some(ours);
                     info!("started worker {place} (pid {pid})");
                 }
                 Ok(None)
             }
             Fork::Child => {
                 let is_replacement = self.children.get(place).is_some_and(|child| child.exits > 0);
-                let ready = writing;
-                Ok(Some(WorkerInit { number: place, listeners, ready, is_replacement, parent }))
+                Ok(Some(Forked { number: place, own, channel, ready, is_replacement, parent }))
             }
         }
     }
 
-    /// Waits for a signal, for a worker to become ready, or for the next deadline.
-    fn wait(&self) -> io::Result<()> {
+    /// Waits for a signal, a worker that becomes ready, another process, or the next deadline.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         let due = self.children.iter().filter_map(|child| match child.state {
             State::Due { at_ns } => Some(at_ns),
             State::Running { .. } | State::Stopped => None,
         });
         let due_ns = match self.state {
-            SupervisorState::Stopping { until_ns } => Some(until_ns),
+            SupervisorState::Stopping { until_ns } => until_ns,
             SupervisorState::Starting | SupervisorState::Serving => {
-                due.chain(self.heartbeat.as_ref().map(Heartbeat::due_ns)).min()
+                due.fold(self.heartbeat.due_ns(), u64::min)
             }
         };
-        let timeout = due_ns.map(|due_ns| {
-            let ns = i64::try_from(due_ns.saturating_sub(now_ns)).unwrap_or(i64::MAX);
-            Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
-        });
-        let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let pipes = self.children.iter().filter_map(Child::pending_pipe);
-        files.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut files, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Records which workers have become ready. When all are, stops the workers of the previous version.
-    fn update_readiness(&mut self) {
-        for child in &mut self.children {
-            let Some(pipe) = child.pending_pipe() else { continue };
-            match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => child.mark_ready(),
-                // The worker has exited before it was ready. SIGCHLD reports that as well.
-                Ok(0) => child.readiness = WorkerReadiness::Unknown,
-                Err(_) => {} // nothing yet
-            }
-        }
-        if self.state == SupervisorState::Starting && self.children.iter().all(Child::is_ready) {
-            self.state = SupervisorState::Serving;
-            send_signal(&self.old, Signal::SIGTERM);
-            self.leaving.append(&mut self.old);
-            let addresses = self.addresses().into_keys().collect();
-            info!("{}", self.config.startup_line(&addresses, self.others));
-            self.report_ready("");
+        let due_ns = self.group.next_check_ns().map_or(due_ns, |check_ns| check_ns.min(due_ns));
+        let timeout = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -292,10 +277,12 @@ impl Supervisor<'_> {
             }
             let now_ns = self.clock.now_ns();
             let is_stopping = matches!(self.state, SupervisorState::Stopping { .. });
+            let mut exited = None;
             for (place, child) in self.children.iter_mut().enumerate() {
                 if child.pid() != Some(pid) {
                     continue;
                 }
+                exited = Some(place);
                 if is_stopping {
                     child.state = State::Stopped;
                     info!("worker {place} (pid {pid}) {how}");
@@ -303,6 +290,10 @@ impl Supervisor<'_> {
                     child.mark_exited(now_ns);
                     warn!("worker {place} (pid {pid}) {how}; restarting");
                 }
+            }
+            // The kernel may have woken it for connections that it has not accepted.
+            if let Some(place) = exited {
+                self.announce(place);
             }
         }
     }
@@ -353,7 +344,8 @@ impl Supervisor<'_> {
         self.notifier.send(Notification::Reloading("upgrading"));
         let error = match upgrade::check_binary(&self.config.invocation) {
             Ok(()) => {
-                let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.as_fd()).collect();
+                let sockets = self.group.to_inherit();
+                let sockets: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
                 let workers = (&self.not_yet_stopping()[..], &self.leaving[..]);
                 upgrade::execute(
                     &self.config.invocation,

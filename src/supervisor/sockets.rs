@@ -1,38 +1,65 @@
 //! Assignment of listening sockets to workers.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::AsFd as _};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use mio::net::TcpListener;
+use log::debug;
 
-use crate::supervisor::Supervisor;
-use crate::sys::listener::adopt;
+use crate::{group::ListenerId, supervisor::Supervisor};
 
 impl Supervisor<'_> {
-    /// Returns duplicates of the sockets that a worker accepts from: some of each address.
-    pub(super) fn sockets_of(&self, place: usize) -> io::Result<Vec<TcpListener>> {
-        let mut found = Vec::new();
-        for sockets in self.addresses().values() {
-            let indices = share(sockets.len(), self.children.len(), place);
-            for socket in indices.filter_map(|index| sockets.get(index)) {
-                found.push(adopt(socket.as_fd().try_clone_to_owned()?)?);
+    /// Returns the listeners that the worker at `place` owns, some of each address.
+    pub(super) fn listeners_of(&self, place: usize) -> Vec<ListenerId> {
+        let mut addresses: BTreeMap<SocketAddr, Vec<ListenerId>> = BTreeMap::new();
+        for (id, listener) in self.group.own() {
+            if let Ok(address) = listener.local_addr() {
+                addresses.entry(address).or_default().push(id);
             }
         }
-        Ok(found)
+        let shares = addresses.values().flat_map(|listeners| {
+            let indices = share(listeners.len(), self.children.len(), place);
+            indices.filter_map(|index| listeners.get(index).copied())
+        });
+        shares.collect()
     }
 
-    /// Returns the sockets of each address.
-    pub(super) fn addresses(&self) -> BTreeMap<SocketAddr, Vec<&TcpListener>> {
-        let mut addresses: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for socket in &self.sockets {
-            if let Ok(address) = socket.local_addr() {
-                addresses.entry(address).or_default().push(socket);
+    /// Sends the listeners of the worker at `place` to the other workers. They register them again. So they accept
+    /// connections that the kernel had reported to a worker that has exited, and are behind a worker that has started.
+    pub(super) fn announce(&mut self, place: usize) {
+        let listeners = self.listeners_of(place);
+        for (other, child) in self.children.iter().enumerate() {
+            if let Some(channel) = child.channel.as_ref().filter(|_| other != place) {
+                for id in &listeners {
+                    log_failure(other, self.group.send_listener(*id, channel));
+                }
             }
         }
-        addresses
+    }
+
+    /// Sends changed listeners and the state of sharing to the workers.
+    pub(super) fn forward_changes(&mut self) {
+        let changed = self.group.take_changed();
+        let sharing = self.group.sharing();
+        let has_changed = std::mem::replace(&mut self.sharing, sharing) != sharing;
+        for (place, child) in self.children.iter().enumerate() {
+            let Some(channel) = &child.channel else { continue };
+            for id in &changed {
+                log_failure(place, self.group.send_listener(*id, channel));
+            }
+            if has_changed {
+                log_failure(place, channel.send_sharing(sharing));
+            }
+        }
     }
 }
 
-/// Returns the indices of the sockets of an address that the worker at `place` accepts from.
+/// Logs a failure for debugging only. A worker that does not read, or has exited, is restarted.
+fn log_failure(place: usize, outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        debug!("cannot send to worker {place}: {error}");
+    }
+}
+
+/// Returns the indices of the sockets of an address that the worker at `place` owns.
 ///
 /// Each worker has a socket of its own if there are as many sockets as workers. Otherwise each socket has at
 /// least one worker, as the kernel distributes clients to all sockets. Each worker has at least one socket:

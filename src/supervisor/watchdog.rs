@@ -1,20 +1,73 @@
 //! Watchdog: kills hung workers, and reports the status of all workers to the service manager.
 
-use log::error;
+use std::os::fd::AsRawFd as _;
+
+use log::{error, info, warn};
+use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
-use crate::notify::socket::Notification;
-use crate::supervisor::{Supervisor, SupervisorState, child::Child, send_signal};
+use crate::{
+    config::Config,
+    notify::socket::Notification,
+    supervisor::{
+        Supervisor, SupervisorState,
+        child::{Child, WorkerReadiness},
+        send_signal,
+    },
+};
+
+/// Time without a heartbeat after which a worker is killed. A shorter watchdog interval takes precedence.
+const HANG_LIMIT_NS: u64 = 6_000_000_000;
+
+/// Returns the time without a heartbeat after which a worker is killed.
+pub fn hang_limit_ns(config: &Config) -> u64 {
+    config.service_manager.watchdog_ns.unwrap_or(HANG_LIMIT_NS).min(HANG_LIMIT_NS)
+}
 
 impl Supervisor<'_> {
-    /// Kills hung workers, so that they are restarted, and sends a heartbeat to the service manager if any
-    /// worker is ready. Does nothing until the next check is due.
+    /// Records which workers are ready.
+    pub(super) fn read_readiness(&mut self) {
+        let mut ready = Vec::new();
+        for (place, child) in self.children.iter_mut().enumerate() {
+            let Some(pipe) = child.pending_pipe() else { continue };
+            match rustix::io::read(pipe, &mut [0; 1]) {
+                Ok(1..) => {
+                    // Heartbeats are read when workers are checked, and need no event.
+                    let raw = pipe.as_raw_fd();
+                    if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&raw)) {
+                        warn!("cannot deregister a pipe: {error}");
+                    }
+                    child.mark_ready();
+                    ready.push(place);
+                }
+                // The worker has exited. SIGCHLD reports that as well.
+                Ok(0) => child.readiness = WorkerReadiness::Unknown,
+                Err(_) => {} // nothing yet
+            }
+        }
+        for place in &ready {
+            self.announce(*place);
+        }
+        if !ready.is_empty() {
+            self.group.announce();
+        }
+        if self.state == SupervisorState::Starting && self.children.iter().all(Child::is_ready) {
+            self.state = SupervisorState::Serving;
+            send_signal(&self.old, Signal::SIGTERM);
+            self.leaving.append(&mut self.old);
+            info!("{}", self.config.startup_line(&self.group.own_addresses(), self.others));
+            self.report_ready("");
+        }
+    }
+
+    /// Kills hung workers, so that they are restarted, and sends a heartbeat to the service manager if any worker is
+    /// ready. Does nothing until the next check is due.
     ///
     /// If no worker is ready for long, the service manager restarts the whole service, this process included.
     pub(super) fn check_workers(&mut self) {
-        let now_ns = self.clock.now_ns();
-        let is_due = self.heartbeat.as_mut().is_some_and(|heartbeat| heartbeat.beat(now_ns));
-        if !is_due || matches!(self.state, SupervisorState::Stopping { .. }) {
+        if !self.heartbeat.beat(self.clock.now_ns())
+            || matches!(self.state, SupervisorState::Stopping { .. })
+        {
             return;
         }
         for (place, child) in self.children.iter_mut().enumerate() {
@@ -24,7 +77,8 @@ impl Supervisor<'_> {
             }
         }
         // The previous version serves until this one is ready.
-        if !self.old.is_empty() || self.children.iter().any(Child::is_ready) {
+        let serves = !self.old.is_empty() || self.children.iter().any(Child::is_ready);
+        if serves && self.config.service_manager.watchdog_ns.is_some() {
             self.notifier.send(Notification::Alive);
         }
     }

@@ -2,20 +2,21 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use mio::net::TcpListener;
 use nix::{
     sys::{prctl, signal::Signal},
     unistd::{Pid, getppid, setpgid},
 };
+
+use crate::group::Group;
 
 /// What a worker process starts with.
 #[derive(Debug)]
 pub struct WorkerInit {
     /// The number of the worker, from 0.
     pub number: usize,
-    /// The listening sockets that it accepts from.
-    pub listeners: Vec<TcpListener>,
-    /// The pipe on which it reports that it is ready.
+    /// All listeners of the supervisor, and the channel to it.
+    pub group: Group,
+    /// The pipe on which it reports that it is ready, and sends heartbeats.
     pub ready: OwnedFd,
     /// Whether it replaces a worker that has exited.
     pub is_replacement: bool,

@@ -2,8 +2,8 @@
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
-    os::fd::{AsFd, OwnedFd},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -71,31 +71,46 @@ impl std::error::Error for ListenError {
 /// (`SO_REUSEPORT`). The IPv6 wildcard address accepts IPv4 as well. On a host without IPv6 the IPv4 wildcard
 /// replaces it.
 pub fn listen(address: SocketAddr, options: Options) -> Result<TcpListener, ListenError> {
-    with_fallback(address, |address| {
-        let socket = bind(address, options)?;
-        socket.listen(BACKLOG)?;
-        Ok(TcpListener::from_std(socket.into()))
-    })
+    Bound::open(address, options)?.listen()
 }
 
 /// Checks that a socket can be bound to `address`. It does not listen: connections that the kernel assigned
 /// to it would be reset.
 pub fn check(address: SocketAddr, options: Options) -> Result<(), ListenError> {
-    with_fallback(address, |address| bind(address, options).map(drop))
+    Bound::open(address, options).map(drop)
 }
 
-/// Calls `open` with the address, or with the IPv4 wildcard on a host without IPv6.
-fn with_fallback<T>(
+/// A socket that is bound to an address and does not listen yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
     address: SocketAddr,
-    open: impl Fn(SocketAddr) -> io::Result<T>,
-) -> Result<T, ListenError> {
-    let outcome = match open(address) {
-        Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-        }
-        outcome => outcome,
-    };
-    outcome.map_err(|source| ListenError::new(address, source))
+}
+
+impl Bound {
+    /// Binds a socket as [`listen`] does.
+    pub fn open(address: SocketAddr, options: Options) -> Result<Self, ListenError> {
+        let outcome = match bind(address, options) {
+            Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
+                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), options)
+            }
+            outcome => outcome,
+        };
+        let socket = outcome.map_err(|source| ListenError::new(address, source))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Makes the socket listen.
+    pub fn listen(self) -> Result<TcpListener, ListenError> {
+        self.socket.listen(BACKLOG).map_err(|source| ListenError::new(self.address, source))?;
+        Ok(TcpListener::from_std(self.socket.into()))
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// Adopts a listening socket that another process opened. Makes it non-blocking and close-on-exec.
@@ -177,19 +192,30 @@ pub fn identity(socket: impl AsFd) -> io::Result<u64> {
     Ok(fstat(socket)?.st_ino)
 }
 
-/// Admits a descriptor from another process, if it is what [`listen`] would have opened for `address`.
-pub fn admit(descriptor: OwnedFd, address: SocketAddr) -> Result<TcpListener, Unfit> {
+/// Admits a descriptor from another process, if it is a TCP socket on an address that overlaps with one of these. Makes
+/// it listen, because a process sends a socket before it listens.
+pub fn admit(descriptor: OwnedFd, addresses: &[SocketAddr]) -> Result<TcpListener, Unfit> {
     let socket = SockRef::from(&descriptor);
-    let fits = listens(&socket)?
-        && socket.reuse_port()?
-        && socket.local_addr()?.as_socket().is_some_and(|bound| stands_for(bound, address));
-    if !fits {
+    let is_tcp = socket.r#type()? == Type::STREAM && socket.protocol()? == Some(Protocol::TCP);
+    let bound = socket.local_addr()?.as_socket().filter(|bound| is_tcp && bound.port() != 0);
+    let is_near =
+        bound.is_some_and(|bound| addresses.iter().any(|address| overlaps(bound, *address)));
+    if !is_near || socket.peer_addr().is_ok() {
         return Err(Unfit::Other);
     }
     // The flag belongs to the open file, so all processes that hold it share it. A process that cleared it
     // would block all others.
     socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(descriptor.into()))
+}
+
+/// Whether the kernel may assign a connection to either of two listeners. The IPv6 wildcard includes IPv4.
+pub fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+    let includes = |all: IpAddr, ip: IpAddr| {
+        all == ip || (all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4()))
+    };
+    one.port() == other.port() && (includes(one.ip(), other.ip()) || includes(other.ip(), one.ip()))
 }
 
 /// Whether this is a listening TCP socket.
@@ -266,24 +292,38 @@ mod tests {
         let ours = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ours.local_addr().unwrap();
         let copy = |socket: &TcpListener| SockRef::from(socket).try_clone().unwrap().into();
-        let admitted = admit(copy(&ours), address).unwrap();
+        let admitted = admit(copy(&ours), &[address]).unwrap();
         assert_eq!(identity(&admitted).unwrap(), identity(&ours).unwrap());
         assert_ne!(identity(listen(address).unwrap()).unwrap(), identity(&ours).unwrap());
         renew(&admitted, Options { unacknowledged: Duration::from_secs(3), ..OPTIONS }).unwrap();
         let timeout = SockRef::from(&ours).tcp_user_timeout().unwrap();
         assert_eq!(timeout, Some(Duration::from_secs(3)), "one socket, two descriptors");
 
-        let refuse = |descriptor: OwnedFd| assert!(admit(descriptor, address).is_err());
+        let refuse = |descriptor: OwnedFd| assert!(admit(descriptor, &[address]).is_err());
         refuse(copy(&listen("127.0.0.1:0".parse().unwrap()).unwrap()));
         refuse(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into());
         refuse(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into());
         refuse(std::net::TcpStream::connect(address).unwrap().into());
         refuse(std::os::unix::net::UnixStream::pair().unwrap().0.into());
         refuse(std::fs::File::open("/dev/null").unwrap().into());
-        let bound = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-        bound.set_reuse_port(true).unwrap();
-        bound.bind(&address.into()).unwrap();
-        refuse(bound.into());
+        // Sent before it listens: the receiver makes it listen.
+        let bound = Bound::open(address, OPTIONS).unwrap();
+        let admitted = admit(bound.as_fd().try_clone_to_owned().unwrap(), &[address]).unwrap();
+        assert!(SockRef::from(&admitted).is_listener().unwrap());
+    }
+
+    #[test]
+    fn wildcards_overlap() {
+        let check = |one: &str, other: &str| {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(overlaps(one, other), overlaps(other, one));
+            overlaps(one, other)
+        };
+        assert!(check("[::]:1", "127.0.0.1:1") && check("[::]:1", "0.0.0.0:1"));
+        assert!(check("0.0.0.0:1", "127.0.0.1:1") && check("[::1]:1", "[::]:1"));
+        assert!(check("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(!check("127.0.0.1:1", "127.0.0.2:1") && !check("0.0.0.0:1", "[::1]:1"));
+        assert!(!check("[::]:1", "[::]:2"));
     }
 
     #[test]

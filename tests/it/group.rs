@@ -171,21 +171,29 @@ fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap_or(0);
 }
 
-/// Starts a server beside a process that misbehaves in this way. Returns what the server logged about it.
-fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
+/// Starts a server beside a process that misbehaves in this way on each link. Returns what the server logged.
+fn beside(rogue: impl Fn(&OwnedFd) + Sync) -> String {
     let first = Server::start(&[]);
     let address = first.address();
     let socket = listen_as_member(address);
+    let is_over = AtomicBool::new(false);
     let preface = thread::scope(|scope| {
-        let rogue = scope.spawn(|| {
-            let link = accept(&socket).unwrap();
-            rogue(&link);
-            link
+        // The first process connects as well, at its next check.
+        let links = scope.spawn(|| {
+            let mut links = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let link = accept(&socket).unwrap();
+                rogue(&link);
+                links.push(link);
+            }
+            links
         });
         let server = another(address);
-        let link = rogue.join().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        drop(connect_to(address, "f00"));
+        let links = links.join().unwrap();
         check_all_served(clients_of(address));
-        drop(link);
+        drop(links);
         halt(server.id());
         let clients = clients_of(address);
         server.signal("KILL");
@@ -196,6 +204,15 @@ fn beside(rogue: impl FnOnce(&OwnedFd) + Send) -> String {
     preface
 }
 
+/// Connects to one of the names on an address.
+fn connect_to(address: SocketAddr, id: &str) -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let name = format!("fibsrv.{address}.{id}");
+    connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap()).unwrap();
+    socket
+}
+
 #[test]
 fn a_process_that_sends_invalid_messages_is_ignored() {
     let null = fs::File::open("/dev/null").unwrap();
@@ -203,23 +220,24 @@ fn a_process_that_sends_invalid_messages_is_ignored() {
     let invalid: [(&[u8], usize); 7] = [
         (b"what?", 0),
         (&[0; 10_000], 0),
-        (b"fg\x02\x01", 0), // another version
-        (b"fg\x01\x04", 0), // a listener without a descriptor
-        (b"fg\x01\x04", 1), // a descriptor that is not a listening socket
-        (b"fg\x01\x05", 200),
-        (b"fg\x01\x07", 1), // the end, with a descriptor
+        (b"fg\x01\x01", 0), // another version
+        (b"fg\x02\x03", 0), // a listener without a descriptor
+        (b"fg\x02\x03", 1), // a descriptor that is not a socket
+        (b"fg\x02\x04", 200),
+        (b"fg\x02\x05", 1), // the end, with a descriptor
     ];
     for (bytes, descriptors) in invalid {
         let preface = beside(|link| send(link, bytes, &descriptors_to_send[..descriptors]));
-        assert_eq!(preface.lines().count(), 1, "{bytes:?}: {preface}");
-        assert!(preface.contains("left alone"), "{preface}");
+        assert_eq!(preface.lines().count(), 2, "{bytes:?}: {preface}");
+        assert!(preface.contains("ignoring a process on this port"), "{preface}");
+        assert!(preface.contains("metrics are not shared"), "{preface}");
     }
 }
 
 #[test]
 fn a_process_that_sends_nothing_delays_the_start_only_briefly() {
     let preface = beside(|_| {});
-    assert!(preface.contains("do not answer") && preface.lines().count() == 1, "{preface}");
+    assert!(preface.contains("1 do not respond") && preface.lines().count() == 1, "{preface}");
 }
 
 #[test]
@@ -235,7 +253,8 @@ fn invalid_messages_to_a_running_process_do_no_harm() {
             let kind = SocketType::SEQPACKET;
             let rogue = socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
             connect(&rogue, &at).unwrap();
-            let message: &[u8] = [&b"fg\x01\x01"[..], b"fg\x01\x06", b"nonsense", b""][number % 4];
+            let message: &[u8] =
+                [&b"fg\x02\x05"[..], b"fg\x02\x06\x01", b"nonsense", b""][number % 4];
             if !message.is_empty() {
                 send(&rogue, message, &[]);
             }
@@ -322,4 +341,103 @@ fn a_scrape_of_any_process_returns_the_sum() {
     for _ in 0..10 {
         assert_eq!(others[0].counted()[ANSWERED], total, "counts outlive the first process");
     }
+}
+
+/// Whether a server reports that its metrics include all processes on the port.
+fn is_shared(server: &Server) -> bool {
+    server.counted()["fibsrv_metrics_shared"] == 1.0
+}
+
+#[test]
+fn a_stopped_process_delays_no_connection() {
+    let servers = start_group(2);
+    let address = servers[0].address();
+    halt(servers[1].id());
+    for _ in 0..50 {
+        check_all_served(vec![clients_of_one(address)]);
+    }
+    servers[1].signal("CONT");
+    check_all_served(clients_of(address));
+}
+
+/// A client that has sent a request.
+fn clients_of_one(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.send(request("GET", "/api/fibonacci/20").as_bytes());
+    client
+}
+
+#[test]
+fn processes_that_start_next_to_a_stopped_one_find_it_later() {
+    let first = Server::start(&[]);
+    let address = first.address();
+    halt(first.id());
+    let others = [another(address), another(address)];
+    assert!(others[0].preface().contains("do not respond"), "{}", others[0].preface());
+    first.signal("CONT");
+    // It holds their listeners now, and accepts while they are stopped.
+    eventually("all hold all", || {
+        let held = others.iter().map(|server| listening(server.id()));
+        held.chain([listening(first.id())]).all(|held| held == 3)
+    });
+    for server in &others {
+        halt(server.id());
+    }
+    check_all_served(clients_of(address));
+    assert!(!is_shared(&first), "the others count in memory of their own");
+    for server in &others {
+        server.signal("CONT");
+    }
+    drop(first);
+    eventually("the others share", || is_shared(&others[0]) && is_shared(&others[1]));
+    assert_eq!(others[0].counted()["fibsrv_workers"], 2.0);
+}
+
+/// Returns the number of listening TCP sockets that a process holds.
+fn listening(pid: u32) -> usize {
+    crate::systemd::listeners_of(pid).len()
+}
+
+#[test]
+fn overlapping_addresses_share_connections_and_metrics() {
+    let all = Server::start_on("0.0.0.0:0", &[]);
+    let port = all.address().port();
+    let one = Server::start_on(&format!("127.0.0.1:{port}"), &[]);
+    let address = one.address();
+    eventually("they share", || is_shared(&all) && is_shared(&one));
+    assert_eq!(one.counted()["fibsrv_workers"], 2.0);
+    halt(one.id());
+    let clients = clients_of(address);
+    one.signal("KILL");
+    check_all_served(clients);
+    let other = Server::start_on(&format!("127.0.0.2:{port}"), &[]);
+    eventually("the wildcard shares with each", || is_shared(&all));
+    drop(other);
+    check_all_served(clients_of(address));
+}
+
+#[test]
+fn an_address_may_be_repeated() {
+    let first = Server::start(&[]);
+    let address = first.address().to_string();
+    drop(first);
+    let server = Server::start_on(&address, &["--listen", &address]);
+    assert_eq!(server.preface(), "");
+    check_all_served(clients_of(server.address()));
+}
+
+#[test]
+fn many_processes_that_start_at_once_share() {
+    let first = Server::start(&[]);
+    let address = first.address();
+    let servers: Vec<_> = thread::scope(|scope| {
+        let starting: Vec<_> = (0..8).map(|_| scope.spawn(|| another(address))).collect();
+        starting.into_iter().map(|server| server.join().unwrap()).collect()
+    });
+    eventually("all count together", || {
+        let counted = first.counted();
+        counted["fibsrv_metrics_shared"] == 1.0 && counted["fibsrv_workers"] == 9.0
+    });
+    drop(servers);
+    check_all_served(clients_of(address));
 }

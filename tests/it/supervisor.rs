@@ -1,6 +1,10 @@
 //! Several workers under a supervisor: restarted when they exit, stopped together, upgraded in place.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     group::{check_all_served, clients_of, listeners},
@@ -97,19 +101,26 @@ impl Program {
         let folder = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("fibsrv");
-        fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &path).unwrap();
+        copy(&path);
         Self(path)
     }
 
     /// Replaces it by a rename, as an installation does.
     pub(crate) fn replace(&self, other: &str) {
         let new = self.0.with_extension("new");
-        fs::copy(env!("CARGO_BIN_EXE_fibsrv"), &new).unwrap(); // for its permissions
+        copy(&new); // for its permissions
         if !other.is_empty() {
             fs::write(&new, other).unwrap();
         }
         fs::rename(new, &self.0).unwrap();
     }
+}
+
+/// Copies the program, in a process of its own. A descriptor of this process could be inherited by a child that another
+/// test starts meanwhile, and a file that is open for writing cannot be executed.
+fn copy(to: &Path) {
+    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_fibsrv")).arg(to).status().unwrap();
+    assert!(status.success());
 }
 
 impl Drop for Program {
@@ -256,4 +267,53 @@ fn an_upgrade_beside_another_supervisor_keeps_counts_and_sockets() {
     assert_eq!(servers[0].counted()[ANSWERED], 360.0);
     assert_eq!(listeners(address), 4);
     eventually("four workers remain", || servers[0].counted()["fibsrv_workers"] == 4.0);
+}
+
+#[test]
+fn a_stopped_worker_delays_no_connection_and_is_replaced() {
+    let server = Server::start(&["--workers", "2"]);
+    let stopped = workers(&server)[0];
+    halt(stopped);
+    check(&server, 50);
+    eventually("it is replaced", || {
+        let now = workers(&server);
+        now.len() == 2 && !now.contains(&stopped)
+    });
+    check(&server, 20);
+}
+
+#[test]
+fn connections_spread_over_workers_also_after_one_was_replaced() {
+    let server = Server::start(&["--workers", "2"]);
+    for replaced in [false, true] {
+        if replaced {
+            let old = workers(&server)[0];
+            signal(old, "KILL");
+            eventually("it is replaced", || {
+                let now = workers(&server);
+                now.len() == 2 && !now.contains(&old)
+            });
+            eventually("it is ready", || server.counted()["fibsrv_workers"] == 2.0);
+        }
+        let before = workers(&server).into_iter().map(sockets_of).collect::<Vec<_>>();
+        // One at a time: the idle owner accepts, and not the first process that gets a CPU.
+        let clients: Vec<_> = (0..100)
+            .map(|_| {
+                let mut client = server.connect();
+                assert_eq!(client.get("/api/fibonacci/20").body, "6765");
+                client
+            })
+            .collect();
+        let after = workers(&server).into_iter().map(sockets_of);
+        let taken: Vec<_> = after.zip(before).map(|(after, before)| after - before).collect();
+        assert!(taken.iter().all(|taken| *taken >= 20), "{replaced}: {taken:?}");
+        drop(clients);
+    }
+}
+
+/// Returns the number of open sockets of a process.
+fn sockets_of(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }

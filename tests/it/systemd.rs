@@ -17,7 +17,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    kit::{Client, PATIENCE, Server, eventually, request, signal},
+    kit::{Client, PATIENCE, Server, eventually, halt, request, signal},
     supervisor::{Program, workers},
 };
 
@@ -54,7 +54,7 @@ fn target(link: &Path) -> String {
 }
 
 /// The names of all listening TCP sockets that a process has open.
-fn listeners_of(pid: u32) -> Vec<String> {
+pub(crate) fn listeners_of(pid: u32) -> Vec<String> {
     let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")));
     let tables = tables.map(Result::unwrap_or_default).concat();
     let listening: Vec<_> = tables
@@ -201,21 +201,29 @@ fn all_passed_sockets_are_served() {
 }
 
 #[test]
-fn each_worker_has_a_socket_and_each_socket_a_worker() {
+fn each_worker_holds_all_sockets() {
     let (sockets, address) = open_two();
     let mut names = sockets.each_ref().map(name_of);
-    names.sort(); // their order may differ from that of the descriptors
-    for (count, expected) in [("1", &[1, 1][..]), ("2", &[1, 1]), ("3", &[2, 1])] {
+    names.sort();
+    for count in ["1", "2", "3"] {
         let server = activate(&sockets.each_ref(), "", &["--workers", count]);
-        let shares: Vec<_> = workers(&server).into_iter().map(listeners_of).collect();
-        let each = if count == "1" { 2 } else { 1 };
-        assert!(shares.iter().all(|share| share.len() == each), "{count}: {shares:?}");
-        let mut found = names
-            .each_ref()
-            .map(|name| shares.concat().iter().filter(|held| *held == name).count());
-        found.sort_by(|one, other| other.cmp(one));
-        assert_eq!(found, expected, "{count}: {shares:?}");
+        for worker in workers(&server) {
+            assert_eq!(listeners_of(worker), names, "{count}");
+        }
         check(address, 20);
+    }
+}
+
+#[test]
+fn a_stopped_worker_delays_no_connection() {
+    let (sockets, address) = open_two();
+    let (socket, shared_address) = open();
+    for (passed, address) in [(&sockets.each_ref()[..], address), (&[&socket], shared_address)] {
+        let server = activate(passed, "", &["--workers", "2"]);
+        let stopped = workers(&server)[0];
+        halt(stopped);
+        check(address, 50);
+        signal(stopped, "CONT");
     }
 }
 

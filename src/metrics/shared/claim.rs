@@ -1,9 +1,9 @@
 //! A slot that belongs to one worker.
 
-use std::{fs::File, ops::Deref};
+use std::{cell::Cell, fs::File, ops::Deref};
 
 use crate::metrics::{
-    Process, Slot, Snapshot, WORKERS,
+    METRICS_SHARED, Process, Slot, Snapshot, WORKERS,
     shared::{layout::Layout, sum},
 };
 
@@ -15,6 +15,16 @@ pub struct Claim {
     source: Source,
     /// CPU time of this process that the slot has already, in nanoseconds.
     cpu_recorded_ns: u64,
+    coverage: Cell<Coverage>,
+}
+
+/// Whether all processes on the port count in the same memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// They do.
+    Complete,
+    /// They do not, or it is not known.
+    Incomplete,
 }
 
 /// Where the slot is.
@@ -48,7 +58,12 @@ impl Claim {
 
     fn new(slot: &'static Slot, source: Source) -> Self {
         slot.set(WORKERS, 1);
-        Self { slot, source, cpu_recorded_ns: 0 }
+        Self { slot, source, cpu_recorded_ns: 0, coverage: Cell::new(Coverage::Complete) }
+    }
+
+    /// Sets whether all processes on the port count in the same memory.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        self.coverage.set(coverage);
     }
 
     /// The slot, for code that counts.
@@ -60,7 +75,13 @@ impl Claim {
     pub fn snapshot(&self) -> Snapshot {
         match &self.source {
             Source::Private => Snapshot::of(std::iter::once(self.slot)),
-            Source::Shared { layout, file, index } => sum(layout, file, Some(*index)),
+            Source::Shared { layout, file, index } => {
+                let mut snapshot = sum(layout, file, Some(*index));
+                if self.coverage.get() == Coverage::Incomplete {
+                    snapshot.set(METRICS_SHARED, 0);
+                }
+                snapshot
+            }
         }
     }
 

@@ -23,7 +23,10 @@ mod layout;
 mod locks;
 mod memory;
 
-pub use {claim::Claim, error::SharedMemoryError};
+pub use {
+    claim::{Claim, Coverage},
+    error::SharedMemoryError,
+};
 
 use std::{
     fs::File,
