@@ -35,6 +35,7 @@ pub enum Index {
 const FIBONACCI: &[u8] = b"/api/fibonacci/";
 
 /// Returns the resource of a target, which refers to the text of `head`.
+#[inline]
 pub fn route(target: Target, head: &[u8]) -> Route {
     match target {
         Target::Path(path) => route_path(path.of(head)),
@@ -44,13 +45,29 @@ pub fn route(target: Target, head: &[u8]) -> Route {
 }
 
 /// Returns the resource of a path without a query, whose escapes are complete.
+#[inline]
 fn route_path(path: &[u8]) -> Route {
-    if let Some(index) = path.strip_prefix(FIBONACCI)
-        && let Index::Number(n) = parse_index(index)
-    {
-        return Route::Fibonacci(Index::Number(n));
+    match path.strip_prefix(FIBONACCI).and_then(short_number) {
+        Some(n) => Route::Fibonacci(Index::Number(n)),
+        None => route_other(path),
     }
-    // Cold: all other paths.
+}
+
+/// Parses up to 19 digits, which cannot exceed 64 bits.
+#[inline]
+fn short_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 {
+        return None;
+    }
+    text.iter().try_fold(0, |n, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then_some(n * 10 + u64::from(digit))
+    })
+}
+
+/// Returns the resource of a path that is not that of a short number.
+#[inline(never)] // only numbers are hot
+fn route_other(path: &[u8]) -> Route {
     match &*decode_unreserved(path) {
         b"/metrics" => Route::Metrics,
         b"/healthz" => Route::Healthz,
