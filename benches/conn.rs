@@ -15,7 +15,7 @@ mod offline;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fibsrv::{
     http::request::limits::Limits,
-    logging::access::{Format, Options},
+    logging::access::{AccessLogOptions, LineFormat},
 };
 use offline::{Offline, session};
 
@@ -29,7 +29,7 @@ const BROWSER: &str = "GET /api/fibonacci/20 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\
 
 fn connection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("conn");
-    let combined = Some(Format::Combined);
+    let combined = Some(LineFormat::Combined);
     for (name, request, depth, log) in [
         ("one request", WRK.to_owned(), 1, None),
         ("16 pipelined", WRK.repeat(16), 16, None),
@@ -38,9 +38,9 @@ fn connection(criterion: &mut Criterion) {
         ("logged", WRK.to_owned(), 1, combined),
         ("logged by 16", WRK.repeat(16), 16, combined),
         ("logged with a browser's", BROWSER.to_owned(), 1, combined),
-        ("logged in JSON", WRK.to_owned(), 1, Some(Format::Json)),
+        ("logged in JSON", WRK.to_owned(), 1, Some(LineFormat::Json)),
     ] {
-        let log = log.map(|format| Options { format, file: Some("/dev/null".into()) });
+        let log = log.map(|format| AccessLogOptions { format, file: Some("/dev/null".into()) });
         let mut offline = Offline::new(1_000, Limits::DEFAULT, log.as_ref());
         let mut session = session();
         group.throughput(Throughput::Elements(depth));

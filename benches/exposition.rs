@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fibsrv::{
     http::{Method, Status},
     metrics::{
-        self, Build, Claim, Format, Handler, RequestLabels, Slot, Snapshot, exposition,
+        self, Build, Claim, ExpositionFormat, Handler, RequestLabels, Slot, Snapshot, exposition,
         shared::SharedMemory,
     },
     server::process_stats::ProcessStats,
@@ -74,7 +74,9 @@ fn scraping(criterion: &mut Criterion) {
     if let Some(counters) = shared.last() {
         group.bench_function("shared_64", |bencher| bencher.iter(|| counters.snapshot()));
     }
-    for (name, format) in [("text", Format::Text), ("openmetrics", Format::OpenMetrics)] {
+    for (name, format) in
+        [("text", ExpositionFormat::Text), ("openmetrics", ExpositionFormat::OpenMetrics)]
+    {
         let mut out = Vec::new();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

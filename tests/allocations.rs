@@ -6,20 +6,20 @@ mod offline;
 
 use fibsrv::{
     http::request::limits::Limits,
-    logging::access::{Format, Options},
+    logging::access::{AccessLogOptions, LineFormat},
 };
 use offline::{Offline, session};
 
 /// Checks a request without an access log, and with one in either format.
 fn check(request: &str) {
     check_logged(request, None);
-    for format in [Format::Combined, Format::Json] {
-        let options = Options { format, file: Some("/dev/null".into()) };
+    for format in [LineFormat::Combined, LineFormat::Json] {
+        let options = AccessLogOptions { format, file: Some("/dev/null".into()) };
         check_logged(request, Some(&options));
     }
 }
 
-fn check_logged(request: &str, log: Option<&Options>) {
+fn check_logged(request: &str, log: Option<&AccessLogOptions>) {
     let mut offline = Offline::new(100, Limits::DEFAULT, log);
     let mut session = session();
     let mut turn = |offline: &mut Offline| {

@@ -16,7 +16,7 @@ mod offline;
 mod rng;
 
 use fibsrv::http::request::limits::Limits;
-use offline::{Offline, Standing, session};
+use offline::{ConnectionState, Offline, session};
 use rng::Rng;
 
 /// The responses to a stream that arrives in these pieces and then ends, without interim responses: whether 100 is sent
@@ -28,12 +28,12 @@ where
     let mut session = session();
     offline.output.clear();
     for piece in pieces {
-        if offline.turn(&mut session, piece) == Standing::Closed {
+        if offline.turn(&mut session, piece) == ConnectionState::Closed {
             return final_responses(&offline.output);
         }
     }
     session.conn_mut().receive_eof();
-    assert_eq!(offline.turn(&mut session, b""), Standing::Closed, "end of stream closes it");
+    assert_eq!(offline.turn(&mut session, b""), ConnectionState::Closed, "end of stream closes it");
     final_responses(&offline.output)
 }
 

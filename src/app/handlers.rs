@@ -12,7 +12,7 @@ use crate::{
         request::{head::Request, lines},
         response::{Body, Response, ResponseKind},
     },
-    metrics::{self, Build, Claim, Format, Handler, RequestLabels, exposition},
+    metrics::{self, Build, Claim, ExpositionFormat, Handler, RequestLabels, exposition},
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -73,7 +73,7 @@ impl Handlers {
     /// Renders the metrics of all workers that share them.
     #[cold]
     fn metrics(&mut self, request: &Request, head: &[u8], counters: &Claim) -> Response<'_> {
-        let format = Format::negotiate(lines::values(head, "accept"));
+        let format = ExpositionFormat::negotiate(lines::values(head, "accept"));
         let mut snapshot = counters.snapshot();
         // A scrape counts itself, though it is recorded only after it has been rendered.
         let labels = RequestLabels {

@@ -11,8 +11,8 @@ use crate::{
         response::Response,
     },
     logging::access::{
-        address::Address,
-        lines::{Entry, Format, Lines},
+        address::ClientAddress,
+        lines::{Entry, LineFormat, Lines},
     },
     metrics::{self, Claim, Handler, RequestLabels, shared::Coverage},
 };
@@ -31,7 +31,7 @@ pub struct Exchange<'a> {
     /// The connection, which still has the bytes received.
     pub conn: &'a Conn,
     /// The client's address, if it is known.
-    pub client: Option<&'a Address>,
+    pub client: Option<&'a ClientAddress>,
     /// When the response was made, in milliseconds since 1970-01-01T00:00:00Z.
     pub unix_ms: u64,
 }
@@ -64,7 +64,7 @@ struct LogBuffer {
 
 impl Recorder {
     /// Returns a recorder that updates these counters and, if there is a format, makes lines of the access log.
-    pub fn new(counters: Claim, log: Option<Format>) -> Self {
+    pub fn new(counters: Claim, log: Option<LineFormat>) -> Self {
         let log = log.map(|format| LogBuffer { lines: Lines::new(format), complete: Vec::new() });
         Self { counters, batch: Batch::default(), log }
     }

@@ -18,7 +18,7 @@ use crate::{
         request::head::Request,
         response::{Body, Response},
     },
-    logging::access::address::Address,
+    logging::access::address::ClientAddress,
     metrics::Handler,
 };
 
@@ -45,7 +45,7 @@ pub struct Session {
 struct Client {
     id: ConnectionId,
     /// Its address, if responses are logged.
-    address: Option<Box<Address>>,
+    address: Option<Box<ClientAddress>>,
     /// Its request that waits for a number.
     pending: Option<Box<PendingNumber>>,
 }
@@ -60,7 +60,7 @@ struct PendingNumber {
 
 impl Session {
     /// Returns a session that has received nothing.
-    pub fn new(id: ConnectionId, address: Option<Box<Address>>) -> Self {
+    pub fn new(id: ConnectionId, address: Option<Box<ClientAddress>>) -> Self {
         Self { conn: Conn::new(), client: Client { id, address, pending: None } }
     }
 

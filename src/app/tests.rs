@@ -14,7 +14,7 @@ const BUILD: Build = Build { version: "1", revision: "r", rustc: "c" };
 const NUMBERS: NumberLimits = NumberLimits { max_n: 1_000_000, max_in_flight: 2, bytes: 300_000 };
 const ID: ConnectionId = ConnectionId { key: 0, generation: 1 };
 
-fn app_with(log: Option<access::Format>) -> App {
+fn app_with(log: Option<access::LineFormat>) -> App {
     let settings = Settings { limits: LIMITS, numbers: NUMBERS, build: BUILD };
     App::new(Table::new(100).unwrap(), settings, Recorder::new(Claim::private(), log))
 }
@@ -244,7 +244,7 @@ fn each_response_is_counted_before_it_is_written() {
 
 #[test]
 fn log_lines_are_complete_when_the_batch_ends() {
-    let mut app = app_with(Some(access::Format::Combined));
+    let mut app = app_with(Some(access::LineFormat::Combined));
     assert_eq!(status(&mut app, "GET /healthz", ""), "200");
     assert_eq!(status(&mut app, "BREW /", ""), "501");
     assert!(app.log_lines().unwrap().is_empty());

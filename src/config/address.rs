@@ -14,21 +14,21 @@ impl FromStr for ListenAddresses {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match Address::from_str(text)? {
-            Address::Numeric(address) => Ok(Self(vec![address])),
-            Address::Named { host, port } => resolve(&host, port).map(Self),
+        match ListenAddress::from_str(text)? {
+            ListenAddress::Numeric(address) => Ok(Self(vec![address])),
+            ListenAddress::Named { host, port } => resolve(&host, port).map(Self),
         }
     }
 }
 
 /// An address to connect to, which is resolved when it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) enum ListenAddress {
     Numeric(SocketAddr),
     Named { host: String, port: u16 },
 }
 
-impl Address {
+impl ListenAddress {
     pub(super) const fn port(&self) -> u16 {
         match self {
             Self::Numeric(address) => address.port(),
@@ -37,7 +37,7 @@ impl Address {
     }
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Numeric(address) => address.fmt(f),
@@ -46,7 +46,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-impl FromStr for Address {
+impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -107,7 +107,7 @@ mod tests {
         let ListenAddresses(found) = "localhost:3000".parse().unwrap();
         assert!(found.contains(&"127.0.0.1:3000".parse().unwrap()), "{found:?}");
         assert!(found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
-        let named = Address::Named { host: "fib.example".to_owned(), port: 80 };
+        let named = ListenAddress::Named { host: "fib.example".to_owned(), port: 80 };
         assert_eq!("fib.example:80".parse(), Ok(named.clone()));
         assert_eq!((named.to_string(), named.port()), ("fib.example:80".to_owned(), 80));
     }

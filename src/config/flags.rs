@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::{
-    config::address::{Address, ListenAddresses},
+    config::address::{ListenAddress, ListenAddresses},
     fibonacci,
 };
 
@@ -143,7 +143,7 @@ pub(super) enum Action {
     Health {
         /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --listen
         #[arg(value_name = "ADDR:PORT")]
-        addresses: Vec<Address>,
+        addresses: Vec<ListenAddress>,
     },
 }
 

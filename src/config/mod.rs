@@ -25,7 +25,7 @@ pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 use crate::{
     app,
     http::{conn::TimeoutKind, request::limits},
-    logging::{self, access},
+    logging::{LogOptions, access::AccessLogOptions},
     server::drain,
     sys::listener,
 };
@@ -58,9 +58,9 @@ pub struct Config {
     /// Times of a graceful shutdown.
     pub drain: drain::Times,
     /// Process events.
-    pub log: logging::Options,
+    pub log: LogOptions,
     /// The access log, if there is one.
-    pub access_log: Option<access::Options>,
+    pub access_log: Option<AccessLogOptions>,
     /// Warnings about the environment, to be logged at start.
     pub warnings: Vec<String>,
 }

@@ -8,12 +8,12 @@ use crate::{
     app,
     config::{
         Config, Surroundings,
-        address::{Address, ListenAddresses},
+        address::{ListenAddress, ListenAddresses},
         flags::{AccessLogFormat, Flags, LogFormat},
     },
     fibonacci::Cache,
     http::{conn::TimeoutKind, request::limits},
-    logging::{self, EventFormat, Stream, access},
+    logging::{EventFormat, LogOptions, Stream, access, access::AccessLogOptions},
     server::drain,
     sys::listener,
 };
@@ -37,9 +37,13 @@ const DEFER_SECONDS_MAX: u8 = 60;
 impl Flags {
     /// Returns the addresses for `fibsrv health`: those named, or else those of `--listen`. Port 0 cannot be
     /// checked, because only the listening process knows the port that the kernel chose.
-    pub(super) fn addresses_to_check(&self, named: &[Address]) -> Result<Vec<String>, String> {
+    pub(super) fn addresses_to_check(
+        &self,
+        named: &[ListenAddress],
+    ) -> Result<Vec<String>, String> {
         let listen = self.listen.iter().flat_map(|ListenAddresses(addresses)| addresses);
-        let listen: Vec<Address> = listen.map(|address| Address::Numeric(*address)).collect();
+        let listen: Vec<ListenAddress> =
+            listen.map(|address| ListenAddress::Numeric(*address)).collect();
         let addresses = if named.is_empty() { &listen } else { named };
         match addresses.iter().find(|address| address.port() == 0) {
             Some(address) => Err(format!("cannot connect to port 0 of {address}")),
@@ -123,9 +127,9 @@ impl Flags {
     }
 
     /// Process events and the access log never share a stream.
-    fn log(&self, access_log: Option<&access::Options>) -> logging::Options {
+    fn log(&self, access_log: Option<&AccessLogOptions>) -> LogOptions {
         let is_stdout_taken = access_log.is_some_and(|options| options.file.is_none());
-        logging::Options {
+        LogOptions {
             level: self.log_level,
             format: match self.log_format {
                 LogFormat::Text => EventFormat::Text,
@@ -136,17 +140,17 @@ impl Flags {
         }
     }
 
-    fn access_log(&self) -> Result<Option<access::Options>, String> {
+    fn access_log(&self) -> Result<Option<AccessLogOptions>, String> {
         let format = match self.access_log {
-            AccessLogFormat::Combined => access::Format::Combined,
-            AccessLogFormat::Json => access::Format::Json,
+            AccessLogFormat::Combined => access::LineFormat::Combined,
+            AccessLogFormat::Json => access::LineFormat::Json,
             AccessLogFormat::Off if self.access_log_file.is_none() => return Ok(None),
             AccessLogFormat::Off => {
                 let text = "--access-log-file requires --access-log combined or json";
                 return Err(text.to_owned());
             }
         };
-        Ok(Some(access::Options { format, file: self.access_log_file.clone() }))
+        Ok(Some(AccessLogOptions { format, file: self.access_log_file.clone() }))
     }
 }
 

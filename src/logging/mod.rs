@@ -32,7 +32,7 @@ use crate::sys::clock;
 
 /// What to log, how and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct LogOptions {
     /// Minimum severity.
     pub level: LevelFilter,
     /// Format of the lines.
@@ -71,7 +71,7 @@ pub fn set_worker(number: usize) {
 }
 
 /// Installs the logger.
-pub fn start(options: Options) -> Result<(), Box<dyn Error>> {
+pub fn start(options: LogOptions) -> Result<(), Box<dyn Error>> {
     let file = match options.stream {
         Stream::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
         Stream::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
@@ -86,7 +86,7 @@ pub fn start(options: Options) -> Result<(), Box<dyn Error>> {
     log::set_boxed_logger(Box::new(Logger {
         printer: SimpleLogger::new().with_level(options.level).with_utc_timestamps(),
         format: options.format,
-        state: Mutex::new(State { file: file.into(), capture, dropped: 0 }),
+        state: Mutex::new(LogStream { file: file.into(), capture, dropped: 0 }),
     }))?;
     log::set_max_level(options.level);
     if let Some(error) = missing {
@@ -98,10 +98,10 @@ pub fn start(options: Options) -> Result<(), Box<dyn Error>> {
 struct Logger {
     printer: SimpleLogger,
     format: EventFormat,
-    state: Mutex<State>,
+    state: Mutex<LogStream>,
 }
 
-struct State {
+struct LogStream {
     file: File,
     /// Formats text; without it lines are logfmt.
     capture: Option<StdoutCapture>,
@@ -138,7 +138,7 @@ impl Log for Logger {
 }
 
 impl Logger {
-    fn write(&self, state: &mut State, record: &Record<'_>) -> io::Result<()> {
+    fn write(&self, state: &mut LogStream, record: &Record<'_>) -> io::Result<()> {
         let number = WORKER.load(Ordering::Relaxed);
         let worker = (number != NO_WORKER).then_some(number);
         let identity = Identity { pid: process::id(), worker };

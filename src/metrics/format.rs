@@ -6,14 +6,14 @@
 
 /// A format in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// The Prometheus text format 0.0.4.
     Text,
     /// OpenMetrics 1.0.0, in its text form.
     OpenMetrics,
 }
 
-impl Format {
+impl ExpositionFormat {
     /// The value of `Content-Type` for this format.
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -121,17 +121,17 @@ fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
 
-    fn check(accept: &str, expected: Format) {
-        assert_eq!(Format::negotiate([accept.as_bytes()]), expected, "{accept}");
+    fn check(accept: &str, expected: ExpositionFormat) {
+        assert_eq!(ExpositionFormat::negotiate([accept.as_bytes()]), expected, "{accept}");
     }
 
     #[test]
     fn text_is_the_default() {
-        assert_eq!(Format::negotiate(None), Format::Text);
+        assert_eq!(ExpositionFormat::negotiate(None), ExpositionFormat::Text);
         for accept in
             ["", "*/*", "text/plain", "text/html,application/xhtml+xml,*/*;q=0.8", "text/*"]
         {
-            check(accept, Format::Text);
+            check(accept, ExpositionFormat::Text);
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             "text/plain;q=0, application/openmetrics-text;q=0.3, */*",
             "application/openmetrics-text;version=2.0.0,application/openmetrics-text;version=0.0.1",
         ] {
-            check(accept, Format::OpenMetrics);
+            check(accept, ExpositionFormat::OpenMetrics);
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
             "application/openmetrics-text;version=",
             "application/*",
         ] {
-            check(accept, Format::Text);
+            check(accept, ExpositionFormat::Text);
         }
     }
 
@@ -186,7 +186,7 @@ mod tests {
             "text/plain;x=\", application/openmetrics-text",
             "text/plain;x=\"\\\", application/openmetrics-text, \";q=0.1",
         ] {
-            check(accept, Format::Text);
+            check(accept, ExpositionFormat::Text);
         }
         for accept in [
             ", ,application/openmetrics-text;;q=1.000;, ,",
@@ -196,14 +196,17 @@ mod tests {
             "text/plain;q=nonsense, application/openmetrics-text;q=0.3",
             "\u{e9}/\u{e9};q=1, application/openmetrics-text",
         ] {
-            check(accept, Format::OpenMetrics);
+            check(accept, ExpositionFormat::OpenMetrics);
         }
-        assert_eq!(Format::negotiate([b"\xff\0\"".as_slice(), b"\\"]), Format::Text);
+        assert_eq!(
+            ExpositionFormat::negotiate([b"\xff\0\"".as_slice(), b"\\"]),
+            ExpositionFormat::Text
+        );
     }
 
     #[test]
     fn several_fields_are_one_list() {
         let fields: [&[u8]; 2] = [b"text/plain;q=0.5", b"application/openmetrics-text;q=0.6"];
-        assert_eq!(Format::negotiate(fields), Format::OpenMetrics);
+        assert_eq!(ExpositionFormat::negotiate(fields), ExpositionFormat::OpenMetrics);
     }
 }

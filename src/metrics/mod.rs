@@ -36,7 +36,7 @@ mod snapshot;
 pub use {
     families::*,
     family::{Family, Kind, Labels, Metric, kind},
-    format::Format,
+    format::ExpositionFormat,
     histogram::{BUCKETS, Bucket},
     labels::{CloseReason, Executor, Handler, PauseReason, RejectReason},
     process::Process,

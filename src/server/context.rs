@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::{
     app::{App, Timestamp},
     http::conn::Buffers,
-    logging::access::{AccessLog, Address},
+    logging::access::{AccessLog, ClientAddress},
     metrics,
     server::process_stats::ProcessStats,
     sys::clock::Clock,
@@ -65,8 +65,8 @@ impl WorkerContext {
     }
 
     /// The address of a client, if it is going to be logged.
-    pub fn loggable(&self, address: SocketAddr) -> Option<Box<Address>> {
-        self.app.is_logging().then(|| Box::new(Address::of(address)))
+    pub fn loggable(&self, address: SocketAddr) -> Option<Box<ClientAddress>> {
+        self.app.is_logging().then(|| Box::new(ClientAddress::of(address)))
     }
 
     /// Reopens the file of the access log, if there is one.

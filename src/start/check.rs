@@ -20,7 +20,7 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
         }
     }
     config.access_log.as_ref().map(AccessLog::check).transpose()?;
-    let limits = Limits {
+    let limits = SystemLimits {
         open_files: getrlimit(Resource::Nofile).maximum,
         backlog: fs::read_to_string("/proc/sys/net/core/somaxconn")
             .ok()
@@ -31,12 +31,12 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
 }
 
 /// System limits. `None` means unlimited or unknown.
-struct Limits {
+struct SystemLimits {
     open_files: Option<u64>,
     backlog: Option<i32>,
 }
 
-impl Limits {
+impl SystemLimits {
     fn report(&self, config: &Config) -> Vec<String> {
         let wanted = config.max_connections;
         let open_files = self.open_files.filter(|files| *files <= wanted as u64);
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn lower_system_limits_are_reported() {
         let config = config(&["--max-connections", "1000"]);
-        let low = Limits { open_files: Some(1000), backlog: Some(128) };
+        let low = SystemLimits { open_files: Some(1000), backlog: Some(128) };
         assert_eq!(
             low.report(&config),
             [
@@ -78,8 +78,8 @@ mod tests {
             ]
         );
         for high in [
-            Limits { open_files: Some(1001), backlog: Some(4096) },
-            Limits { open_files: None, backlog: None },
+            SystemLimits { open_files: Some(1001), backlog: Some(4096) },
+            SystemLimits { open_files: None, backlog: None },
         ] {
             assert_eq!(high.report(&config), [""; 0]);
         }

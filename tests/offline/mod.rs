@@ -9,7 +9,7 @@ use fibsrv::{
         conn::{Buffers, Io},
         request::limits::Limits,
     },
-    logging::access::{AccessLog, Options},
+    logging::access::{AccessLog, AccessLogOptions},
     metrics::{Build, Claim},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Offline {
 
 /// The state of a connection after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ConnectionState {
     /// It would read on.
     Open,
     /// It would close.
@@ -43,7 +43,7 @@ pub(crate) fn session() -> Session {
 
 impl Offline {
     /// An application with numbers up to `table_last`, all of them in the table.
-    pub(crate) fn new(table_last: u32, limits: Limits, log: Option<&Options>) -> Self {
+    pub(crate) fn new(table_last: u32, limits: Limits, log: Option<&AccessLogOptions>) -> Self {
         let build = Build { version: "", revision: "", rustc: "" };
         let numbers = NumberLimits { max_n: table_last.into(), max_in_flight: 1, bytes: 0 };
         let recorder = Recorder::new(Claim::private(), log.map(|options| options.format));
@@ -57,7 +57,7 @@ impl Offline {
     }
 
     /// Advances the session and does its I/O, until it has to read or is over.
-    pub(crate) fn serve(&mut self, session: &mut Session) -> Standing {
+    pub(crate) fn serve(&mut self, session: &mut Session) -> ConnectionState {
         loop {
             match self.app.advance(session, &NOW) {
                 Io::Write => {
@@ -69,9 +69,9 @@ impl Offline {
                     session.conn_mut().advance_written(length);
                 }
                 Io::Shutdown => {}
-                Io::Read => return Standing::Open,
+                Io::Read => return ConnectionState::Open,
                 Io::Wait => panic!("every response is made at once"),
-                Io::Close => return Standing::Closed,
+                Io::Close => return ConnectionState::Closed,
             }
         }
     }
@@ -85,11 +85,11 @@ impl Offline {
 
     /// A turn in which these bytes are received.
     #[inline(never)] // callgrind counts what this function calls
-    pub(crate) fn turn(&mut self, session: &mut Session, bytes: &[u8]) -> Standing {
+    pub(crate) fn turn(&mut self, session: &mut Session, bytes: &[u8]) -> ConnectionState {
         session.conn_mut().borrow_buffers(&mut self.buffers);
         session.conn_mut().receive(bytes);
-        let standing = self.serve(session);
+        let state = self.serve(session);
         session.conn_mut().return_buffers(&mut self.buffers);
-        standing
+        state
     }
 }

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, os::fd::AsRawFd as _};
 use fibsrv::{
     http::{Status, request::limits::Limits},
     logging::access::{
-        Entry, Format, Options,
+        AccessLogOptions, Entry, LineFormat,
         lines::{LINE_BYTES_MAX, Lines},
     },
 };
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Returns the line of a response to `request`.
-fn line(format: Format, request: &[u8]) -> String {
+fn line(format: LineFormat, request: &[u8]) -> String {
     let (mut lines, mut out) = (Lines::new(format), Vec::new());
     lines.add(&Entry {
         client: None,
@@ -118,16 +118,16 @@ proptest! {
         let at = at.index(around.len());
         around.splice(at..at, request.iter().copied());
         for request in [&request, &around] {
-            for format in [Format::Combined, Format::Json] {
+            for format in [LineFormat::Combined, LineFormat::Json] {
                 let line = line(format, request);
                 let (end, before) = line.as_bytes().split_last().unwrap();
                 prop_assert_eq!(*end, b'\n');
                 prop_assert!(before.iter().all(|byte| matches!(byte, b' '..=b'~')), "{}", line);
                 prop_assert!(line.len() <= LINE_BYTES_MAX);
             }
-            let object = object(&line(Format::Json, request));
+            let object = object(&line(LineFormat::Json, request));
             prop_assert_eq!((&object["status"], &object["duration_us"]), (&200.into(), &3.into()));
-            let line = line(Format::Combined, request);
+            let line = line(LineFormat::Combined, request);
             prop_assert!(line.starts_with("- - - [01/Jan/1970:00:00:00 +0000] \""), "{}", line);
             prop_assert!(line.ends_with("\" 0.001 3\n"), "{}", line);
             texts(&line);
@@ -148,13 +148,13 @@ proptest! {
             }
         }
         request.extend_from_slice(b"\r\n\r\n");
-        let object = object(&line(Format::Json, &request));
+        let object = object(&line(LineFormat::Json, &request));
         let found = ["method", "target", "version"].map(|name| bytes_of(&object[name]));
         prop_assert_eq!(found, [&method, &target, &version].map(|part| Some(part.clone())));
         let found = ["referer", "user_agent", "forwarded_for"].map(|name| bytes_of(&object[name]));
         prop_assert_eq!(&found, &fields);
 
-        let line = line(Format::Combined, &request);
+        let line = line(LineFormat::Combined, &request);
         let found = texts(&line);
         prop_assert_eq!(unescaped(found[0]), [&method[..], &target, &version].join(&b' '));
         for (text, field) in found[1..].iter().zip(&fields) {
@@ -172,7 +172,7 @@ proptest! {
         let stream: Vec<u8> = before.chain(defective).collect();
         let file = File::from(memfd_create("log", MemfdFlags::CLOEXEC).unwrap());
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let options = Options { format: Format::Json, file: Some(path.into()) };
+        let options = AccessLogOptions { format: LineFormat::Json, file: Some(path.into()) };
         let mut offline = Offline::new(100, Limits::DEFAULT, Some(&options));
         serve(&mut offline, &mut session(), &pieces(&stream, &cuts));
         prop_assert_eq!(offline.log.unwrap().flush(0), 0, "nothing is dropped");

@@ -27,7 +27,7 @@ mod requests;
 mod rng;
 
 use fibsrv::{app::Session, http::request::limits::Limits};
-use offline::{Offline, Standing, session};
+use offline::{ConnectionState, Offline, session};
 use parser::{ReplyRef, ReplyTo};
 use proptest::{
     collection::vec,
@@ -70,14 +70,14 @@ fn output(pieces: &[&[u8]]) -> Vec<u8> {
 /// Sends a stream in these pieces, and then its end.
 fn serve(offline: &mut Offline, session: &mut Session, pieces: &[&[u8]]) {
     for piece in pieces {
-        if offline.turn(session, piece) == Standing::Closed {
+        if offline.turn(session, piece) == ConnectionState::Closed {
             return;
         }
     }
     session.conn_mut().receive_eof();
     assert_eq!(
         offline.turn(session, b""),
-        Standing::Closed,
+        ConnectionState::Closed,
         "the connection closes at the end of the stream"
     );
 }

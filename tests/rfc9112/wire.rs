@@ -6,7 +6,7 @@ use fibsrv::{
 };
 
 use crate::{
-    offline::{Offline, Standing, session},
+    offline::{ConnectionState, Offline, session},
     parser::ReplyTo,
     reply::Reply,
 };
@@ -27,7 +27,7 @@ pub(crate) enum Ending {
 pub(crate) struct Wire {
     offline: Offline,
     session: Session,
-    standing: Standing,
+    state: ConnectionState,
 }
 
 impl Wire {
@@ -35,7 +35,7 @@ impl Wire {
         Self {
             offline: Offline::new(100, Limits::DEFAULT, None),
             session: session(),
-            standing: Standing::Open,
+            state: ConnectionState::Open,
         }
     }
 
@@ -46,7 +46,7 @@ impl Wire {
     /// Opens another connection to the same server.
     pub(crate) fn reconnect(&mut self) {
         self.session = session();
-        self.standing = Standing::Open;
+        self.state = ConnectionState::Open;
     }
 
     /// Sends bytes at once. Returns the replies, none of them to HEAD.
@@ -116,17 +116,17 @@ impl Wire {
     }
 
     pub(crate) fn ending(&self) -> Ending {
-        match (self.standing, self.timeout()) {
-            (Standing::Closed, _) => Ending::Closed,
-            (Standing::Open, Some(TimeoutKind::Linger)) => Ending::Lingering,
-            (Standing::Open, _) => Ending::Open,
+        match (self.state, self.timeout()) {
+            (ConnectionState::Closed, _) => Ending::Closed,
+            (ConnectionState::Open, Some(TimeoutKind::Linger)) => Ending::Lingering,
+            (ConnectionState::Open, _) => Ending::Open,
         }
     }
 
     /// Bytes sent after the connection closed are lost, as with a socket.
     fn turn(&mut self, bytes: &[u8]) {
-        if self.standing == Standing::Open {
-            self.standing = self.offline.turn(&mut self.session, bytes);
+        if self.state == ConnectionState::Open {
+            self.state = self.offline.turn(&mut self.session, bytes);
         }
     }
 

@@ -178,28 +178,28 @@ impl Steps {
     }
 
     /// The two numbers at the start.
-    fn start_outputs(&self) -> [Output; 2] {
-        if self.shift == 1 { self.factors() } else { [Output::Current, Output::Next] }
+    fn start_outputs(&self) -> [Term; 2] {
+        if self.shift == 1 { self.factors() } else { [Term::Current, Term::Next] }
     }
 
     /// The index of each doubling, and the two numbers there.
-    fn doublings(&self) -> impl Iterator<Item = (u64, [Output; 2])> {
+    fn doublings(&self) -> impl Iterator<Item = (u64, [Term; 2])> {
         (1..self.shift).rev().map(|shift| {
-            let pair = [Output::Current, Output::Next];
+            let pair = [Term::Current, Term::Next];
             (self.n >> shift, if shift == 1 { self.factors() } else { pair })
         })
     }
 
     /// The factors of the last product.
-    fn factors(&self) -> [Output; 2] {
-        let factor = if self.n.is_multiple_of(2) { Output::Current } else { Output::Next };
-        [factor, Output::Lucas]
+    fn factors(&self) -> [Term; 2] {
+        let factor = if self.n.is_multiple_of(2) { Term::Current } else { Term::Next };
+        [factor, Term::Lucas]
     }
 }
 
 /// A number at an index k.
 #[derive(Clone, Copy)]
-enum Output {
+enum Term {
     /// F(k).
     Current,
     /// F(k+1).
@@ -208,7 +208,7 @@ enum Output {
     Lucas,
 }
 
-impl Output {
+impl Term {
     /// The factors of F(k) and F(k+1) of which this number is the sum.
     const fn of_pair(self) -> (i32, i32) {
         match self {

@@ -5,7 +5,7 @@
 
 use crate::http::{Status, date, decimal};
 use crate::logging::access::{
-    address::Address,
+    address::ClientAddress,
     encoder::{self, ELLIPSIS, Escape},
     request_fields::RequestFields,
     trace_context,
@@ -13,7 +13,7 @@ use crate::logging::access::{
 
 /// Format of the lines. README.md has an example of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LineFormat {
     /// The combined log format of Apache and nginx, followed by more fields.
     Combined,
     /// A JSON object (RFC 8259).
@@ -24,7 +24,7 @@ pub enum Format {
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// The client; none if it is unknown.
-    pub client: Option<&'a Address>,
+    pub client: Option<&'a ClientAddress>,
     /// Time of the response in milliseconds since 1970-01-01T00:00:00Z.
     pub unix_ms: u64,
     /// The request head, or the part of it that was received. Bytes after its empty line are ignored.
@@ -68,7 +68,7 @@ const _: () = assert!(
 /// Lines of a batch of responses. They are complete once the duration of the batch is known.
 #[derive(Debug)]
 pub struct Lines {
-    format: Format,
+    format: LineFormat,
     /// Time of the last line in seconds since 1970, and the text that all lines of that second share: the date with
     /// its delimiters, and the seconds as a number.
     unix_s: u64,
@@ -82,7 +82,7 @@ pub struct Lines {
 
 impl Lines {
     /// Returns an empty batch.
-    pub fn new(format: Format) -> Self {
+    pub fn new(format: LineFormat) -> Self {
         let (date, second, open, ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut lines = Self { format, unix_s: 0, date, second, open, ends };
         lines.begin_second(0);
@@ -97,8 +97,8 @@ impl Lines {
         }
         self.open.reserve(LINE_BYTES_MAX);
         match self.format {
-            Format::Combined => self.add_combined(entry),
-            Format::Json => self.add_json(entry),
+            LineFormat::Combined => self.add_combined(entry),
+            LineFormat::Json => self.add_json(entry),
         }
         self.ends.push(self.open.len());
     }
@@ -106,8 +106,8 @@ impl Lines {
     /// Completes the lines added since the last call with this duration and appends them to `out`.
     pub fn settle(&mut self, duration_ns: u64, out: &mut Vec<u8>) {
         let end = match self.format {
-            Format::Combined => &b"\n"[..],
-            Format::Json => b"}\n",
+            LineFormat::Combined => &b"\n"[..],
+            LineFormat::Json => b"}\n",
         };
         let mut start = 0;
         for line_end in self.ends.drain(..) {
@@ -125,7 +125,7 @@ impl Lines {
         self.date.clear();
         self.second.clear();
         match self.format {
-            Format::Combined => {
+            LineFormat::Combined => {
                 self.date.extend_from_slice(b" - - [");
                 self.date.extend_from_slice(&date::common_log(unix_s));
                 self.date.extend_from_slice(b" +0000] \"");
@@ -133,7 +133,7 @@ impl Lines {
                 decimal::push(&mut self.second, unix_s);
                 self.second.push(b'.');
             }
-            Format::Json => {
+            LineFormat::Json => {
                 self.date.extend_from_slice(b"{\"time\":\"");
                 self.date.extend_from_slice(&date::rfc3339(unix_s));
                 self.date.push(b'.');
@@ -233,9 +233,9 @@ fn push_milliseconds(out: &mut Vec<u8>, unix_ms: u64) {
 mod tests {
     use super::*;
 
-    fn line(format: Format, request: &str) -> String {
+    fn line(format: LineFormat, request: &str) -> String {
         let mut lines = Lines::new(format);
-        let client = Address::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
+        let client = ClientAddress::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
         let entry = Entry {
             client: Some(&client),
             unix_ms: 784_111_777_042,
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn combined() {
         assert_eq!(
-            line(Format::Combined, REQUEST),
+            line(LineFormat::Combined, REQUEST),
             "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /api/fibonacci/20?q=%22 HTTP/1.1\" 200 294 \
              \"http://b/\\x22\" \"curl/8\" \"::1, 10.0.0.1\" 784111777.042 57\n"
         );
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn json() {
         assert_eq!(
-            line(Format::Json, REQUEST),
+            line(LineFormat::Json, REQUEST),
             "{\"time\":\"1994-11-06T08:49:37.042Z\",\"remote_addr\":\"192.0.2.1\",\"remote_port\":4711,\
              \"method\":\"GET\",\"target\":\"/api/fibonacci/20?q=%22\",\"version\":\"HTTP/1.1\",\
              \"status\":200,\"body_bytes_sent\":294,\"bytes_sent\":512,\"referer\":\"http://b/\\u0022\",\"user_agent\":\"curl/8\",\
@@ -279,7 +279,7 @@ mod tests {
         const FIELD: &str =
             "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
         let check = |fields: &str, expected: &str| {
-            let line = line(Format::Json, &format!("GET / HTTP/1.1\r\n{fields}\r\n"));
+            let line = line(LineFormat::Json, &format!("GET / HTTP/1.1\r\n{fields}\r\n"));
             assert!(line.contains(&format!(",\"trace_id\":{expected},")), "{fields}: {line}");
         };
         check(FIELD, "\"4bf92f3577b34da6a3ce929d0e0e4736\"");
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn unknown_values_are_a_dash_or_null() {
         let mut out = Vec::new();
-        for format in [Format::Combined, Format::Json] {
+        for format in [LineFormat::Combined, LineFormat::Json] {
             let mut lines = Lines::new(format);
             let status = Status::RequestTimeout;
             lines.add(&Entry {
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn lines_of_a_batch_share_the_duration_and_keep_their_times() {
-        let mut lines = Lines::new(Format::Combined);
+        let mut lines = Lines::new(LineFormat::Combined);
         for unix_ms in [1_000, 1_999, 2_000] {
             let status = Status::Ok;
             lines.add(&Entry {
@@ -344,8 +344,8 @@ mod tests {
              Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
         );
         let client =
-            Address::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
-        for format in [Format::Combined, Format::Json] {
+            ClientAddress::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
+        for format in [LineFormat::Combined, LineFormat::Json] {
             let (mut lines, mut out) = (Lines::new(format), Vec::new());
             lines.add(&Entry {
                 client: Some(&client),

@@ -12,7 +12,7 @@ pub mod lines;
 mod request_fields;
 mod trace_context;
 
-pub use {address::Address, lines::Entry, lines::Format};
+pub use {address::ClientAddress, lines::Entry, lines::LineFormat};
 
 use std::{io, path::PathBuf};
 
@@ -27,14 +27,14 @@ const COLLECTED_BYTES_HIGH: usize = 64 * 1024;
 
 /// Format and destination of an access log.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct AccessLogOptions {
     /// Format of the lines.
-    pub format: Format,
+    pub format: LineFormat,
     /// File to append to; none: stdout.
     pub file: Option<PathBuf>,
 }
 
-impl Options {
+impl AccessLogOptions {
     fn error(&self, error: &io::Error) -> io::Error {
         let name = match &self.file {
             Some(file) => file.display().to_string(),
@@ -66,7 +66,7 @@ struct Losses {
 
 impl AccessLog {
     /// Opens the file, or stdout. The error names the file.
-    pub fn open(options: &Options) -> io::Result<Self> {
+    pub fn open(options: &AccessLogOptions) -> io::Result<Self> {
         let destination = Destination::open(options.file.as_deref());
         let destination = destination.map_err(|error| options.error(&error))?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl AccessLog {
     }
 
     /// Checks that the file can be opened, without creating it.
-    pub fn check(options: &Options) -> io::Result<()> {
+    pub fn check(options: &AccessLogOptions) -> io::Result<()> {
         Destination::check(options.file.as_deref()).map_err(|error| options.error(&error))
     }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn open(file: &str) -> AccessLog {
-        let options = Options { format: Format::Combined, file: Some(file.into()) };
+        let options = AccessLogOptions { format: LineFormat::Combined, file: Some(file.into()) };
         AccessLog::open(&options).unwrap()
     }
 
@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn the_error_names_a_file_that_cannot_be_opened() {
-        let options = Options { format: Format::Json, file: Some("/dev/null/log".into()) };
+        let options =
+            AccessLogOptions { format: LineFormat::Json, file: Some("/dev/null/log".into()) };
         let error = AccessLog::open(&options).unwrap_err().to_string();
         assert!(error.starts_with("cannot open the access log /dev/null/log: "), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     http::decimal,
-    metrics::{Format, Kind},
+    metrics::{ExpositionFormat, Kind},
 };
 
 /// The value of a sample. All are integers, so that what is exact in the counters is exact in the text.
@@ -18,11 +18,11 @@ pub(super) enum Value {
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    format: Format,
+    format: ExpositionFormat,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, format: Format) -> Self {
+    pub(super) fn new(out: &'a mut Vec<u8>, format: ExpositionFormat) -> Self {
         Self { out, format }
     }
 
@@ -36,7 +36,7 @@ impl<'a> Writer<'a> {
         };
         let suffix = if word == "counter" { "_total" } else { "" };
         // OpenMetrics names the family, the older format the samples.
-        let suffix_in_metadata = if self.format == Format::Text { suffix } else { "" };
+        let suffix_in_metadata = if self.format == ExpositionFormat::Text { suffix } else { "" };
         put(self.out, &["# HELP ", name, suffix_in_metadata, " ", help, "\n"]);
         put(self.out, &["# TYPE ", name, suffix_in_metadata, " ", word, "\n"]);
         Samples { out: self.out, name, suffix }
@@ -45,8 +45,8 @@ impl<'a> Writer<'a> {
     /// Ends the exposition. OpenMetrics marks the end, so that a truncated exposition is detected.
     pub(super) fn finish(self) {
         match self.format {
-            Format::Text => {}
-            Format::OpenMetrics => put(self.out, &["# EOF\n"]),
+            ExpositionFormat::Text => {}
+            ExpositionFormat::OpenMetrics => put(self.out, &["# EOF\n"]),
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn labels_are_escaped() {
         let text = written(|out| {
-            Writer::new(out, Format::Text)
+            Writer::new(out, ExpositionFormat::Text)
                 .family(Kind::Gauge, "g", "Help.")
                 .sample([("a", "plain"), ("b", "\"\\\n\u{e9}"), ("c", "")], Value::Count(1));
         });
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn the_formats_differ_in_the_names_of_counters_and_in_the_end() {
         for (format, expected) in [
-            (Format::Text, "# HELP c_total Help.\n# TYPE c_total counter\nc_total 5\n"),
-            (Format::OpenMetrics, "# HELP c Help.\n# TYPE c counter\nc_total 5\n# EOF\n"),
+            (ExpositionFormat::Text, "# HELP c_total Help.\n# TYPE c_total counter\nc_total 5\n"),
+            (ExpositionFormat::OpenMetrics, "# HELP c Help.\n# TYPE c counter\nc_total 5\n# EOF\n"),
         ] {
             let text = written(|out| {
                 let mut writer = Writer::new(out, format);

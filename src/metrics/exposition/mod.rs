@@ -5,13 +5,13 @@ mod encoder;
 use std::iter::once;
 
 use crate::metrics::{
-    BUCKETS, Build, FAMILIES, Family, Format, Kind, PROCESS_START_TIME, Snapshot,
+    BUCKETS, Build, ExpositionFormat, FAMILIES, Family, Kind, PROCESS_START_TIME, Snapshot,
 };
 use encoder::{Samples, Value, Writer};
 
 /// Appends the exposition to `out`. Families of the process are left out when no worker knows them (without
 /// `/proc`): a guess would be worse than a gap.
-pub fn render(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, build: &Build) {
+pub fn render(out: &mut Vec<u8>, format: ExpositionFormat, snapshot: &Snapshot, build: &Build) {
     let has_process = snapshot.get(PROCESS_START_TIME) > 0;
     let mut writer = Writer::new(out, format);
     let mut rest = snapshot.all().as_slice();

@@ -8,7 +8,7 @@ use crate::{
 use nom_openmetrics::{MetricDescriptor, parser};
 use std::collections::BTreeMap;
 
-const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
+const FORMATS: [ExpositionFormat; 2] = [ExpositionFormat::Text, ExpositionFormat::OpenMetrics];
 const BUILD: Build =
     Build { version: "1.2.3", revision: "a\"b\\c", rustc: "rustc 1.95.0 (59807616e 2026-04-14)" };
 const PROCESS: Process = Process {
@@ -24,10 +24,10 @@ const PROCESS: Process = Process {
 type Parsed = (BTreeMap<String, f64>, BTreeMap<String, String>);
 
 /// Reads an exposition with the independent parser.
-fn parse(format: Format, text: &str) -> Parsed {
+fn parse(format: ExpositionFormat, text: &str) -> Parsed {
     let parsed = match format {
-        Format::Text => parser::prometheus(text),
-        Format::OpenMetrics => parser::openmetrics(text),
+        ExpositionFormat::Text => parser::prometheus(text),
+        ExpositionFormat::OpenMetrics => parser::openmetrics(text),
     };
     let (rest, families) = parsed.unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(rest, "");
@@ -53,7 +53,7 @@ fn parse(format: Format, text: &str) -> Parsed {
     (samples, types)
 }
 
-fn rendered(format: Format, snapshot: &Snapshot) -> String {
+fn rendered(format: ExpositionFormat, snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
     render(&mut out, format, snapshot, &BUILD);
     String::from_utf8(out).unwrap()
@@ -230,7 +230,7 @@ fn every_family_has_its_type() {
     for format in FORMATS {
         let mut expected_types = BTreeMap::new();
         for (kind, names) in expected {
-            let has_suffix = kind == "counter" && format == Format::Text;
+            let has_suffix = kind == "counter" && format == ExpositionFormat::Text;
             let suffix = if has_suffix { "_total" } else { "" };
             for name in names.split(' ') {
                 expected_types.insert(format!("{name}{suffix}"), kind.to_owned());
@@ -242,7 +242,7 @@ fn every_family_has_its_type() {
 
 #[test]
 fn help_needs_no_escaping() {
-    let text = rendered(Format::Text, &full());
+    let text = rendered(ExpositionFormat::Text, &full());
     for help in text.lines().filter(|line| line.starts_with("# HELP")) {
         assert!(!help.contains(['\\', '"']) && help.ends_with('.'), "{help}");
     }
@@ -250,7 +250,7 @@ fn help_needs_no_escaping() {
 
 #[test]
 fn buckets_never_fall_and_the_last_is_the_count() {
-    let (samples, _) = parse(Format::Text, &rendered(Format::Text, &full()));
+    let (samples, _) = parse(ExpositionFormat::Text, &rendered(ExpositionFormat::Text, &full()));
     for handler in Handler::ALL.map(Handler::as_str) {
         let name = "fibsrv_request_duration_seconds";
         let buckets: Vec<f64> = BUCKETS
@@ -265,7 +265,7 @@ fn buckets_never_fall_and_the_last_is_the_count() {
 #[test]
 fn without_proc_the_rest_is_still_there() {
     let mut out = Vec::new();
-    render(&mut out, Format::Text, &Snapshot::empty(), &BUILD);
+    render(&mut out, ExpositionFormat::Text, &Snapshot::empty(), &BUILD);
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("fibsrv_workers 0\n") && !text.contains("process_"));
 }

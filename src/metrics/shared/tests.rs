@@ -7,7 +7,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::*;
 use crate::metrics::{
-    Build, CONNECTIONS, CONNECTIONS_ACCEPTED, Format, PROCESS_CPU, Process, WORKERS, exposition,
+    Build, CONNECTIONS, CONNECTIONS_ACCEPTED, ExpositionFormat, PROCESS_CPU, Process, WORKERS,
+    exposition,
 };
 
 /// A description that is no member, and keeps the memory.
@@ -197,7 +198,7 @@ fn whatever_numbers_are_in_the_memory_it_can_be_read_and_claimed() {
         }
         let mut out = Vec::new();
         let build = Build { version: "", revision: "", rustc: "" };
-        exposition::render(&mut out, Format::OpenMetrics, &memory.snapshot(), &build);
+        exposition::render(&mut out, ExpositionFormat::OpenMetrics, &memory.snapshot(), &build);
         assert!(out.ends_with(b"# EOF\n"));
         match memory.claim() {
             Ok(claim) => assert_eq!(claim.get(WORKERS), 1),
