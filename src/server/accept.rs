@@ -45,7 +45,7 @@ impl Server {
         if !self.listeners.get_mut(index).is_some_and(|entry| entry.state.should_accept(now_ns)) {
             return false;
         }
-        let has_room = self.next_room_ns(now_ns) == Some(now_ns);
+        let has_room = self.has_room(now_ns);
         let limit = self.connection_limit();
         let Some(entry) = self.listeners.get_mut(index) else { return false };
         let counters = self.context.app.counters();
@@ -119,6 +119,22 @@ impl Server {
             return Some(now_ns);
         }
         self.next_evictable().map(|(_, evictable_ns)| evictable_ns.max(now_ns))
+    }
+
+    /// Whether there is room for one more connection. A connection that could be evicted for it first reads what its
+    /// socket holds: it may have become busy since it was last read.
+    fn has_room(&mut self, now_ns: u64) -> bool {
+        while self.is_full() {
+            match self.next_evictable() {
+                Some((key, evictable_ns)) if evictable_ns <= now_ns => {
+                    if self.still_waits(key) {
+                        break;
+                    }
+                }
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// The connection that can be evicted first, and when.

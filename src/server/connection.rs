@@ -84,7 +84,7 @@ impl Connection {
 
     /// Whether it waits for the socket to become writable.
     pub fn is_writing(&self) -> bool {
-        self.session.conn().wait().timeout == Some(TimeoutKind::Write)
+        self.wait().timeout == Some(TimeoutKind::Write)
     }
 
     /// Disables keep-alive: the next response closes the connection.
@@ -97,10 +97,15 @@ impl Connection {
         self.session.conn_mut().close_if_idle()
     }
 
+    /// What it waits for.
+    pub fn wait(&self) -> Wait {
+        self.session.conn().wait()
+    }
+
     /// What it waits for, if that is a new wait. A deadline is set for the whole of a wait, however often bytes
     /// arrive meanwhile.
     pub fn take_wait_change(&mut self) -> Option<Wait> {
-        let wait = self.session.conn().wait();
+        let wait = self.wait();
         (self.wait.replace(wait) != Some(wait)).then_some(wait)
     }
 

@@ -92,9 +92,14 @@ impl Connections {
         }
     }
 
-    /// The earliest of all deadlines.
-    pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.timers.next_deadline_ns()
+    /// When the next iteration must begin at the latest, for the sake of deadlines.
+    pub fn next_wake_up_ns(&self, now_ns: u64) -> Option<u64> {
+        self.timers.next_wake_up_ns(now_ns)
+    }
+
+    /// Postpones all deadlines if an iteration has begun late, as in [`Timers::resume`].
+    pub fn resume(&mut self, previous_ns: u64, due_ns: u64, now_ns: u64) {
+        self.timers.resume(previous_ns, due_ns, now_ns);
     }
 
     /// Removes a deadline that has passed. Returns the key of its connection.

@@ -34,6 +34,7 @@ use crate::{
         context::WorkerContext,
         drain::Drain,
         listeners::{AcceptState, FIRST_LISTENER, Listeners},
+        timers::TURNS_BEFORE_EXPIRY,
     },
     sys::{
         rlimit::FdBudget,
@@ -114,7 +115,6 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             self.wait(&mut events)?;
-            self.context.begin_iteration();
             self.reporter.heartbeat(self.context.clock.now_ns());
             let yielded = mem::take(&mut self.yielded);
             for event in &events {
@@ -140,19 +140,27 @@ impl Server {
         }
     }
 
-    /// Waits for events, until the next deadline at most.
+    /// Waits for events, until the next deadline at most, and begins an iteration.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.time_to_wait()) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        let previous_ns = self.context.clock.now_ns();
+        let due_ns = self.next_wake_up_ns(previous_ns);
+        let timeout = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(previous_ns)));
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(error);
         }
+        self.context.begin_iteration();
+        if let Some(due_ns) = due_ns {
+            self.connections.resume(previous_ns, due_ns, self.context.clock.now_ns());
+        }
+        Ok(())
     }
 
-    /// How long there is nothing to do without an event.
-    fn time_to_wait(&self) -> Option<Duration> {
-        let now_ns = self.context.clock.now_ns();
+    /// Until when there is nothing to do without an event.
+    fn next_wake_up_ns(&self, now_ns: u64) -> Option<u64> {
         if !self.yielded.is_empty() {
-            return Some(Duration::ZERO);
+            return Some(now_ns);
         }
         let room_ns = self.next_room_ns(now_ns);
         let listeners = self.listeners.iter().filter_map(|entry| match entry.state {
@@ -161,14 +169,13 @@ impl Server {
             AcceptState::Backoff { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
         });
         let deadlines = [
-            self.connections.next_deadline_ns(),
+            self.connections.next_wake_up_ns(now_ns),
             self.drain.next_deadline_ns(),
             self.reporter.next_beat_ns(),
             self.listeners.next_check_ns(),
             if self.listeners.is_paused() { room_ns } else { None },
         ];
-        let deadline_ns = listeners.chain(deadlines.into_iter().flatten()).min()?;
-        Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
+        listeners.chain(deadlines.into_iter().flatten()).min()
     }
 
     fn handle(&mut self, event: &Event) -> io::Result<()> {
@@ -234,11 +241,31 @@ impl Server {
     /// Closes connections whose deadline has passed, after a response if one is due.
     fn expire(&mut self) {
         while let Some(key) = self.connections.pop_expired(self.context.clock.now_ns()) {
-            if let Some(connection) = self.connections.get_mut(key) {
+            if self.still_waits(key)
+                && let Some(connection) = self.connections.get_mut(key)
+            {
                 connection.expire(&self.context.app);
                 self.drive(key);
             }
         }
+    }
+
+    /// Lets a connection read what its socket holds. Returns whether it waits for the same as before: then its client
+    /// is late. After a pause of this process, or beyond a full batch of events, a complete request may be waiting.
+    fn still_waits(&mut self, key: usize) -> bool {
+        for _ in 0..TURNS_BEFORE_EXPIRY {
+            let Some(connection) = self.connections.get_mut(key) else { return false };
+            let wait = connection.wait();
+            let outcome = connection.turn(&mut self.context);
+            if outcome == Outcome::Closed || connection.wait() != wait {
+                self.apply_outcome(key, outcome);
+                return false;
+            }
+            if outcome == Outcome::WouldBlock {
+                break;
+            }
+        }
+        true
     }
 
     /// Hands jobs to the compute thread.

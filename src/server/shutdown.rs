@@ -84,6 +84,7 @@ impl Server {
     /// Closes idle connections in an orderly way: end of stream is sent first.
     fn close_idle(&mut self) {
         for key in self.connections.keys() {
+            self.drive(key); // a request may be waiting in its socket
             if self
                 .connections
                 .get_mut(key)

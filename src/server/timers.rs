@@ -3,17 +3,33 @@
 //! All deadlines of a kind are set the same time ahead, so a list in order of arrival is in order of expiry. Setting,
 //! cancelling and expiring cost the same however many there are. A connection has at most one deadline. The lists
 //! are linked through an array indexed by the key of the connection. The time is an argument.
+//!
+//! A deadline limits the time that a client takes, not the time for which this process does not run. So a deadline that
+//! has passed is only a suspicion: the loop reads the socket once more before it acts ([`TURNS_BEFORE_EXPIRY`]), and a
+//! pause of the process postpones all deadlines ([`Timers::resume`]).
 
 use crate::http::conn::TimeoutKind;
 
 /// Marks the end of a list, in place of a key.
 const NONE: u32 = u32::MAX;
 
+/// Turns that a connection gets after its deadline. They empty a receive buffer, so that a request that was waiting
+/// there is not timed out.
+pub const TURNS_BEFORE_EXPIRY: u32 = 8;
+
+/// Maximum time between two iterations while a client sends or receives. A longer time is a pause.
+const WAKE_UP_NS: u64 = 1_000_000_000;
+
+/// Maximum delay of a wake-up. A longer one means that the process was stopped or starved.
+const DELAY_MAX_NS: u64 = 500_000_000;
+
 /// Deadlines by the key of a connection. Times are in nanoseconds since any fixed origin.
 #[derive(Debug)]
 pub struct Timers {
     lists: [List; TimeoutKind::COUNT],
     links: Vec<Link>,
+    /// The total of all pauses. Stored deadlines are this much too early.
+    paused_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +54,7 @@ impl Timers {
     /// Returns timers without deadlines. Those of each kind will be set `limits_ns` ahead.
     pub fn new(limits_ns: [u64; TimeoutKind::COUNT]) -> Self {
         let lists = limits_ns.map(|limit_ns| List { limit_ns, first: NONE, last: NONE });
-        Self { lists, links: Vec::new() }
+        Self { lists, links: Vec::new(), paused_ns: 0 }
     }
 
     /// Sets the deadline of `key`, replacing any it has.
@@ -50,7 +66,7 @@ impl Timers {
         let Some(list) = self.lists.get_mut(kind as usize) else { return };
         let Ok(key) = u32::try_from(key) else { return };
         let previous = std::mem::replace(&mut list.last, key);
-        let deadline_ns = now_ns.saturating_add(list.limit_ns);
+        let deadline_ns = now_ns.saturating_sub(self.paused_ns).saturating_add(list.limit_ns);
         if previous == NONE {
             list.first = key;
         }
@@ -82,6 +98,26 @@ impl Timers {
         self.firsts().map(|(_, deadline_ns)| deadline_ns).min()
     }
 
+    /// When the next iteration must begin at the latest: at the earliest deadline, and soon enough to notice a pause
+    /// while a client sends or receives.
+    pub fn next_wake_up_ns(&self, now_ns: u64) -> Option<u64> {
+        let is_active = [TimeoutKind::Head, TimeoutKind::Body, TimeoutKind::Write]
+            .into_iter()
+            .any(|kind| self.lists.get(kind as usize).is_some_and(|list| list.first != NONE));
+        let deadline_ns = self.next_deadline_ns()?;
+        Some(if is_active { deadline_ns.min(now_ns + WAKE_UP_NS) } else { deadline_ns })
+    }
+
+    /// Records that the iteration after the one at `previous_ns` was due at `due_ns` and has begun at `now_ns`. If that
+    /// is late, all deadlines are postponed. Some time counts nevertheless, so that deadlines expire on a machine that
+    /// is always late.
+    pub fn resume(&mut self, previous_ns: u64, due_ns: u64, now_ns: u64) {
+        if now_ns.saturating_sub(due_ns) > DELAY_MAX_NS {
+            let gap_ns = now_ns.saturating_sub(previous_ns);
+            self.paused_ns = self.paused_ns.saturating_add(gap_ns.saturating_sub(DELAY_MAX_NS));
+        }
+    }
+
     /// Removes a deadline that has passed. Returns its key.
     pub fn pop_expired(&mut self, now_ns: u64) -> Option<usize> {
         let (key, _) = self.firsts().find(|(_, deadline_ns)| *deadline_ns <= now_ns)?;
@@ -89,11 +125,12 @@ impl Timers {
         Some(key)
     }
 
-    /// The key whose deadline of this kind was set first, and when that was.
+    /// The key whose deadline of this kind was set first, and when that was, without the pauses since.
     pub fn oldest(&self, kind: TimeoutKind) -> Option<(usize, u64)> {
         let list = self.lists.get(kind as usize)?;
         let link = self.links.get(list.first as usize)?;
-        Some((list.first as usize, link.deadline_ns.saturating_sub(list.limit_ns)))
+        let since_ns = (link.deadline_ns + self.paused_ns).saturating_sub(list.limit_ns);
+        Some((list.first as usize, since_ns))
     }
 
     /// Releases the memory of keys from `keys` on. They must have no deadlines.
@@ -107,7 +144,7 @@ impl Timers {
     fn firsts(&self) -> impl Iterator<Item = (usize, u64)> {
         self.lists.iter().filter_map(|list| {
             let link = self.links.get(list.first as usize)?;
-            Some((list.first as usize, link.deadline_ns))
+            Some((list.first as usize, link.deadline_ns.saturating_add(self.paused_ns)))
         })
     }
 }
@@ -179,6 +216,46 @@ mod tests {
                 assert_eq!(found, due);
             }
         }
+    }
+
+    #[test]
+    fn a_pause_postpones_all_deadlines() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let mut timers = Timers::new([10 * SECOND_NS; TimeoutKind::COUNT]);
+        timers.set(1, TimeoutKind::Body, 0);
+        assert_eq!(timers.next_wake_up_ns(0), Some(SECOND_NS), "soon, as the client is sending");
+        timers.resume(0, SECOND_NS, SECOND_NS + DELAY_MAX_NS);
+        assert_eq!(timers.next_deadline_ns(), Some(10 * SECOND_NS), "a delay is no pause");
+        timers.resume(SECOND_NS, 2 * SECOND_NS, 31 * SECOND_NS);
+        let deadline_ns = 40 * SECOND_NS - DELAY_MAX_NS;
+        assert_eq!(timers.next_deadline_ns(), Some(deadline_ns), "30 s were a pause");
+        assert_eq!(timers.oldest(TimeoutKind::Body), Some((1, deadline_ns - 10 * SECOND_NS)));
+        timers.set(2, TimeoutKind::Idle, 31 * SECOND_NS);
+        assert_eq!(expired(&mut timers, deadline_ns - 1), []);
+        assert_eq!(expired(&mut timers, deadline_ns), [1]);
+        assert_eq!(timers.next_wake_up_ns(40 * SECOND_NS), Some(41 * SECOND_NS));
+        assert_eq!(expired(&mut timers, 41 * SECOND_NS), [2], "set after the pause");
+    }
+
+    #[test]
+    fn deadlines_expire_on_a_machine_that_is_always_late() {
+        let mut timers = Timers::new([10_000_000_000; TimeoutKind::COUNT]);
+        timers.set(0, TimeoutKind::Write, 0);
+        let mut now_ns = 0;
+        while timers.pop_expired(now_ns).is_none() {
+            timers.resume(now_ns, now_ns, now_ns + 2 * DELAY_MAX_NS);
+            now_ns += 2 * DELAY_MAX_NS;
+        }
+        assert_eq!(now_ns, 20_000_000_000, "half of the time counts");
+    }
+
+    #[test]
+    fn an_idle_connection_wakes_nothing_before_its_deadline() {
+        let mut timers = Timers::new([60_000_000_000; TimeoutKind::COUNT]);
+        timers.set(0, TimeoutKind::Idle, 0);
+        assert_eq!(timers.next_wake_up_ns(0), Some(60_000_000_000));
+        timers.cancel(0);
+        assert_eq!(timers.next_wake_up_ns(0), None);
     }
 
     #[test]

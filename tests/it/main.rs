@@ -27,6 +27,7 @@ mod malformed; // input that is not HTTP, and clients that ignore an error respo
 mod metrics; // the samples of /metrics, read by an independent parser
 mod numbers; // numbers beyond the table
 mod operator; // log formats and streams, environment, --check, Ctrl-C, memory
+mod pauses; // the server is stopped, frozen or busy
 mod process; // startup, errors at startup, signals, several processes on a port
 mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod slow; // clients that send or read slowly

@@ -29,7 +29,7 @@ use fibsrv::{
         },
         response::{Body, Response, ResponseKind},
     },
-    server::context::READ_BYTES,
+    server::{context::READ_BYTES, timers::TURNS_BEFORE_EXPIRY},
 };
 use parser::{ReplyRef, ReplyTo};
 use plan::{BodyHandling, Plan};
@@ -39,6 +39,8 @@ const RUNS: u64 = 1_000;
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 /// Bytes of the largest content of a response.
 const CONTENT_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
+/// Bytes that a socket holds unread at most: its receive buffer, as doubled by the kernel.
+const SOCKET_BYTES: usize = 32 * 1024;
 /// More than the heads of any response and of an interim response before it.
 const HEADS_BYTES_MAX: usize = 512;
 
@@ -68,7 +70,7 @@ fn check(seed: u64, buffers: &mut Buffers) {
         if run.turn(buffers) == Turn::Over {
             return run.check_end();
         }
-        run.maybe_expire();
+        run.maybe_pause(buffers);
     }
     (run.state.mood, run.read_bytes) = (Mood::Fair, READ_BYTES);
     let turns = plan.stream.len() / READ_BYTES + 2 * plan.requests.len() + 10;
@@ -99,6 +101,8 @@ struct State<'p> {
     mood: Mood,
     /// Bytes of the stream that have been received.
     received: usize,
+    /// Bytes of the stream that are in the socket or have been received, where the run limits them.
+    arrived: Option<usize>,
     /// Whether a response is pending.
     is_pending: bool,
     /// Requests that have got their response.
@@ -113,6 +117,8 @@ enum Mood {
     Random,
     /// Everything is done at once.
     Fair,
+    /// As after a pause: what has arrived is read at once, and the client accepts nothing.
+    Resumed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +218,7 @@ impl<'p> Run<'p> {
                 random,
                 mood: Mood::Random,
                 received: 0,
+                arrived: None,
                 is_pending: false,
                 responded: 0,
                 rejected: None,
@@ -309,7 +316,11 @@ impl<'p> Run<'p> {
         if self.state.happens(4) {
             return false; // nothing has arrived yet
         }
-        let rest = &self.plan.stream[self.state.received..];
+        let end = self.state.arrived.unwrap_or(self.plan.stream.len());
+        let rest = &self.plan.stream[self.state.received..end];
+        if rest.is_empty() && end < self.plan.stream.len() {
+            return false;
+        }
         if rest.is_empty() {
             self.conn.receive_eof();
             self.stream_end = StreamEnd::Received;
@@ -318,7 +329,7 @@ impl<'p> Run<'p> {
         let most = rest.len().min(self.read_bytes);
         let random = &mut self.state.random;
         let count = match self.state.mood {
-            Mood::Fair => most,
+            Mood::Fair | Mood::Resumed => most,
             Mood::Random if random.below(2) == 0 => most,
             Mood::Random => 1 + random.below(most),
         };
@@ -341,18 +352,49 @@ impl<'p> Run<'p> {
         let count = match self.state.mood {
             Mood::Random if random.below(3) == 0 => random.below(length + 1),
             Mood::Random | Mood::Fair => length,
+            Mood::Resumed => 0,
         };
         self.output.extend_from_slice(&outgoing[..count]);
         self.conn.advance_written(count);
         count == length
     }
 
-    /// Has the deadline expire, if there is one.
-    fn maybe_expire(&mut self) {
-        let Some(timeout) = self.conn.wait().timeout else { return };
-        if !self.state.happens(300) {
+    /// Pauses the server until the deadline has passed, if there is one. Meanwhile some of the stream arrives, perhaps
+    /// nothing. Then the connection reads before its deadline expires, as in the event loop.
+    fn maybe_pause(&mut self, buffers: &mut Buffers) {
+        if self.conn.wait().timeout.is_none() || !self.state.happens(150) {
             return;
         }
+        let rest = (self.plan.stream.len() - self.state.received).min(SOCKET_BYTES);
+        let arriving = if self.state.happens(2) { 0 } else { self.state.random.below(rest + 1) };
+        self.state.arrived = Some(self.state.received + arriving);
+        let (mood, read_bytes) = (self.state.mood, self.read_bytes);
+        (self.state.mood, self.read_bytes) = (Mood::Resumed, READ_BYTES);
+        if self.still_waits(buffers) {
+            self.expire();
+        }
+        (self.state.mood, self.read_bytes, self.state.arrived) = (mood, read_bytes, None);
+    }
+
+    /// Whether the connection waits for the same as before, after it has read what has arrived.
+    fn still_waits(&mut self, buffers: &mut Buffers) -> bool {
+        let (wait, responded) = (self.conn.wait(), self.state.responded);
+        let reads = [TimeoutKind::Head, TimeoutKind::Body, TimeoutKind::Idle];
+        let is_reading = wait.timeout.is_some_and(|timeout| reads.contains(&timeout));
+        for _ in 0..TURNS_BEFORE_EXPIRY {
+            if self.turn(buffers) == Turn::Over || self.conn.wait() != wait {
+                return false;
+            }
+        }
+        let next = self.plan.requests.get(responded);
+        let is_waiting = next.is_some_and(|next| Some(next.end) <= self.state.arrived);
+        assert!(!is_reading || !is_waiting, "a complete request in the socket is timed out");
+        true
+    }
+
+    /// Has the deadline expire.
+    fn expire(&mut self) {
+        let Some(timeout) = self.conn.wait().timeout else { return };
         let is_begun =
             self.state.received > self.state.request_start() && self.state.rejected.is_none();
         self.conn.expire();
