@@ -8,7 +8,7 @@ LOAD ?=
 # The part of all mutants that `make mutants` tests.
 SHARD ?= 0/100
 # Tests that run at a time. Most of them wait for sockets and processes.
-TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 16 : 2 * n)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 

@@ -217,6 +217,7 @@ fn inherited_descriptors_are_counted() {
             assert_eq!(client.get("/healthz").status, 200);
         }
         assert!(server.get("/metrics").body.contains("process_max_fds 40\n"));
+        drop(clients);
         server.signal("TERM");
         let (status, log) = server.wait();
         assert_eq!(status.code(), Some(0));
