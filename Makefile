@@ -5,6 +5,8 @@ CARGO ?= cargo
 ROUNDS ?= 1
 # Options of benches/load.py.
 LOAD ?=
+# Options of tests/processes/chaos.py.
+CHAOS ?=
 # The part of all mutants that `make mutants` tests.
 SHARD ?= 0/100
 # Tests that run at a time. Most of them wait for sockets and processes.
@@ -13,7 +15,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
-	monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
+	chaos_test monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -80,6 +82,9 @@ monitoring_test: build ## test rules and dashboards with a real Prometheus that 
 
 versions_test: ## upgrade under load between two builds with different metrics, in both directions
 	tests/versions.py
+
+chaos_test: build ## random actions on the processes of a port, next to clients that check every response; needs root
+	tests/processes/chaos.py $(CHAOS)
 
 # Sequential even with -j, as they measure time.
 deploy_test: build ## test proxies, external monitoring, log forwarding and all together; needs root and Debian packages
