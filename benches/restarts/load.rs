@@ -40,7 +40,7 @@ const IDLE_MIN_MS: usize = 1500;
 const IDLE_RANGE_MS: usize = 1500;
 
 /// The number of loopback addresses of single-request clients: one does not have enough ports.
-const SOURCES: usize = 64;
+pub(crate) const SOURCES: usize = 64;
 /// The address of all other clients.
 pub(crate) const LOCAL_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 /// Pause after a failure, which limits the number of failures if nothing listens.

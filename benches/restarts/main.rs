@@ -26,9 +26,12 @@ mod load;
 mod options;
 mod process;
 mod rolling;
+mod saturation;
 mod scrapes;
 mod slots;
 mod stats;
+mod waits;
+mod workers;
 
 use harness::program::Program;
 use options::Options;
@@ -60,6 +63,13 @@ const RESTARTS: Program<Options> = Program {
             "slots, sockets and files left by many processes, one after the other",
             slots::run,
         ),
+        ("stopped-worker", "one of two workers is stopped for 5 s", waits::stopped_worker),
+        ("stopped-process", "one of two processes is stopped for 5 s", waits::stopped_process),
+        ("busy", "one of two workers cannot run for half of the time", waits::busy),
+        ("saturated", "CPU time with a connection per request and many workers", saturation::run),
+        ("startup", "the time until all workers serve", workers::startup),
+        ("spread", "connections of each worker at light load", workers::spread),
+        ("burst", "processes while SIGHUPs come faster than upgrades", workers::burst),
         ("cost", "CPU time of counting in shared and in private memory", cost::run),
     ],
     help: options::HELP,

@@ -11,11 +11,13 @@ pub(crate) const HELP: &str = "
     --requests N    minimum number of responses while restarting (default: 40000)
     --kills N       number of kills (default: 5)
     --processes N   independent processes on the port (default: 2; scrapes: 3)
+    --workers N     workers of a supervisor (default: 2; spread: 4; burst: 32; startup: 64)
     --scrapes N     scrapes at rest (default: 50)
     --work US       approximate CPU time of the server per request in microseconds (default: 0)
     --clients N     clients with a connection for each request (default: 8; with work 64)
     --flags FLAGS   further flags for the servers
-    --server PATH   the executable (default: this build's fibsrv)";
+    --server PATH   the executable (default: this build's fibsrv)
+    --beside PATH   another one, measured in the same rounds by busy and saturated";
 
 /// A fifth of the default grace, so that a restart does not take longer than its effect on the clients.
 const GRACE: &str = "--drain-grace 1s";
@@ -30,11 +32,13 @@ pub(crate) struct Options {
     pub(crate) requests: u64,
     pub(crate) kills: usize,
     pub(crate) processes: Option<usize>,
+    pub(crate) workers: Option<usize>,
     pub(crate) scrapes: usize,
     work: usize,
     clients: Option<usize>,
     flags: String,
     server: String,
+    beside: Option<String>,
 }
 
 impl Options {
@@ -45,11 +49,13 @@ impl Options {
             requests: 40_000,
             kills: 5,
             processes: None,
+            workers: None,
             scrapes: 50,
             work: 0,
             clients: None,
             flags: String::new(),
             server: EXECUTABLE.to_owned(),
+            beside: None,
         };
         let names = args::parse(args, |option, value| options.set(option, value))?;
         Ok((options, names))
@@ -61,11 +67,13 @@ impl Options {
             "--requests" => self.requests = number(&value)?,
             "--kills" => self.kills = number(&value)?,
             "--processes" => self.processes = Some(number(&value)?),
+            "--workers" => self.workers = Some(number(&value)?),
             "--scrapes" => self.scrapes = number(&value)?,
             "--work" => self.work = number(&value)?,
             "--clients" => self.clients = Some(number(&value)?),
             "--flags" => self.flags = value,
             "--server" => self.server = value,
+            "--beside" => self.beside = Some(value),
             _ => return args::unknown(option),
         }
         Ok(())
@@ -73,7 +81,17 @@ impl Options {
 
     /// Returns the command that starts a server on this address.
     pub(crate) fn command(&self, address: &str, flags: &str) -> String {
-        format!("{} --listen {address} {GRACE} {flags} {}", self.server, self.flags)
+        self.command_of(&self.server, address, flags)
+    }
+
+    /// Returns the command that starts one of the executables on this address.
+    pub(crate) fn command_of(&self, executable: &str, address: &str, flags: &str) -> String {
+        format!("{executable} --listen {address} {GRACE} {flags} {}", self.flags)
+    }
+
+    /// The executables to compare, the one under test last.
+    pub(crate) fn executables(&self) -> impl Iterator<Item = &str> {
+        self.beside.iter().chain([&self.server]).map(String::as_str)
     }
 
     /// Returns the number of clients of each kind.

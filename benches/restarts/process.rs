@@ -72,25 +72,29 @@ impl Server {
     /// clients whose connections it has accepted.
     pub(crate) fn halt(&mut self) -> io::Result<Vec<SocketAddr>> {
         self.check_running()?;
-        let id = halt(self.child.id())?;
-        let process = pidfd_open(id, PidfdFlags::empty())?;
-        let mut found = Vec::new();
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.child.id()))? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.parse().ok());
-            let Some(number) = number else { continue };
-            // A duplicate, which is closed at the end of this iteration.
-            let file: OwnedFd = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
-            let address = SockRef::from(&file).peer_addr().ok();
-            found.extend(address.and_then(|address| address.as_socket()));
-        }
-        Ok(found)
+        accepted_when_stopped(self.child.id())
     }
 
     fn exit_error(&self, status: ExitStatus) -> Error {
         let (id, log) = (self.child.id(), self.log_text());
         Error::other(format!("the server, process {id}, has exited with {status}:\n{log}"))
     }
+}
+
+/// Stops a process by a signal and returns the addresses of the clients whose connections it has accepted.
+pub(crate) fn accepted_when_stopped(pid: u32) -> io::Result<Vec<SocketAddr>> {
+    let process = pidfd_open(halt(pid)?, PidfdFlags::empty())?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        let Some(number) = number else { continue };
+        // A duplicate, which is closed at the end of this iteration.
+        let file: OwnedFd = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+        let address = SockRef::from(&file).peer_addr().ok();
+        found.extend(address.and_then(|address| address.as_socket()));
+    }
+    Ok(found)
 }
 
 /// Opens the shared memory with the metrics of a process.

@@ -8,11 +8,12 @@ use std::{
 
 const RESTARTS: usize = 6;
 pub(crate) const PROCESSES: usize = 2;
-const WORKERS: &str = "--workers 2";
+const WORKERS: usize = 2;
 
 /// Upgrades a supervisor to the binary on disk.
 pub(crate) fn upgrades(options: &Options) -> io::Result<()> {
-    let mut server = Server::start(&options.command("127.0.0.1:0", WORKERS), None)?;
+    let workers = format!("--workers {}", options.workers.unwrap_or(WORKERS));
+    let mut server = Server::start(&options.command("127.0.0.1:0", &workers), None)?;
     let task = Task::new(server.address, options, options.restarts.unwrap_or(RESTARTS));
     let experiment = task.run(|| server.upgrade())?;
     server.check_running()?;
