@@ -54,6 +54,11 @@ impl App {
         }
     }
 
+    /// The numbers from which larger ones are computed.
+    pub const fn table(&self) -> &Table {
+        self.handlers.fibonacci.numbers.table()
+    }
+
     /// Makes `/readyz` fail from now on.
     pub const fn set_unready(&mut self) {
         self.handlers.set_unready();

@@ -18,7 +18,7 @@ use mio::Waker;
 
 use crate::{
     app::{Completed, Job},
-    fibonacci::Calculator,
+    fibonacci::{Calculator, Table},
     sys::{self, clock::Clock},
 };
 
@@ -36,6 +36,8 @@ const NICENESS: i32 = 10;
 #[derive(Debug)]
 pub struct Compute {
     waker: Arc<Waker>,
+    /// The numbers that computations start from.
+    table: Table,
     /// None until the first job.
     thread: Option<Thread>,
 }
@@ -49,15 +51,15 @@ struct Thread {
 
 impl Compute {
     /// Returns a compute thread that has not been started. `waker` wakes the event loop.
-    pub fn new(waker: Waker) -> Self {
-        Self { waker: Arc::new(waker), thread: None }
+    pub fn new(waker: Waker, table: Table) -> Self {
+        Self { waker: Arc::new(waker), table, thread: None }
     }
 
     /// Hands a job to the thread. An error means that there is no thread, and that the job will not be done.
     pub fn submit(&mut self, job: Job) -> io::Result<()> {
         let thread = match self.thread.take() {
             Some(thread) => thread,
-            None => Thread::start(Arc::clone(&self.waker))?,
+            None => Thread::start(Arc::clone(&self.waker), self.table.clone())?,
         };
         let sent = thread.jobs.send(job);
         self.thread = sent.is_ok().then_some(thread);
@@ -71,20 +73,20 @@ impl Compute {
 }
 
 impl Thread {
-    fn start(waker: Arc<Waker>) -> io::Result<Self> {
+    fn start(waker: Arc<Waker>, table: Table) -> io::Result<Self> {
         let (jobs, received_jobs) = mpsc::channel();
         let (sent_completed, completed) = mpsc::channel();
         thread::Builder::new()
             .name("compute".to_owned())
-            .spawn(move || run(&received_jobs, &sent_completed, &waker))?;
+            .spawn(move || run(&table, &received_jobs, &sent_completed, &waker))?;
         Ok(Self { jobs, completed })
     }
 }
 
 /// The compute thread. It ends when the other end of either channel has been dropped.
-fn run(jobs: &Receiver<Job>, completed: &Sender<Completed>, waker: &Waker) {
+fn run(table: &Table, jobs: &Receiver<Job>, completed: &Sender<Completed>, waker: &Waker) {
     lower_priority();
-    let (mut calculator, mut clock) = (Calculator::default(), Clock::new());
+    let (mut calculator, mut clock) = (Calculator::new(table.clone()), Clock::new());
     let mut largest_n = 0;
     loop {
         let timeout = if largest_n > RETAINED_MAX_N { RELEASE_AFTER } else { Duration::MAX };
@@ -92,7 +94,7 @@ fn run(jobs: &Receiver<Job>, completed: &Sender<Completed>, waker: &Waker) {
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) => {
                 largest_n = 0;
-                calculator = Calculator::default();
+                calculator = Calculator::new(table.clone());
                 sys::release_free_memory();
                 continue;
             }
@@ -131,7 +133,7 @@ mod tests {
     fn compute() -> (Poll, Compute) {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
-        (poll, Compute::new(waker))
+        (poll, Compute::new(waker, Table::default()))
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Server {
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
-        let compute = Compute::new(Waker::new(poll.registry(), COMPUTED)?);
+        let waker = Waker::new(poll.registry(), COMPUTED)?;
+        let compute = Compute::new(waker, context.app.table().clone());
         let listeners = Listeners::new(poll.registry(), group)?;
         Ok(Self {
             poll,
