@@ -45,43 +45,14 @@ pub(super) fn twists(count: usize) -> Vec<Twist> {
     roots.into_iter().take(count).map(twist).collect()
 }
 
-/// Squares sequences of the given length, one after the other in `points`.
-///
-/// The result is the square multiplied by the length.
-pub(super) struct SquareAll<'a> {
-    pub(super) points: &'a mut [Lanes],
-    pub(super) length: usize,
-    pub(super) twists: &'a [Twist],
-}
-
-/// Multiplies sequences of the given length, one after the other in `points`, by those in `by`.
+/// Multiplies sequences of the given length, one after the other in `points`, by those in `by`, or by themselves.
 ///
 /// The result is the product multiplied by the length. What is in `by` afterwards is of no meaning.
 pub(super) struct MultiplyAll<'a> {
     pub(super) points: &'a mut [Lanes],
-    pub(super) by: &'a mut [Lanes],
+    pub(super) by: Option<&'a mut [Lanes]>,
     pub(super) length: usize,
     pub(super) twists: &'a [Twist],
-}
-
-impl WithSimd for SquareAll<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let twists = self.twists;
-        for points in self.points.chunks_exact_mut(self.length) {
-            if is_power_of_four(self.length) {
-                simd.vectorize(Square { points, block: 0, twists });
-                continue;
-            }
-            pair(simd, points);
-            let (low, high) = points.split_at_mut(self.length / 2);
-            simd.vectorize(Square { points: low, block: 0, twists });
-            simd.vectorize(Square { points: high, block: 2, twists });
-            pair(simd, points);
-        }
-    }
 }
 
 impl WithSimd for MultiplyAll<'_> {
@@ -89,17 +60,20 @@ impl WithSimd for MultiplyAll<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let rows = self.points.chunks_exact_mut(self.length);
-        let twists = self.twists;
-        for (points, by) in rows.zip(self.by.chunks_exact_mut(self.length)) {
-            if is_power_of_four(self.length) {
+        let (length, twists) = (self.length, self.twists);
+        let mut others = self.by.map(|by| by.chunks_exact_mut(length));
+        for points in self.points.chunks_exact_mut(length) {
+            let mut by = others.as_mut().and_then(Iterator::next);
+            if is_power_of_four(length) {
                 simd.vectorize(Multiply { points, by, block: 0, twists });
                 continue;
             }
             pair(simd, points);
-            pair(simd, by);
-            let (low, high) = points.split_at_mut(self.length / 2);
-            let (by_low, by_high) = by.split_at_mut(self.length / 2);
+            if let Some(by) = &mut by {
+                pair(simd, by);
+            }
+            let (low, high) = points.split_at_mut(length / 2);
+            let (by_low, by_high) = by.map(|by| by.split_at_mut(length / 2)).unzip();
             simd.vectorize(Multiply { points: low, by: by_low, block: 0, twists });
             simd.vectorize(Multiply { points: high, by: by_high, block: 2, twists });
             pair(simd, points);
@@ -107,42 +81,10 @@ impl WithSimd for MultiplyAll<'_> {
     }
 }
 
-/// Squares one block.
-struct Square<'a> {
-    points: &'a mut [Lanes],
-    block: usize,
-    twists: &'a [Twist],
-}
-
-impl WithSimd for Square<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { points, block, twists } = self;
-        let (Some(twist), true) = (twists.get(block), points.len() > LEAF) else {
-            leaf_forward(simd, points, block, twists);
-            for point in &mut *points {
-                for part in 0..parts::<S>() {
-                    let value = Complex::<S>::load(point, part);
-                    value.times(simd, value).store(point, part);
-                }
-            }
-            leaf_backward(simd, points, block, twists);
-            return;
-        };
-        forward(simd, points, twist);
-        for (ring, points) in points.chunks_exact_mut(points.len() / 4).enumerate() {
-            simd.vectorize(Square { points, block: 4 * block + ring, twists });
-        }
-        backward(simd, points, twist);
-    }
-}
-
-/// Multiplies one block.
+/// Multiplies one block by another, or by itself.
 struct Multiply<'a> {
     points: &'a mut [Lanes],
-    by: &'a mut [Lanes],
+    by: Option<&'a mut [Lanes]>,
     block: usize,
     twists: &'a [Twist],
 }
@@ -152,27 +94,50 @@ impl WithSimd for Multiply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { points, by, block, twists } = self;
+        let Self { points, mut by, block, twists } = self;
         let (Some(twist), true) = (twists.get(block), points.len() > LEAF) else {
             leaf_forward(simd, points, block, twists);
-            leaf_forward(simd, by, block, twists);
-            for (point, by) in points.iter_mut().zip(&*by) {
-                for part in 0..parts::<S>() {
-                    let product = Complex::<S>::load(point, part);
-                    product.times(simd, Complex::load(by, part)).store(point, part);
+            match by {
+                Some(by) => {
+                    leaf_forward(simd, by, block, twists);
+                    multiply_points(simd, points, by);
                 }
+                None => square_points(simd, points),
             }
             leaf_backward(simd, points, block, twists);
             return;
         };
         forward(simd, points, twist);
-        forward(simd, by, twist);
+        if let Some(by) = &mut by {
+            forward(simd, by, twist);
+        }
         let quarter = points.len() / 4;
-        let rings = points.chunks_exact_mut(quarter).zip(by.chunks_exact_mut(quarter));
-        for (ring, (points, by)) in rings.enumerate() {
+        let mut others = by.map(|by| by.chunks_exact_mut(quarter));
+        for (ring, points) in points.chunks_exact_mut(quarter).enumerate() {
+            let by = others.as_mut().and_then(Iterator::next);
             simd.vectorize(Multiply { points, by, block: 4 * block + ring, twists });
         }
         backward(simd, points, twist);
+    }
+}
+
+#[inline(always)]
+fn multiply_points<S: Simd>(simd: S, points: &mut [Lanes], by: &[Lanes]) {
+    for (point, by) in points.iter_mut().zip(by) {
+        for part in 0..parts::<S>() {
+            let product = Complex::<S>::load(point, part);
+            product.times(simd, Complex::load(by, part)).store(point, part);
+        }
+    }
+}
+
+#[inline(always)]
+fn square_points<S: Simd>(simd: S, points: &mut [Lanes]) {
+    for point in points {
+        for part in 0..parts::<S>() {
+            let value = Complex::<S>::load(point, part);
+            value.times(simd, value).store(point, part);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use pulp::Arch;
 
 use crate::fibonacci::digits::digit_count;
-use crate::fibonacci::large::cyclic::{MultiplyAll, SquareAll};
+use crate::fibonacci::large::cyclic::MultiplyAll;
 use crate::fibonacci::large::join::{Join, Sum};
 use crate::fibonacci::large::lanes::{LANES, Lanes};
 use crate::fibonacci::large::limbs::Base;
@@ -94,7 +94,7 @@ impl Doubling {
         let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
         for points in &mut memory.points {
             let length = plan.shape.length;
-            arch.dispatch(SquareAll { points, length, twists: &plans.twists });
+            arch.dispatch(MultiplyAll { points, by: None, length, twists: &plans.twists });
         }
         let ([x, y], [a, b]) = (&mut memory.numbers, &memory.points);
         arch.dispatch(Join {
@@ -115,7 +115,7 @@ impl Doubling {
         let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
         let ([number, _], [points, by]) = (&mut memory.numbers, &mut memory.points);
         let length = plan.shape.length;
-        arch.dispatch(MultiplyAll { points, by, length, twists: &plans.twists });
+        arch.dispatch(MultiplyAll { points, by: Some(by), length, twists: &plans.twists });
         let constant = if n.is_multiple_of(2) { 0.0 } else { -sign(n / 2) };
         arch.dispatch(Join {
             plan,
