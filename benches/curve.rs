@@ -6,11 +6,12 @@
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod reference;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, doubling};
-use ibig::UBig;
 
 /// Points for each factor of ten in n.
 const PER_DECADE: i32 = 24;
@@ -39,28 +40,15 @@ impl<'a> Algorithm<'a> {
     }
 }
 
-/// Computes F(n) by n additions and one conversion.
-fn by_additions(n: u64) -> String {
-    let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
-    for _ in 0..n {
-        current += &next;
-        std::mem::swap(&mut current, &mut next);
-    }
-    current.to_string()
-}
-
 fn main() {
     let Ok(table) = Table::new(DEFAULT_LAST) else { return };
     let mut calculator = Calculator::new(table);
     let mut algorithms = vec![
         Algorithm::new("fibsrv", |n| calculator.compute(n)),
         #[cfg(feature = "gmp")]
-        Algorithm::new("GMP", |n| {
-            let n = u32::try_from(n).unwrap_or(u32::MAX);
-            rug::Integer::from(rug::Integer::fibonacci(n)).to_string_radix(10)
-        }),
+        Algorithm::new("GMP", reference::by_gmp),
         Algorithm::new("ibig", doubling::digits),
-        Algorithm::new("additions", by_additions),
+        Algorithm::new("additions", reference::by_additions),
     ];
     println!("algorithm,n,microseconds");
     for step in 0..=4 * PER_DECADE {

@@ -1,12 +1,13 @@
 //! Benchmarks of the table lookup and of each algorithm, with GMP for comparison (`--features gmp`).
 
+mod reference;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, check, doubling};
-use ibig::UBig;
 
 /// From everyday n to the cap.
 const NS: [u64; 12] = [
@@ -16,23 +17,6 @@ const NS: [u64; 12] = [
 /// The largest n for ibig's conversion and for n additions, which take seconds beyond.
 const IBIG_TO: u64 = 1_000_000;
 const ADDITIONS_TO: u64 = 100_000;
-
-/// Computes F(n) by n ibig additions and one conversion, as the program that this one replaces does.
-fn by_additions(n: u64) -> String {
-    let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
-    for _ in 0..n {
-        current += &next;
-        std::mem::swap(&mut current, &mut next);
-    }
-    current.to_string()
-}
-
-/// Computes F(n) with GMP's function and converts it.
-#[cfg(feature = "gmp")]
-fn by_gmp(n: u64) -> String {
-    let n = u32::try_from(n).unwrap_or(u32::MAX);
-    rug::Integer::from(rug::Integer::fibonacci(n)).to_string_radix(10)
-}
 
 fn lookup_against_computation(criterion: &mut Criterion) {
     let Ok(table) = Table::new(DEFAULT_LAST) else { return };
@@ -47,12 +31,12 @@ fn lookup_against_computation(criterion: &mut Criterion) {
         }
         bench(&mut group, "calculator", n, |n| calculator.compute(n));
         #[cfg(feature = "gmp")]
-        bench(&mut group, "gmp", n, by_gmp);
+        bench(&mut group, "gmp", n, reference::by_gmp);
         if n <= IBIG_TO {
             bench(&mut group, "ibig", n, doubling::digits);
         }
         if n <= ADDITIONS_TO {
-            bench(&mut group, "additions", n, by_additions);
+            bench(&mut group, "additions", n, reference::by_additions);
         }
     }
     group.finish();
