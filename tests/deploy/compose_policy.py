@@ -11,19 +11,12 @@ import sys
 
 import yaml
 
+import policy
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PUBLIC = {"fibsrv"}
-RULES = []
-
-
-def rule(*violations):
-    """Registers a rule with the violations that it must detect."""
-
-    def register(check):
-        RULES.append((check, violations))
-        return check
-
-    return register
+RULES = policy.Rules()
+rule = RULES.rule
 
 
 def size(text):

@@ -9,19 +9,11 @@ import re
 import sys
 
 import helm_manifests
+import policy
 
 REMOVED = object()
-RULES = []
-
-
-def rule(*violations):
-    """Registers a rule with the violations that it must detect."""
-
-    def register(check):
-        RULES.append((check, violations))
-        return check
-
-    return register
+RULES = policy.Rules()
+rule = RULES.rule
 
 
 def of_kind(documents, kind):
