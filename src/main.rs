@@ -25,6 +25,10 @@ fn main() -> ExitCode {
             Ok(limits) => print(&(text + &limits)),
             Err(error) => fail(&*error, ExitCode::FAILURE),
         },
+        Ok(Command::Serve(config)) if config.is_rehearsal() => match start::rehearse(&config) {
+            Ok(text) => print(&text),
+            Err(error) => fail(&*error, ExitCode::FAILURE),
+        },
         Ok(Command::Serve(config)) => serve(&config, on_hangup),
         Ok(Command::Health(addresses)) => {
             // It ends by itself, and Ctrl-C may end it earlier.

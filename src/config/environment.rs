@@ -9,25 +9,12 @@ use clap::{
     parser::ValueSource,
 };
 
-use crate::config::{
-    UsageError, command as definitions,
-    inherited::{
-        INHERITED_LEAVING, INHERITED_PASSED, INHERITED_REGION, INHERITED_SOCKETS, INHERITED_WORKERS,
-    },
-};
+use crate::config::{UsageError, command as definitions, inherited::INHERITED};
 
 const PREFIX: &str = "FIBSRV_";
 
-/// Variables that are not flags: what an upgrade inherits, and what cargo sets when it runs a binary that it has built.
-const INTERNAL: [&str; 7] = [
-    INHERITED_SOCKETS,
-    INHERITED_PASSED,
-    INHERITED_WORKERS,
-    INHERITED_LEAVING,
-    INHERITED_REGION,
-    "FIBSRV_REVISION",
-    "FIBSRV_RUSTC",
-];
+/// Variables that cargo sets when it runs a binary that it has built.
+const OF_CARGO: [&str; 2] = ["FIBSRV_REVISION", "FIBSRV_RUSTC"];
 
 /// Returns the definitions of all flags. A flag whose variable is empty has none, because clap would take the empty
 /// text as its value.
@@ -46,7 +33,7 @@ pub(super) fn warnings(names: impl Iterator<Item = OsString>) -> Vec<String> {
     let unknown = names.filter(|name| {
         name.strip_prefix(PREFIX).is_some_and(|rest| !is_service_link(rest))
             && !known.iter().any(|known| *known == name.as_str())
-            && !INTERNAL.contains(&name.as_str())
+            && !INHERITED.iter().chain(&OF_CARGO).any(|internal| *internal == name.as_str())
     });
     let mut unknown: Vec<String> = unknown.collect();
     unknown.sort();

@@ -2,36 +2,85 @@
 //!
 //! The old program sets the variables below, the new one reads them; [`crate::supervisor`] has both ends.
 
-use std::{ffi::OsString, os::fd::RawFd};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::fd::RawFd,
+};
 
 use nix::unistd::Pid;
 
-use crate::config::UsageError;
+use crate::config::{LISTEN_VARIABLES, NOTIFY_VARIABLES, UsageError};
 
-/// Variable with the numbers of the inherited listening sockets.
+/// Variable with the numbers of the listening sockets that the supervisor owns.
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
-/// Variable that is not empty if a service manager opened these sockets.
+/// Variable with the numbers of listening sockets that other processes own.
+pub const INHERITED_HELD: &str = "FIBSRV_INHERITED_HELD";
+/// Variable that is not empty if a service manager opened the sockets.
 pub const INHERITED_PASSED: &str = "FIBSRV_INHERITED_PASSED";
-/// Variable with the process ids of running workers.
+/// Variable with the process ID and the channel of each running worker.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
-/// Variable with the process ids of workers that are shutting down.
+/// Variable with the process ID and the channel of each worker that is shutting down.
 pub const INHERITED_LEAVING: &str = "FIBSRV_INHERITED_LEAVING";
 /// Variable with the descriptor of the shared metrics, or empty.
 pub const INHERITED_REGION: &str = "FIBSRV_INHERITED_REGION";
+/// Variable with the descriptor of the executable to return to if this one fails, or empty.
+pub const INHERITED_PREVIOUS: &str = "FIBSRV_INHERITED_PREVIOUS";
+/// Variable with the program as it was started first.
+pub const INHERITED_PROGRAM: &str = "FIBSRV_INHERITED_PROGRAM";
+/// Variable that is not empty in a rehearsal of an upgrade.
+pub const INHERITED_REHEARSAL: &str = "FIBSRV_INHERITED_REHEARSAL";
+
+/// All variables of an upgrade.
+pub(super) const INHERITED: [&str; 9] = [
+    INHERITED_SOCKETS,
+    INHERITED_HELD,
+    INHERITED_PASSED,
+    INHERITED_WORKERS,
+    INHERITED_LEAVING,
+    INHERITED_REGION,
+    INHERITED_PREVIOUS,
+    INHERITED_PROGRAM,
+    INHERITED_REHEARSAL,
+];
 
 /// What a supervisor leaves to the program that it executes in its place.
 #[derive(Clone, Debug)]
 pub struct Inherited {
-    /// Descriptors of the listening sockets.
+    /// Descriptors of the listening sockets that the supervisor owns.
     pub sockets: Vec<RawFd>,
+    /// Descriptors of the listening sockets that other processes own.
+    pub held: Vec<RawFd>,
     /// Who opened them.
     pub opened_by: OpenedBy,
     /// Workers that are running.
-    pub workers: Vec<Pid>,
+    pub workers: Vec<InheritedWorker>,
     /// Workers that are shutting down.
-    pub leaving: Vec<Pid>,
+    pub leaving: Vec<InheritedWorker>,
     /// Descriptor of the shared metrics.
     pub region: Option<RawFd>,
+    /// Descriptor of the executable to return to if this one fails.
+    pub previous: Option<RawFd>,
+    /// Whether the upgrade is real.
+    pub purpose: Purpose,
+}
+
+/// A worker that the previous program has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InheritedWorker {
+    /// Its process ID.
+    pub pid: Pid,
+    /// Descriptor of the supervisor's end of its channel.
+    pub channel: RawFd,
+}
+
+/// Why a program was executed with inherited state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To replace the supervisor.
+    Upgrade,
+    /// To check that it could, in a process of its own.
+    Rehearsal,
 }
 
 /// Who opened the listening sockets and keeps them open.
@@ -52,18 +101,54 @@ impl Inherited {
             return Ok(None);
         }
         let numbers = |name: &str| numbers(name, variable(name).unwrap_or_default());
-        let pids = |name: &str| -> Result<Vec<Pid>, UsageError> {
-            Ok(numbers(name)?.into_iter().map(Pid::from_raw).collect())
+        let workers = |name: &str| -> Result<Vec<InheritedWorker>, UsageError> {
+            let numbers = numbers(name)?;
+            let (pairs, _) = numbers.as_chunks();
+            let pairs = pairs.iter();
+            Ok(pairs
+                .map(|&[pid, channel]| InheritedWorker { pid: Pid::from_raw(pid), channel })
+                .collect())
         };
-        let is_passed = variable(INHERITED_PASSED).is_some_and(|value| !value.is_empty());
+        let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
         Ok(Some(Self {
             sockets: numbers(INHERITED_SOCKETS)?,
-            opened_by: if is_passed { OpenedBy::ServiceManager } else { OpenedBy::Us },
-            workers: pids(INHERITED_WORKERS)?,
-            leaving: pids(INHERITED_LEAVING)?,
+            held: numbers(INHERITED_HELD)?,
+            opened_by: if is_set(INHERITED_PASSED) {
+                OpenedBy::ServiceManager
+            } else {
+                OpenedBy::Us
+            },
+            workers: workers(INHERITED_WORKERS)?,
+            leaving: workers(INHERITED_LEAVING)?,
             region: numbers(INHERITED_REGION)?.first().copied(),
+            previous: numbers(INHERITED_PREVIOUS)?.first().copied(),
+            purpose: if is_set(INHERITED_REHEARSAL) {
+                Purpose::Rehearsal
+            } else {
+                Purpose::Upgrade
+            },
         }))
     }
+}
+
+/// Returns the environment in which this program was executed, but for the program to return to.
+#[expect(clippy::disallowed_methods, reason = "the whole environment is passed on")]
+pub fn environment_of_previous() -> Vec<(OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| name != INHERITED_PREVIOUS).collect()
+}
+
+/// Returns the environment of a program that is executed for an upgrade: that of this process, with `inherited` in place of
+/// inherited state, and without passed sockets, which are inherited from now on, possibly under other numbers.
+#[expect(clippy::disallowed_methods, reason = "the whole environment is passed on")]
+pub fn upgrade_environment(inherited: &[(&str, OsString)]) -> Vec<(OsString, OsString)> {
+    let is_rehearsal = inherited.iter().any(|(name, _)| *name == INHERITED_REHEARSAL);
+    let is_dropped = |name: &OsStr| {
+        INHERITED.iter().chain(&LISTEN_VARIABLES).any(|dropped| *dropped == name)
+            // In a rehearsal the variables of the service manager are for this process alone.
+            || (is_rehearsal && NOTIFY_VARIABLES.iter().any(|dropped| *dropped == name))
+    };
+    let kept = env::vars_os().filter(|(name, _)| !is_dropped(name));
+    kept.chain(inherited.iter().map(|(name, value)| (name.into(), value.clone()))).collect()
 }
 
 /// Parses numbers separated by commas.
@@ -92,14 +177,20 @@ mod tests {
         let found = read(&[
             (INHERITED_SOCKETS, "3,4"),
             (INHERITED_PASSED, "1"),
-            (INHERITED_WORKERS, "7,8"),
-            (INHERITED_LEAVING, "6"),
+            (INHERITED_HELD, "9"),
+            (INHERITED_WORKERS, "7,10,8,11"),
+            (INHERITED_LEAVING, "6,12"),
             (INHERITED_REGION, "5"),
+            (INHERITED_PREVIOUS, "13"),
+            (INHERITED_REHEARSAL, "1"),
         ]);
         let found = found.unwrap().unwrap();
         assert_eq!((found.sockets, found.opened_by), (vec![3, 4], OpenedBy::ServiceManager));
-        assert_eq!(found.workers, [Pid::from_raw(7), Pid::from_raw(8)]);
-        assert_eq!((found.leaving, found.region), (vec![Pid::from_raw(6)], Some(5)));
+        let worker = |pid, channel| InheritedWorker { pid: Pid::from_raw(pid), channel };
+        assert_eq!(found.workers, [worker(7, 10), worker(8, 11)]);
+        assert_eq!((found.leaving, found.region), (vec![worker(6, 12)], Some(5)));
+        assert_eq!((found.held, found.previous), (vec![9], Some(13)));
+        assert_eq!(found.purpose, Purpose::Rehearsal);
     }
 
     #[test]
@@ -107,6 +198,7 @@ mod tests {
         let found = read(&[(INHERITED_SOCKETS, ""), (INHERITED_WORKERS, "")]).unwrap().unwrap();
         assert_eq!((found.sockets, found.opened_by), (vec![], OpenedBy::Us));
         assert_eq!((found.workers, found.leaving, found.region), (vec![], vec![], None));
+        assert_eq!((found.previous, found.purpose), (None, Purpose::Upgrade));
     }
 
     #[test]

@@ -8,18 +8,21 @@ mod effective;
 mod environment;
 mod flags;
 mod inherited;
+mod invocation;
 mod service_manager;
 mod validate;
 
-use std::{collections::BTreeSet, env, ffi::OsString, fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, env, ffi::OsString, fmt, net::SocketAddr};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use flags::{Action, Flags};
 pub use inherited::{
-    INHERITED_LEAVING, INHERITED_PASSED, INHERITED_REGION, INHERITED_SOCKETS, INHERITED_WORKERS,
-    Inherited, OpenedBy,
+    INHERITED_HELD, INHERITED_LEAVING, INHERITED_PASSED, INHERITED_PREVIOUS, INHERITED_PROGRAM,
+    INHERITED_REGION, INHERITED_REHEARSAL, INHERITED_SOCKETS, INHERITED_WORKERS, Inherited,
+    InheritedWorker, OpenedBy, Purpose, environment_of_previous, upgrade_environment,
 };
+pub use invocation::Invocation;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 
 use crate::{
@@ -81,6 +84,11 @@ impl Config {
         )
     }
 
+    /// Returns whether this process is to rehearse an upgrade.
+    pub fn is_rehearsal(&self) -> bool {
+        self.inherited.as_ref().is_some_and(|inherited| inherited.purpose == Purpose::Rehearsal)
+    }
+
     /// Returns who opens the listening sockets. Sockets passed by a service manager replace all others.
     pub fn opened_by(&self) -> OpenedBy {
         if self.service_manager.sockets.is_empty() {
@@ -89,15 +97,6 @@ impl Config {
             OpenedBy::ServiceManager
         }
     }
-}
-
-/// How this program was started; an upgrade starts it again in the same way.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// Path of the executable.
-    pub program: PathBuf,
-    /// The arguments, without the program's name.
-    pub arguments: Vec<OsString>,
 }
 
 /// What the command line requests.
@@ -146,11 +145,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         let addresses = addresses.map_err(|error| environment::validation_error(&error, &matches));
         return addresses.map(Command::Health);
     }
-    let program = env::current_exe()
-        .map_err(|error| UsageError(format!("cannot find the path of this program: {error}")))?;
-    let arguments = arguments.into_iter().skip(1).collect();
     let surroundings = Surroundings {
-        invocation: Invocation { program, arguments },
+        invocation: Invocation::new(arguments, env::var_os(INHERITED_PROGRAM))?,
         inherited: Inherited::read(|name| env::var_os(name))?,
         service_manager: ServiceManager::read(|name| env::var_os(name), std::process::id())?,
         warnings: environment::warnings(environment::names()),

@@ -2,18 +2,23 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
+
+use rustix::io::read;
 
 use crate::group::{
     Group, Sharing,
     check::Check,
     link::Link,
-    message::Message,
+    message::{Message, Stop},
     pool::{LinkId, ListenerId, Owner},
     rendezvous,
 };
+
+/// Maximum number of status reports read at a time: more than the kernel queues.
+const REPORTS_MAX: usize = 4096;
 
 /// The supervisor's end of a channel.
 #[derive(Debug)]
@@ -26,9 +31,31 @@ impl Channel {
         Ok((Self(Link::new(ours)), theirs))
     }
 
+    /// Adopts the supervisor's end of a channel, from the previous version of the supervisor.
+    pub const fn adopt(socket: OwnedFd) -> Self {
+        Self(Link::new(socket))
+    }
+
     /// Sends whether metrics are shared with all processes on the port.
     pub fn send_sharing(&self, sharing: Sharing) -> io::Result<()> {
         self.0.send(Message::Sharing(sharing), None)
+    }
+
+    /// Sends a request to stop.
+    pub fn send_stop(&self, stop: Stop) -> io::Result<()> {
+        self.0.send(Message::Stop(stop), None)
+    }
+
+    /// Returns whether the worker has sent a status report since the last call. Each is one byte.
+    pub fn take_reports(&self) -> bool {
+        let reports = (0..REPORTS_MAX).take_while(|_| matches!(read(self, &mut [0; 1]), Ok(1..)));
+        reports.count() > 0
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.socket()
     }
 }
 
@@ -46,6 +73,7 @@ impl Group {
             match (owner, supervisor) {
                 _ if own.contains(&id) => worker.pool.own(id, port),
                 (Owner::This | Owner::Other(_), Some(link)) => worker.pool.own_by(link, id, port),
+                (Owner::Unknown, _) => worker.pool.owned_elsewhere(id, port),
                 (_, link) => worker.pool.held_by(link.unwrap_or(LinkId(0)), id, port),
             }
             worker.listeners.insert(id, Rc::clone(listener));
@@ -57,7 +85,11 @@ impl Group {
     pub fn send_listener(&self, id: ListenerId, channel: &Channel) -> io::Result<()> {
         let owner = self.pool.owners().find(|(found, _)| *found == id).map(|(_, owner)| owner);
         let (Some(owner), Some(listener)) = (owner, self.listeners.get(&id)) else { return Ok(()) };
-        let message = if owner == Owner::Unowned { Message::Held } else { Message::Own };
+        let message = match owner {
+            Owner::This | Owner::Other(_) => Message::Own,
+            Owner::Unowned => Message::Held,
+            Owner::Unknown => Message::Foreign,
+        };
         channel.0.send(message, Some(listener.as_fd()))
     }
 }

@@ -54,6 +54,10 @@ impl Check {
         Self { sharing, role: Role::Worker, ..Self::default() }
     }
 
+    pub(super) fn is_of_worker(&self) -> bool {
+        self.role == Role::Worker
+    }
+
     pub(super) const fn sharing(&self) -> Sharing {
         self.sharing
     }
@@ -65,7 +69,7 @@ impl Check {
 
     /// Sets the state of sharing that the supervisor has sent.
     pub(super) fn set_sharing(&mut self, sharing: Sharing) {
-        if self.role == Role::Worker {
+        if self.is_of_worker() {
             self.sharing = sharing;
         }
     }
@@ -120,6 +124,10 @@ impl Group {
         self.settle();
         let is_waiting = self.members.values().any(|member| member.hello.is_none());
         let is_repaired = !is_waiting && self.sharing() == Sharing::Complete;
+        if is_repaired {
+            let ownerless = self.pool.mark_complete();
+            self.broadcast_held(&ownerless);
+        }
         let interval_ns = if is_repaired { INTERVAL_NS } else { REPAIR_INTERVAL_NS };
         self.check.due_ns = now_ns.saturating_add(interval_ns);
     }

@@ -112,6 +112,16 @@ impl Group {
         Ok(())
     }
 
+    /// Adds an inherited listener that another process owns. That process may be stopped, and then cannot send it.
+    pub fn hold(&mut self, listener: TcpListener) -> io::Result<()> {
+        let id = ListenerId(listener::identity(&listener)?);
+        if self.pool.has_place_for(id) {
+            self.pool.owned_elsewhere(id, listener.local_addr()?.port());
+            self.listeners.entry(id).or_insert_with(|| Rc::new(listener));
+        }
+        Ok(())
+    }
+
     /// Ensures that this process owns `count` listeners on an address. Adopts those without an owner, and opens the rest.
     pub fn open(
         &mut self,

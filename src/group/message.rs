@@ -53,6 +53,23 @@ impl fmt::Display for VersionText {
     }
 }
 
+/// Why a supervisor stops a worker. A later one takes precedence over an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Workers of another version have replaced it. The service goes on, so readiness does not fail.
+    Replaced,
+    /// The supervisor stops gracefully, or has exited.
+    Graceful,
+    /// The same, with a person who waits at a terminal.
+    Interactive,
+    /// The worker exits at once.
+    Immediate,
+}
+
+impl Stop {
+    const ALL: [Self; 4] = [Self::Replaced, Self::Graceful, Self::Interactive, Self::Immediate];
+}
+
 /// A message. A message about a listener carries its descriptor, which identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -64,10 +81,14 @@ pub enum Message {
     Own,
     /// A listener that has no owner, as far as the sender knows.
     Held,
+    /// A listener that a third process owns. That process may be stopped, and unable to send it.
+    Foreign,
     /// The list is complete.
     End,
     /// From a supervisor to its workers: whether metrics are shared with all processes on the port.
     Sharing(Sharing),
+    /// From a supervisor to a worker: a request to stop.
+    Stop(Stop),
     /// A message of a later version.
     Unknown,
 }
@@ -76,8 +97,8 @@ impl Message {
     /// Returns the number of descriptors sent with the message.
     pub const fn descriptors(self) -> usize {
         match self {
-            Self::Memory | Self::Own | Self::Held => 1,
-            Self::Hello(_) | Self::End | Self::Sharing(_) | Self::Unknown => 0,
+            Self::Memory | Self::Own | Self::Held | Self::Foreign => 1,
+            Self::Hello(_) | Self::End | Self::Sharing(_) | Self::Stop(_) | Self::Unknown => 0,
         }
     }
 
@@ -96,6 +117,8 @@ impl Message {
             Self::Held => (4, Vec::new()),
             Self::End => (5, Vec::new()),
             Self::Sharing(sharing) => (6, vec![u8::from(sharing == Sharing::Complete)]),
+            Self::Stop(stop) => (7, vec![stop as u8]),
+            Self::Foreign => (8, Vec::new()),
             Self::Unknown => (0, Vec::new()),
         };
         let [first, second] = MAGIC;
@@ -124,7 +147,11 @@ impl Message {
             (5, []) => Self::End,
             (6, [0]) => Self::Sharing(Sharing::Incomplete),
             (6, [1]) => Self::Sharing(Sharing::Complete),
-            (0 | 2..=6, _) => return Err(Violation::Garbage),
+            (7, &[stop]) => {
+                Self::Stop(*Stop::ALL.get(usize::from(stop)).ok_or(Violation::Garbage)?)
+            }
+            (8, []) => Self::Foreign,
+            (0 | 2..=8, _) => return Err(Violation::Garbage),
             _ => Self::Unknown,
         };
         if message != Self::Unknown && descriptors != message.descriptors() {
@@ -173,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    fn all() -> [Message; 7] {
+    fn all() -> [Message; 12] {
         let version = VersionText::new("1.2.3-rc.1+and-so-on-and-so-on");
         let hello = Hello { id: u64::MAX - 1, pid: 4711, memory: 7, version };
         [
@@ -184,6 +211,11 @@ mod tests {
             Message::End,
             Message::Sharing(Sharing::Incomplete),
             Message::Sharing(Sharing::Complete),
+            Message::Foreign,
+            Message::Stop(Stop::Replaced),
+            Message::Stop(Stop::Graceful),
+            Message::Stop(Stop::Interactive),
+            Message::Stop(Stop::Immediate),
         ]
     }
 

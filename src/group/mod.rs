@@ -9,8 +9,8 @@
 //!
 //! Processes find each other by abstract Unix names, `fibsrv.ADDRESS.ID`, listed in `/proc/net/unix`, if their addresses
 //! overlap. Any two are connected by one link (`SOCK_SEQPACKET`). Only links between processes of one user are kept. On
-//! a new link both processes send `Hello`, then the memory for shared metrics, then each listener that they own or that
-//! has no owner, and then `End`. A listener is sent to all processes
+//! a new link both processes send `Hello`, then the memory for shared metrics, then all listeners that they hold, and
+//! then `End`. A listener is sent to all processes
 //!
 //! 1. when it is opened, before it listens;
 //! 2. when its owner has registered it, so that the others register again, behind the owner;
@@ -45,7 +45,7 @@ use std::{
 
 use mio::{Interest, Registry, Token, net::TcpListener, unix::SourceFd};
 
-pub use self::{channel::Channel, check::Sharing, pool::ListenerId};
+pub use self::{channel::Channel, check::Sharing, message::Stop, pool::ListenerId};
 use self::{
     links::Links,
     message::{Hello, Message},
@@ -83,6 +83,8 @@ pub struct Group {
     rendezvous: Vec<OwnedFd>,
     registered: Option<(Registry, usize)>,
     memory: Memory,
+    /// The request of the supervisor to stop, until it is taken.
+    stop: Option<Stop>,
     /// Listeners that are new, or have another owner.
     changed: Vec<ListenerId>,
     check: check::Check,
@@ -136,6 +138,7 @@ impl Group {
             rendezvous: Vec::new(),
             registered: None,
             memory: Memory::default(),
+            stop: None,
             changed: Vec::new(),
             check: check::Check::default(),
         }
@@ -152,10 +155,17 @@ impl Group {
         own.filter_map(|(id, _)| Some((id, Rc::clone(self.listeners.get(&id)?)))).collect()
     }
 
-    /// Returns the listeners that the next version of this process inherits: those that no other process owns.
-    pub fn to_inherit(&self) -> Vec<Rc<TcpListener>> {
-        let needed = self.pool.owners().filter(|(_, owner)| !matches!(owner, Owner::Other(_)));
-        needed.filter_map(|(id, _)| self.listeners.get(&id).map(Rc::clone)).collect()
+    /// Returns the listeners that the next version of this process owns, and those that it only holds. The owner of the
+    /// latter may be stopped, and unable to send them again.
+    pub fn to_inherit(&self) -> [Vec<&TcpListener>; 2] {
+        let is_foreign = |id| {
+            self.pool.owners().any(|(other, owner)| {
+                other == id && matches!(owner, Owner::Other(_) | Owner::Unknown)
+            })
+        };
+        let (held, own) = self.held().partition::<Vec<_>, _>(|(id, _)| is_foreign(*id));
+        [own, held]
+            .map(|listeners| listeners.into_iter().map(|(_, listener)| &**listener).collect())
     }
 
     /// How many descriptors it holds.
@@ -190,6 +200,18 @@ impl Group {
     /// Iterates over all listeners that this process holds.
     pub fn held(&self) -> impl Iterator<Item = (ListenerId, &Rc<TcpListener>)> {
         self.listeners.iter().map(|(id, listener)| (*id, listener))
+    }
+
+    /// Returns the request of the supervisor to stop, once.
+    pub const fn take_stop(&mut self) -> Option<Stop> {
+        self.stop.take()
+    }
+
+    /// Records a request to stop, if this is a worker.
+    fn request_stop(&mut self, stop: Stop) {
+        if self.check.is_of_worker() {
+            self.stop = self.stop.max(Some(stop));
+        }
     }
 
     /// Returns the listeners that have changed since the last call.

@@ -28,6 +28,8 @@ pub enum Owner {
     This,
     /// The process at the other end of that link.
     Other(LinkId),
+    /// A process to which this one is not connected.
+    Unknown,
     /// No process: the owner has shut down or exited. A process that starts may adopt it.
     Unowned,
 }
@@ -90,10 +92,23 @@ impl Pool {
         if self.has_place_for(id) {
             let entry = self.entries.entry(id).or_insert(Entry { owner: Owner::Unowned, port });
             // If a third process owns it, that process has sent it.
-            if entry.owner == Owner::Other(link) {
+            if entry.owner == Owner::Other(link) || entry.owner == Owner::Unknown {
                 entry.owner = Owner::Unowned;
             }
         }
+    }
+
+    /// Records a listener that a process owns to which this one may not be connected.
+    pub fn owned_elsewhere(&mut self, id: ListenerId, port: u16) {
+        if self.has_place_for(id) {
+            self.entries.entry(id).or_insert(Entry { owner: Owner::Unknown, port });
+        }
+    }
+
+    /// Records that this process is connected to all others. Returns the listeners that have no owner now: an owner would
+    /// have sent them.
+    pub fn mark_complete(&mut self) -> Vec<ListenerId> {
+        self.disown(Owner::Unknown)
     }
 
     /// Records that a process has exited. Returns the listeners that have no owner now.
@@ -132,7 +147,7 @@ impl Pool {
         let own = self.entries.iter().filter(|(_, entry)| entry.owner == Owner::This);
         let others = self.entries.iter().filter(|(id, entry)| match entry.owner {
             Owner::This => false,
-            Owner::Unowned => true,
+            Owner::Unowned | Owner::Unknown => true,
             Owner::Other(_) => self.is_neighbour(**id, entry.port),
         });
         own.chain(others).map(|(id, _)| *id).collect()
@@ -141,7 +156,7 @@ impl Pool {
     /// Returns whether this process owns one of the next listeners after `id`, in circular order, or owns none at all.
     fn is_neighbour(&self, id: ListenerId, port: u16) -> bool {
         let owned = |(_, entry): &(&ListenerId, &Entry)| {
-            entry.port == port && entry.owner != Owner::Unowned
+            entry.port == port && matches!(entry.owner, Owner::This | Owner::Other(_))
         };
         let after = self.entries.range(id..).skip(1).filter(owned);
         let before = self.entries.range(..id).filter(owned);

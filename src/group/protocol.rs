@@ -17,7 +17,7 @@ use crate::{
     group::{
         Group, Member,
         link::Received,
-        message::{Hello, Message, VersionText},
+        message::{Hello, Message, Stop, VersionText},
         pool::{LinkId, ListenerId, Owner, Pool},
         rendezvous,
     },
@@ -105,14 +105,18 @@ impl Group {
             (Message::Held, Some(descriptor)) => {
                 self.learn(key, descriptor, |pool, id, port| pool.held_by(link, id, port));
             }
+            (Message::Foreign, Some(descriptor)) => {
+                self.learn(key, descriptor, Pool::owned_elsewhere);
+            }
             (Message::End, _) => {
                 if let Some(member) = self.members.get_mut(&key) {
                     member.has_received_list = true;
                 }
             }
             (Message::Sharing(sharing), _) => self.check.set_sharing(sharing),
+            (Message::Stop(stop), _) => self.request_stop(stop),
             // A message without its descriptor was rejected before.
-            (Message::Unknown | Message::Own | Message::Held, _) => {}
+            (Message::Unknown | Message::Own | Message::Held | Message::Foreign, _) => {}
         }
     }
 
@@ -148,7 +152,7 @@ impl Group {
             let message = match owner {
                 Owner::This => Message::Own,
                 Owner::Unowned => Message::Held,
-                Owner::Other(_) => continue,
+                Owner::Other(_) | Owner::Unknown => Message::Foreign,
             };
             if let Some(listener) = self.listeners.get(&id) {
                 self.links.send(key, message, Some(listener.as_fd()));
@@ -217,6 +221,8 @@ impl Group {
 
     fn disconnect(&mut self, key: usize) {
         self.links.close(key);
+        // The supervisor has exited, if this is a worker.
+        self.request_stop(Stop::Graceful);
         let Some(hello) = self.members.remove(&key).and_then(|member| member.hello) else {
             let ownerless = self.pool.disconnect(LinkId(key));
             return self.broadcast_held(&ownerless);

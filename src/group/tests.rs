@@ -16,6 +16,7 @@ enum Wire {
     Hello,
     Own(ListenerId),
     Held(ListenerId),
+    Foreign(ListenerId),
     Closed,
 }
 
@@ -162,13 +163,16 @@ impl World {
                         match owner {
                             Owner::This => self.send(to, from, Wire::Own(id)),
                             Owner::Unowned => self.send(to, from, Wire::Held(id)),
-                            Owner::Other(_) => {}
+                            Owner::Other(_) | Owner::Unknown => {
+                                self.send(to, from, Wire::Foreign(id));
+                            }
                         }
                     }
                 }
             }
             Wire::Own(id) => self.processes[to].pool.own_by(link, id, PORT),
             Wire::Held(id) => self.processes[to].pool.held_by(link, id, PORT),
+            Wire::Foreign(id) => self.processes[to].pool.owned_elsewhere(id, PORT),
             Wire::Closed => self.close(from, to),
         }
     }
@@ -182,14 +186,20 @@ impl World {
         }
     }
 
-    /// Delivers all messages.
+    /// Delivers all messages, and performs the checks of all processes.
     fn settle(&mut self) {
-        for _ in 0..3 {
+        for round in 0..4 {
             while self.wires.values().any(|wire| !wire.is_empty()) {
                 self.step(Step::Deliver(0));
             }
             for at in self.running() {
                 self.check_links(at);
+                // Once all are connected and have received the lists of all.
+                if round == 2 {
+                    for id in self.processes[at].pool.mark_complete() {
+                        self.broadcast(at, Wire::Held(id));
+                    }
+                }
             }
         }
     }

@@ -57,11 +57,11 @@ enum Target {
 }
 
 impl StatusReporter {
-    /// Reports to a supervisor that reads the other end of `pipe`. It considers this process hung after
+    /// Reports to a supervisor that reads the other end of `channel`, a byte for each report. It considers this process hung after
     /// `limit_ns` without a heartbeat.
-    pub fn supervisor(pipe: OwnedFd, limit_ns: Option<u64>) -> Self {
+    pub fn supervisor(channel: OwnedFd, limit_ns: Option<u64>) -> Self {
         Self {
-            target: Target::Supervisor(pipe.into()),
+            target: Target::Supervisor(channel.into()),
             heartbeat: limit_ns.map(Heartbeat::for_limit),
         }
     }
@@ -100,11 +100,11 @@ impl StatusReporter {
         match &mut self.target {
             Target::None => {}
             Target::ServiceManager(notifier) => notifier.send(notification),
-            Target::Supervisor(pipe) => match notification {
+            Target::Supervisor(channel) => match notification {
                 Notification::Ready(_) | Notification::Alive => {
-                    // The pipe has no reader if the supervisor was upgraded or has exited. The kernel signals
-                    // an exit. If the pipe is full, the supervisor has enough unread reports already.
-                    let _unread = pipe.write(b"!");
+                    // The channel has no reader if the supervisor has exited, which the group detects. If the
+                    // channel is full, the supervisor has enough unread reports already.
+                    let _unread = channel.write(b"!");
                 }
                 Notification::Reloading(_) | Notification::Stopping(_) => {} // the supervisor requested it
             },

@@ -99,13 +99,37 @@ impl Drain {
 
     /// Handles a signal to stop. A second one ends the shutdown at once.
     pub const fn request_stop(&mut self, now_ns: u64) -> StopRequest {
-        if matches!(self.state, DrainState::Serving) {
-            self.state =
-                DrainState::Announcing { until_ns: now_ns.saturating_add(self.times.delay_ns) };
-            return StopRequest::Graceful;
+        if self.has_begun() {
+            self.end();
+            return StopRequest::Immediate;
         }
+        self.begin(now_ns);
+        StopRequest::Graceful
+    }
+
+    /// Begins the shutdown, unless it has begun.
+    pub const fn begin(&mut self, now_ns: u64) {
+        if !self.has_begun() {
+            let until_ns = now_ns.saturating_add(self.times.delay_ns);
+            self.state = DrainState::Announcing { until_ns };
+        }
+    }
+
+    /// Begins the shutdown of a worker that others have replaced: readiness does not fail, so there is no delay.
+    pub const fn begin_without_delay(&mut self, now_ns: u64) {
+        if !self.has_begun() {
+            self.state = DrainState::Announcing { until_ns: now_ns };
+        }
+    }
+
+    /// Ends the shutdown at once.
+    pub const fn end(&mut self) {
         self.state = DrainState::Left;
-        StopRequest::Immediate
+    }
+
+    /// Whether the shutdown has begun.
+    pub const fn has_begun(&self) -> bool {
+        !matches!(self.state, DrainState::Serving)
     }
 
     /// Returns the step that is due. Call it until there is none.
@@ -202,6 +226,17 @@ mod tests {
         let mut drain = Drain::new(Times { delay_ns: 0, grace_ns: 0, timeout_ns: 0 });
         drain.request_stop(7);
         assert_eq!(steps(&mut drain, 7), [Step::StopAccepting, Step::Leave]);
+    }
+
+    #[test]
+    fn a_replaced_worker_skips_the_delay() {
+        let mut drain = Drain::new(TIMES);
+        drain.begin_without_delay(1_000);
+        assert_eq!(steps(&mut drain, 1_000), [Step::StopAccepting]);
+        drain.begin(1_001);
+        assert_eq!(drain.next_deadline_ns(), Some(1_005), "it begins once");
+        drain.end();
+        assert!(drain.has_left());
     }
 
     #[test]

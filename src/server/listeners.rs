@@ -11,7 +11,7 @@ use mio::{Registry, Token, net::TcpListener};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
-use crate::group::{Group, ListenerId, Sharing};
+use crate::group::{Group, ListenerId, Sharing, Stop};
 
 /// First token of listeners. Those of the group follow from `FIRST_GROUP`. Tokens of connections count from
 /// zero and stay far below.
@@ -129,6 +129,11 @@ impl Listeners {
     /// Returns whether the metrics include those of all processes on the port.
     pub const fn sharing(&self) -> Sharing {
         self.group.sharing()
+    }
+
+    /// Returns the request of the supervisor to stop, once.
+    pub const fn take_stop(&mut self) -> Option<Stop> {
+        self.group.take_stop()
     }
 
     /// Returns when [`Listeners::check`] is due.

@@ -3,8 +3,12 @@
 use crate::{group::Sharing, metrics::shared::Coverage, server::Server};
 
 impl Server {
-    /// Looks for other processes on the port, and pauses the listeners while the connection limit is reached.
+    /// Handles requests of the supervisor, looks for other processes on the port, and pauses the listeners while the
+    /// connection limit is reached.
     pub(super) fn update_listeners(&mut self) {
+        if let Some(stop) = self.listeners.take_stop() {
+            self.handle_stop(stop);
+        }
         let now_ns = self.context.clock.now_ns();
         self.listeners.check(now_ns);
         if self.next_room_ns(now_ns) == Some(now_ns) {

@@ -4,6 +4,7 @@ use log::{info, warn};
 use nix::sys::signal::Signal;
 
 use crate::{
+    group::Stop,
     server::{
         AcceptState, Server,
         drain::{Step, StopRequest},
@@ -12,8 +13,11 @@ use crate::{
 };
 
 impl Server {
-    /// Begins a graceful shutdown. A second signal ends it immediately.
+    /// Begins a graceful shutdown. A second signal ends it at once, unless a supervisor decides that.
     pub(super) fn begin_shutdown(&mut self, signal: Signal) {
+        if self.signals.is_supervised() && self.drain.has_begun() {
+            return;
+        }
         let is_interactive = is_interactive(signal);
         if is_interactive {
             self.drain.shorten();
@@ -27,6 +31,31 @@ impl Server {
                 self.context.app.set_unready();
             }
             StopRequest::Immediate => info!("received {signal} again; exiting at once"),
+        }
+    }
+
+    /// Handles a request of the supervisor to stop.
+    pub(super) fn handle_stop(&mut self, stop: Stop) {
+        let now_ns = self.context.clock.now_ns();
+        if !self.drain.has_begun() {
+            let (reason, hint) = match stop {
+                Stop::Replaced => ("a new worker is ready", ""),
+                Stop::Interactive => ("received SIGINT", "; press Ctrl-C again to exit at once"),
+                Stop::Graceful | Stop::Immediate => ("the supervisor is stopping", ""),
+            };
+            info!("{reason}; finishing {} connections{hint}", self.connections.len());
+        }
+        match stop {
+            Stop::Replaced => self.drain.begin_without_delay(now_ns),
+            Stop::Graceful => self.drain.begin(now_ns),
+            Stop::Interactive => {
+                self.drain.shorten();
+                self.drain.begin(now_ns);
+            }
+            Stop::Immediate => self.drain.end(),
+        }
+        if stop != Stop::Replaced {
+            self.context.app.set_unready();
         }
     }
 

@@ -4,7 +4,12 @@ mod check;
 
 pub use check::check;
 
-use std::{error::Error, io, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    os::fd::{OwnedFd, RawFd},
+};
 
 use log::{info, warn};
 use mio::net::TcpListener;
@@ -30,12 +35,12 @@ use crate::{
     },
     supervisor::{self, Outcome},
     sys::{
-        self,
+        self, Fork,
         activation::{self, PassedError},
         clock::Clock,
         listener::{adopt, check_features, listen, may_stand_for, renew},
         rlimit::{self, FdBudget},
-        signals::OnHangup,
+        signals::{self, OnHangup},
     },
 };
 
@@ -72,9 +77,14 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     rlimit::raise_open_files();
     check_features(config.listeners)?;
     // The table is computed once. Forked processes share its pages, as no process writes to them.
-    let table = Table::new(config.table_max_n)?;
-    // Each worker opens its own, as the path may be another file by then. An error is found here, at start.
-    drop(open_access_log(config)?);
+    let table = match Table::new(config.table_max_n) {
+        Ok(table) => table,
+        Err(error) => return Err(supervisor::return_to_previous(config, error.into())),
+    };
+    if config.inherited.is_none() {
+        // Each worker opens its own, as the path may be another file by then. An error is found here, at start.
+        drop(open_access_log(config)?);
+    }
     let (sockets, memory) = match &config.inherited {
         Some(inherited) => inherit(config, inherited)?,
         None => (passed(config)?, new_memory()),
@@ -87,7 +97,6 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     match supervisor::run(config, (workers, others), group, fd)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
-            init.enter_worker()?;
             logging::set_worker(init.number);
             let access_log = open_access_log(config)?;
             let mut server =
@@ -96,11 +105,28 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
                 server.count_restart();
             }
             let limit_ns = Some(supervisor::hang_limit_ns(config));
-            server.report_to(StatusReporter::supervisor(init.ready, limit_ns), "");
+            server.report_to(StatusReporter::supervisor(init.reports, limit_ns), "");
             server.run()?;
         }
     }
     Ok(())
+}
+
+/// Performs the steps of an upgrade that can fail, in a process of its own. Returns a line for the supervisor that waits.
+pub fn rehearse(config: &Config) -> Result<String, Box<dyn Error>> {
+    rlimit::raise_open_files();
+    check_features(config.listeners)?;
+    let _table = Table::new(config.table_max_n)?;
+    let inherited = config.inherited.as_ref().ok_or("there is no upgrade to rehearse")?;
+    let (_sockets, _memory) = inherit(config, inherited)?;
+    drop(open_access_log(config)?);
+    match sys::fork().map_err(|error| format!("cannot fork: {error}"))? {
+        Fork::Child => Ok(String::new()),
+        Fork::Parent(pid) => {
+            signals::await_exit(pid)?;
+            Ok(format!("{}\n", supervisor::REHEARSED))
+        }
+    }
 }
 
 /// Returns the number of workers that have a slot in the shared memory.
@@ -108,27 +134,41 @@ fn workers_of(region: Option<&SharedMemory>) -> u64 {
     region.map_or(0, |region| region.snapshot().get(WORKERS))
 }
 
+/// Sockets that this process starts with: those that it owns, and those that other processes own.
+#[derive(Default)]
+struct Sockets {
+    own: Vec<TcpListener>,
+    held: Vec<TcpListener>,
+}
+
 /// Returns the sockets and the shared metrics of the program that executed this one in an upgrade.
 fn inherit(
     config: &Config,
     inherited: &Inherited,
-) -> Result<(Vec<TcpListener>, Option<SharedMemory>), Box<dyn Error>> {
-    let sockets = inherited.sockets.iter().map(|number| {
-        let socket = adopt(sys::adopt(*number)?)?;
+) -> Result<(Sockets, Option<SharedMemory>), Box<dyn Error>> {
+    let adopt_all = |numbers: &[RawFd]| {
+        let adopted = numbers.iter().map(|number| adopt(sys::adopt(*number)?));
+        let adopted = adopted.collect::<io::Result<Vec<_>>>();
+        adopted.map_err(|error| format!("cannot inherit the listening sockets: {error}"))
+    };
+    let sockets =
+        Sockets { own: adopt_all(&inherited.sockets)?, held: adopt_all(&inherited.held)? };
+    for socket in &sockets.own {
         // The flags may have changed.
-        renew(&socket, config.listeners).map(|()| socket)
-    });
-    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        renew(socket, config.listeners)
+            .map_err(|error| format!("cannot set the options of a listening socket: {error}"))?;
+    }
     let memory = match inherited.region {
         Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
-        None => new_memory(),
+        None => None,
     };
-    Ok((sockets, memory))
+    Ok((sockets, memory.or_else(new_memory)))
 }
 
 /// Returns the sockets that the service manager has passed.
-fn passed(config: &Config) -> Result<Vec<TcpListener>, PassedError> {
-    activation::take(&config.service_manager.sockets, config.listeners)
+fn passed(config: &Config) -> Result<Sockets, PassedError> {
+    let own = activation::take(&config.service_manager.sockets, config.listeners)?;
+    Ok(Sockets { own, ..Sockets::default() })
 }
 
 /// Joins the processes that share a port with this one, and opens `count` listeners on each address, unless the service
@@ -136,13 +176,13 @@ fn passed(config: &Config) -> Result<Vec<TcpListener>, PassedError> {
 fn join(
     config: &Config,
     count: usize,
-    mut sockets: Vec<TcpListener>,
+    mut sockets: Sockets,
     memory: Option<SharedMemory>,
 ) -> Result<(Group, Option<SharedMemory>), Box<dyn Error>> {
     let is_passed = config.opened_by() == OpenedBy::ServiceManager;
-    let addresses = if is_passed { Vec::new() } else { bind_ports(config, &mut sockets)? };
+    let addresses = if is_passed { Vec::new() } else { bind_ports(config, &mut sockets.own)? };
     let mut all = addresses.clone();
-    for socket in &sockets {
+    for socket in &sockets.own {
         all.push(socket.local_addr()?);
     }
     let offer = memory.as_ref().map(SharedMemory::fd);
@@ -151,11 +191,18 @@ fn join(
     let memory = if config.inherited.is_some() { memory } else { prefer_shared(offered, memory) };
     let descriptor = memory.as_ref().map(|memory| memory.fd().try_clone_to_owned());
     group.set_memory(descriptor.transpose()?);
-    for socket in sockets {
+    for socket in sockets.own {
         group.add(socket)?;
     }
+    for socket in sockets.held {
+        group.hold(socket)?;
+    }
     for address in addresses {
-        group.open(address, count, config.listeners)?;
+        match group.open(address, count, config.listeners) {
+            // Inherited sockets suffice.
+            Err(error) if config.inherited.is_some() => warn!("{error}"),
+            outcome => outcome?,
+        }
     }
     Ok((group, memory))
 }

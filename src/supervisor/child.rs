@@ -2,7 +2,7 @@
 //!
 //! A worker is restarted at once, or after a growing pause if it keeps exiting early.
 
-use std::{mem, os::fd::OwnedFd};
+use std::mem;
 
 use nix::unistd::Pid;
 
@@ -20,13 +20,18 @@ const PAUSE_NS_MAX: u64 = 10_000_000_000;
 /// Number of checks in a row without a heartbeat after which a worker is considered hung.
 const MISSED_HEARTBEATS_MAX: u32 = 2;
 
-/// A worker with a fixed number, and the process that runs it.
+/// A worker process.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) pid: Pid,
+    /// Carries changes on the port and requests to stop in one direction, and status reports in the other.
+    pub(super) channel: Channel,
+}
+
+/// The place of a worker, and the process that has it.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) state: State,
-    pub(super) readiness: WorkerReadiness,
-    /// Sends the worker the changes on the port.
-    pub(super) channel: Option<Channel>,
     early_exits: u32,
     /// How often its process has exited or could not be started.
     pub(super) exits: u32,
@@ -34,68 +39,58 @@ pub(super) struct Child {
     missed_heartbeats: u32,
 }
 
-/// Whether a worker is ready to serve.
 #[derive(Debug)]
-pub(super) enum WorkerReadiness {
-    /// Not ready; it has no pipe to report readiness on.
-    Unknown,
-    /// Not ready yet. The worker will write to this pipe.
-    Pending(OwnedFd),
-    /// Ready. With a watchdog, the worker writes its heartbeats to this pipe.
-    Ready(OwnedFd),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// There is no process. One is started at this time.
     Due { at_ns: u64 },
     /// The process runs.
-    Running { pid: Pid, since_ns: u64 },
+    Running { worker: Worker, since_ns: u64, readiness: Readiness },
     /// There is no process, and none will be started.
     Stopped,
 }
 
+/// Whether a worker is ready to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// It has not reported that it is ready.
+    Pending,
+    Ready,
+}
+
 impl Child {
     pub(super) const fn new() -> Self {
-        Self {
-            state: State::Due { at_ns: 0 },
-            readiness: WorkerReadiness::Unknown,
-            channel: None,
-            early_exits: 0,
-            exits: 0,
-            missed_heartbeats: 0,
-        }
+        Self { state: State::Due { at_ns: 0 }, early_exits: 0, exits: 0, missed_heartbeats: 0 }
     }
 
-    /// Returns the process ID, if the process runs.
-    pub(super) const fn pid(&self) -> Option<Pid> {
-        match self.state {
-            State::Running { pid, .. } => Some(pid),
+    /// Returns the process, if it runs.
+    pub(super) const fn worker(&self) -> Option<&Worker> {
+        match &self.state {
+            State::Running { worker, .. } => Some(worker),
             State::Due { .. } | State::Stopped => None,
         }
     }
 
-    /// Returns the pipe on which the worker reports that it is ready, until it has done so.
-    pub(super) const fn pending_pipe(&self) -> Option<&OwnedFd> {
-        match &self.readiness {
-            WorkerReadiness::Pending(pipe) => Some(pipe),
-            WorkerReadiness::Unknown | WorkerReadiness::Ready(_) => None,
+    /// Removes the process, if it runs. No other is started in its place.
+    pub(super) fn take_worker(&mut self) -> Option<Worker> {
+        match mem::replace(&mut self.state, State::Stopped) {
+            State::Running { worker, .. } => Some(worker),
+            State::Due { .. } | State::Stopped => None,
         }
-    }
-
-    /// Records that the worker is ready.
-    pub(super) fn mark_ready(&mut self) {
-        self.readiness = match mem::replace(&mut self.readiness, WorkerReadiness::Unknown) {
-            WorkerReadiness::Pending(pipe) | WorkerReadiness::Ready(pipe) => {
-                WorkerReadiness::Ready(pipe)
-            }
-            WorkerReadiness::Unknown => WorkerReadiness::Unknown,
-        };
     }
 
     /// Returns whether the worker is ready.
     pub(super) const fn is_ready(&self) -> bool {
-        matches!(self.readiness, WorkerReadiness::Ready(_))
+        matches!(self.state, State::Running { readiness: Readiness::Ready, .. })
+    }
+
+    /// Records that the worker is ready, if it has reported so since the last call. Returns its channel in that case.
+    pub(super) fn update_readiness(&mut self) -> Option<&Channel> {
+        let State::Running { worker, readiness, .. } = &mut self.state else { return None };
+        let has_changed = *readiness == Readiness::Pending && worker.channel.take_reports();
+        if has_changed {
+            *readiness = Readiness::Ready;
+        }
+        has_changed.then_some(&worker.channel)
     }
 
     /// Checks for a heartbeat since the last check. Returns the process ID if the worker runs and has missed
@@ -103,20 +98,16 @@ impl Child {
     ///
     /// Checks are counted and not time, so that no worker is considered hung after the machine was halted.
     pub(super) fn is_hung(&mut self) -> Option<Pid> {
-        let State::Running { pid, .. } = self.state else { return None };
-        let received = match &self.readiness {
-            WorkerReadiness::Ready(pipe) => rustix::io::read(pipe, &mut [0; 64]),
-            WorkerReadiness::Unknown | WorkerReadiness::Pending(_) => Ok(0), // it has not become ready
-        };
-        self.missed_heartbeats =
-            if matches!(received, Ok(1..)) { 0 } else { self.missed_heartbeats + 1 };
+        let worker = self.worker()?;
+        let (pid, is_alive) = (worker.pid, self.is_ready() && worker.channel.take_reports());
+        self.missed_heartbeats = if is_alive { 0 } else { self.missed_heartbeats + 1 };
         (self.missed_heartbeats >= MISSED_HEARTBEATS_MAX).then_some(pid)
     }
 
     /// Records that the process was started.
-    pub(super) const fn mark_started(&mut self, pid: Pid, now_ns: u64) {
+    pub(super) fn mark_started(&mut self, worker: Worker, now_ns: u64) {
         self.missed_heartbeats = 0;
-        self.state = State::Running { pid, since_ns: now_ns };
+        self.state = State::Running { worker, since_ns: now_ns, readiness: Readiness::Pending };
     }
 
     /// Records that the process has exited or could not be started. The next one is due after the pause.
@@ -125,8 +116,6 @@ impl Child {
             State::Running { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
             State::Due { .. } | State::Stopped => true,
         };
-        self.readiness = WorkerReadiness::Unknown;
-        self.channel = None;
         self.exits += 1;
         self.early_exits = if is_early { self.early_exits.saturating_add(1) } else { 0 };
         let pause_ns = match self.early_exits.checked_sub(EARLY_EXITS_FREE + 1) {
@@ -149,7 +138,8 @@ mod tests {
         run_times_ns
             .iter()
             .map(|run_time_ns| {
-                child.mark_started(Pid::from_raw(7), now_ns);
+                let worker = Worker { pid: Pid::from_raw(7), channel: Channel::open().unwrap().0 };
+                child.mark_started(worker, now_ns);
                 now_ns += run_time_ns;
                 child.mark_exited(now_ns);
                 let State::Due { at_ns } = child.state else { panic!("{child:?}") };

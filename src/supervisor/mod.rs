@@ -1,4 +1,4 @@
-//! The supervisor: starts, watches and restarts the workers. It serves no requests itself.
+//! The supervisor: starts, watches, restarts and upgrades the workers. It serves no requests itself.
 //!
 //! The supervisor opens the listening sockets, one for each worker and address, and holds them until it exits.
 //! Every worker inherits all of them: while one worker has exited, hangs or cannot start, its neighbours accept in
@@ -7,10 +7,11 @@
 //! a descriptor, so no code here runs in a signal handler.
 
 mod child;
+mod execute;
 mod sockets;
+mod stop;
 mod upgrade;
 mod watchdog;
-mod worker_init;
 
 use std::{
     error::Error,
@@ -19,36 +20,28 @@ use std::{
     time::Duration,
 };
 
-use log::{error, info, warn};
+use log::{error, info};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
-    errno::Errno,
-    sys::{
-        signal::{Signal, kill},
-        signalfd::SignalFd,
-        wait::WaitStatus,
-    },
-    unistd::{Pid, getpid},
+    sys::signalfd::SignalFd,
+    unistd::{Pid, setpgid},
 };
-use rustix::pipe::{PipeFlags, pipe_with};
 
-pub use self::{watchdog::hang_limit_ns, worker_init::WorkerInit};
+pub use self::{
+    execute::{REHEARSED, return_to_previous},
+    watchdog::hang_limit_ns,
+};
 use crate::{
-    config::Config,
+    config::{Config, InheritedWorker},
     group::{Channel, Group, ListenerId, Sharing},
-    notify::{
-        Heartbeat,
-        socket::{Notification, Notifier},
-    },
+    notify::{Heartbeat, socket::Notifier},
     sys::{self, Fork, clock::Clock, signals},
 };
 
-use child::{Child, State, WorkerReadiness};
+use child::{Child, State, Worker};
+use upgrade::Upgrade;
 
-/// Time that workers get beyond the longest possible drain before the supervisor kills them.
-const KILL_DELAY_NS: u64 = 5_000_000_000;
-
-/// Tokens of the signals, of the pipes of the workers, and of the group.
+/// Tokens of the signals, of the channels to workers, and of the group.
 const SIGNALS: Token = Token(0);
 const FIRST_WORKER: usize = 1;
 const FIRST_GROUP: usize = 1024;
@@ -60,6 +53,19 @@ pub enum Outcome {
     Ended,
     /// A new worker process.
     Worker(Box<WorkerInit>),
+}
+
+/// What a worker process starts with.
+#[derive(Debug)]
+pub struct WorkerInit {
+    /// The number of the worker, from 0.
+    pub number: usize,
+    /// All listeners of the supervisor, and the channel to it.
+    pub group: Group,
+    /// Another descriptor of that channel, for status reports.
+    pub reports: OwnedFd,
+    /// Whether it replaces a worker that has exited.
+    pub is_replacement: bool,
 }
 
 struct Supervisor<'c> {
@@ -77,10 +83,11 @@ struct Supervisor<'c> {
     /// Number of other workers on the port at start.
     others: u64,
     /// Workers of the previous version, which are stopped when those of this one are ready.
-    old: Vec<Pid>,
-    /// Workers of the previous version that are stopping. A second signal would make them exit at once.
-    leaving: Vec<Pid>,
+    old: Vec<Worker>,
+    /// Workers of the previous version that are stopping.
+    leaving: Vec<Worker>,
     state: SupervisorState,
+    upgrade: Upgrade,
     notifier: Notifier,
     /// When workers are checked for heartbeats.
     heartbeat: Heartbeat,
@@ -102,9 +109,7 @@ struct Forked {
     number: usize,
     own: Vec<ListenerId>,
     channel: OwnedFd,
-    ready: OwnedFd,
     is_replacement: bool,
-    parent: Pid,
 }
 
 /// Runs `workers` workers until a signal to stop is received and they have exited. Returns in each worker
@@ -118,14 +123,14 @@ pub fn run(
     mut group: Group,
     region: Option<BorrowedFd<'_>>,
 ) -> Result<Outcome, Box<dyn Error>> {
-    let inherited = config.inherited.as_ref();
     let (poll, signals) = (Poll::new()?, signals::open()?);
     let registry = poll.registry();
     registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
     group.register(registry, FIRST_GROUP)?;
+    let clock = Clock::new();
+    let inherited = config.inherited.as_ref();
     let mut supervisor = Supervisor {
         config,
-        clock: Clock::new(),
         signals,
         poll,
         sharing: group.sharing(),
@@ -133,11 +138,13 @@ pub fn run(
         children: (0..workers).map(|_| Child::new()).collect(),
         region,
         others,
-        old: inherited.map(|inherited| inherited.workers.clone()).unwrap_or_default(),
-        leaving: inherited.map(|inherited| inherited.leaving.clone()).unwrap_or_default(),
+        old: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.workers))?,
+        leaving: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.leaving))?,
         state: SupervisorState::Starting,
+        upgrade: Upgrade::new(inherited, clock.now_ns())?,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
         heartbeat: Heartbeat::for_limit(hang_limit_ns(config)),
+        clock,
     };
     // Children of the program before may have exited already.
     supervisor.reap();
@@ -145,10 +152,7 @@ pub fn run(
     loop {
         supervisor.clock.tick();
         if let Some(forked) = supervisor.start_children() {
-            let group = supervisor.group.into_worker(&forked.own, forked.channel);
-            let Forked { number, ready, is_replacement, parent, .. } = forked;
-            let init = WorkerInit { number, group, ready, is_replacement, parent };
-            return Ok(Outcome::Worker(Box::new(init)));
+            return Ok(Outcome::Worker(Box::new(supervisor.into_worker(forked)?)));
         }
         if supervisor.has_ended() {
             return Ok(Outcome::Ended);
@@ -156,6 +160,15 @@ pub fn run(
         supervisor.wait(&mut events)?;
         supervisor.handle(&events)?;
     }
+}
+
+/// Adopts workers that the previous version of this program has started.
+fn adopt_workers(workers: &[InheritedWorker]) -> io::Result<Vec<Worker>> {
+    let adopt = |worker: &InheritedWorker| {
+        let channel = Channel::adopt(sys::adopt(worker.channel)?);
+        Ok(Worker { pid: worker.pid, channel })
+    };
+    workers.iter().map(adopt).collect()
 }
 
 impl Supervisor<'_> {
@@ -167,16 +180,17 @@ impl Supervisor<'_> {
                 self.group.ready(token);
             }
         }
-        self.read_readiness();
+        self.update_readiness();
         while let Some(event) = signals::read(&self.signals)? {
             match event {
                 signals::Event::ChildExited => self.reap(),
-                signals::Event::Hangup => self.upgrade(),
+                signals::Event::Hangup => self.request_upgrade(),
                 // The workers have the access logs.
-                signals::Event::Reopen => send_signal(&self.all_pids(), Signal::SIGUSR1),
+                signals::Event::Reopen => self.reopen_access_logs(),
                 signals::Event::Stop(signal) => self.stop(signal),
             }
         }
+        self.advance_upgrade();
         self.group.check(self.clock.now_ns());
         self.forward_changes();
         self.enforce();
@@ -191,7 +205,7 @@ impl Supervisor<'_> {
             let is_due = self.children.get(place).is_some_and(
                 |child| matches!(child.state, State::Due { at_ns } if at_ns <= now_ns),
             );
-            if !is_due || matches!(self.state, SupervisorState::Stopping { .. }) {
+            if !is_due || self.is_stopping() {
                 continue;
             }
             match self.start(place) {
@@ -211,27 +225,32 @@ impl Supervisor<'_> {
     fn start(&mut self, place: usize) -> io::Result<Option<Forked>> {
         let own = self.listeners_of(place);
         let (ours, channel) = Channel::open()?;
-        let (reading, ready) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let raw = ours.as_fd().as_raw_fd();
         let token = Token(FIRST_WORKER + place);
-        let raw = reading.as_raw_fd();
         self.poll.registry().register(&mut SourceFd(&raw), token, Interest::READABLE)?;
-        let parent = getpid();
         match sys::fork()? {
             Fork::Parent(pid) => {
-                let now_ns = self.clock.now_ns();
                 if let Some(child) = self.children.get_mut(place) {
-                    child.mark_started(pid, now_ns);
-                    child.readiness = WorkerReadiness::Pending(reading);
-                    child.channel = Some(ours);
+                    child.mark_started(Worker { pid, channel: ours }, self.clock.now_ns());
                     info!("started worker {place} (pid {pid})");
                 }
                 Ok(None)
             }
             Fork::Child => {
                 let is_replacement = self.children.get(place).is_some_and(|child| child.exits > 0);
-                Ok(Some(Forked { number: place, own, channel, ready, is_replacement, parent }))
+                Ok(Some(Forked { number: place, own, channel, is_replacement }))
             }
         }
+    }
+
+    /// Makes this forked process a worker. If it fails, the process must exit.
+    fn into_worker(self, forked: Forked) -> io::Result<WorkerInit> {
+        // Signals from the terminal go to the supervisor only, which forwards them.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        let reports = forked.channel.try_clone()?;
+        let group = self.group.into_worker(&forked.own, forked.channel);
+        let Forked { number, is_replacement, .. } = forked;
+        Ok(WorkerInit { number, group, reports, is_replacement })
     }
 
     /// Waits for a signal, a worker that becomes ready, another process, or the next deadline.
@@ -247,7 +266,8 @@ impl Supervisor<'_> {
                 due.fold(self.heartbeat.due_ns(), u64::min)
             }
         };
-        let due_ns = self.group.next_check_ns().map_or(due_ns, |check_ns| check_ns.min(due_ns));
+        let deadlines = [self.group.next_check_ns(), self.upgrade.deadline_ns()];
+        let due_ns = deadlines.into_iter().flatten().fold(due_ns, u64::min);
         let timeout = Duration::from_nanos(due_ns.saturating_sub(now_ns));
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -255,136 +275,17 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Reaps workers that have exited, and schedules their restart unless the supervisor is stopping.
-    fn reap(&mut self) {
-        loop {
-            let (pid, how) = match signals::reap() {
-                Ok(Some(WaitStatus::Exited(pid, status))) => {
-                    (pid, format!("exited with status {status}"))
-                }
-                Ok(Some(WaitStatus::Signaled(pid, signal, _))) => {
-                    (pid, format!("exited with signal {} ({signal})", signal as i32))
-                }
-                Ok(None) => return,
-                Ok(Some(_)) => continue,
-                Err(error) => return warn!("cannot reap exited workers: {error}"),
-            };
-            if self.old.contains(&pid) || self.leaving.contains(&pid) {
-                self.old.retain(|old| *old != pid);
-                self.leaving.retain(|leaving| *leaving != pid);
-                info!("process {pid} of the previous version {how}");
-                continue;
-            }
-            let now_ns = self.clock.now_ns();
-            let is_stopping = matches!(self.state, SupervisorState::Stopping { .. });
-            let mut exited = None;
-            for (place, child) in self.children.iter_mut().enumerate() {
-                if child.pid() != Some(pid) {
-                    continue;
-                }
-                exited = Some(place);
-                if is_stopping {
-                    child.state = State::Stopped;
-                    info!("worker {place} (pid {pid}) {how}");
-                } else {
-                    child.mark_exited(now_ns);
-                    warn!("worker {place} (pid {pid}) {how}; restarting");
-                }
-            }
-            // The kernel may have woken it for connections that it has not accepted.
-            if let Some(place) = exited {
-                self.announce(place);
-            }
-        }
-    }
-
-    /// Stops the workers gracefully. A second signal makes them exit at once.
-    fn stop(&mut self, signal: Signal) {
-        let mut pids = self.all_pids();
-        if self.state == SupervisorState::Starting || self.state == SupervisorState::Serving {
-            let is_interactive = signals::is_interactive(signal);
-            let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
-            info!("received {signal}; stopping {} workers{hint}", self.all_pids().len());
-            self.notifier.send(Notification::Stopping("workers are finishing their connections"));
-            pids = self.not_yet_stopping();
-            let times = self.config.drain;
-            let times = if is_interactive { times.interactive() } else { times };
-            let longest_ns = times.longest_ns();
-            let until_ns =
-                self.clock.now_ns().saturating_add(longest_ns).saturating_add(KILL_DELAY_NS);
-            self.state = SupervisorState::Stopping { until_ns };
-            for child in &mut self.children {
-                if child.pid().is_none() {
-                    child.state = State::Stopped;
-                }
-            }
-        }
-        // Workers have a process group of their own, so Ctrl-C reaches the supervisor only.
-        send_signal(&pids, signal);
-    }
-
-    /// Kills workers that have not exited in time.
-    fn enforce(&mut self) {
-        let SupervisorState::Stopping { until_ns } = self.state else { return };
-        if until_ns <= self.clock.now_ns() {
-            let remaining = self.all_pids();
-            error!("{} workers did not exit in time; killing them", remaining.len());
-            send_signal(&remaining, Signal::SIGKILL);
-            self.state = SupervisorState::Stopping { until_ns: u64::MAX };
-        }
-    }
-
-    /// Upgrades in place to the program on disk. If that does not start, this version continues.
-    fn upgrade(&mut self) {
-        if matches!(self.state, SupervisorState::Stopping { .. }) {
-            return;
-        }
-        let program = self.config.invocation.program.display();
-        info!("received SIGHUP; upgrading to {program}");
-        self.notifier.send(Notification::Reloading("upgrading"));
-        let error = match upgrade::check_binary(&self.config.invocation) {
-            Ok(()) => {
-                let sockets = self.group.to_inherit();
-                let sockets: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
-                let workers = (&self.not_yet_stopping()[..], &self.leaving[..]);
-                upgrade::execute(
-                    &self.config.invocation,
-                    (&sockets, self.config.opened_by()),
-                    workers,
-                    self.region,
-                )
-            }
-            Err(error) => error,
-        };
-        error!("cannot upgrade to {program}: {error}; this version keeps running");
-        // The protocol has no message for a failed reload, so only the status text reports it.
-        self.report_ready("; the binary on disk does not start");
-    }
-
-    /// Returns the processes of all workers, including those of the previous version.
-    fn all_pids(&self) -> Vec<Pid> {
-        self.not_yet_stopping().into_iter().chain(self.leaving.iter().copied()).collect()
-    }
-
-    /// Returns the processes of the workers that the supervisor has not sent a signal to stop.
-    fn not_yet_stopping(&self) -> Vec<Pid> {
-        self.children.iter().filter_map(Child::pid).chain(self.old.iter().copied()).collect()
-    }
-
     /// Returns whether the supervisor is stopping and all workers have exited.
     fn has_ended(&self) -> bool {
-        matches!(self.state, SupervisorState::Stopping { .. }) && self.all_pids().is_empty()
+        self.is_stopping() && self.workers().next().is_none()
     }
-}
 
-/// Sends a signal to processes.
-fn send_signal(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // A process that has exited meanwhile is not an error.
-        if let Err(error) = kill(*pid, signal)
-            && error != Errno::ESRCH
-        {
-            warn!("cannot send {signal} to {pid}: {error}");
-        }
+    const fn is_stopping(&self) -> bool {
+        matches!(self.state, SupervisorState::Stopping { .. })
+    }
+
+    /// Iterates over all workers, including those of the previous version.
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.children.iter().filter_map(Child::worker).chain(&self.old).chain(&self.leaving)
     }
 }

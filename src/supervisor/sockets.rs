@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use log::debug;
 
-use crate::{group::ListenerId, supervisor::Supervisor};
+use crate::{
+    group::ListenerId,
+    supervisor::{
+        Supervisor,
+        child::{Child, Worker},
+    },
+};
 
 impl Supervisor<'_> {
     /// Returns the listeners that the worker at `place` owns, some of each address.
@@ -24,13 +30,12 @@ impl Supervisor<'_> {
 
     /// Sends the listeners of the worker at `place` to the other workers. They register them again. So they accept
     /// connections that the kernel had reported to a worker that has exited, and are behind a worker that has started.
-    pub(super) fn announce(&mut self, place: usize) {
+    pub(super) fn announce(&self, place: usize) {
         let listeners = self.listeners_of(place);
-        for (other, child) in self.children.iter().enumerate() {
-            if let Some(channel) = child.channel.as_ref().filter(|_| other != place) {
-                for id in &listeners {
-                    log_failure(other, self.group.send_listener(*id, channel));
-                }
+        let own = self.children.get(place).and_then(Child::worker).map(|worker| worker.pid);
+        for worker in self.workers().filter(|worker| Some(worker.pid) != own) {
+            for id in &listeners {
+                log_failure(worker, self.group.send_listener(*id, &worker.channel));
             }
         }
     }
@@ -40,22 +45,21 @@ impl Supervisor<'_> {
         let changed = self.group.take_changed();
         let sharing = self.group.sharing();
         let has_changed = std::mem::replace(&mut self.sharing, sharing) != sharing;
-        for (place, child) in self.children.iter().enumerate() {
-            let Some(channel) = &child.channel else { continue };
+        for worker in self.workers() {
             for id in &changed {
-                log_failure(place, self.group.send_listener(*id, channel));
+                log_failure(worker, self.group.send_listener(*id, &worker.channel));
             }
             if has_changed {
-                log_failure(place, channel.send_sharing(sharing));
+                log_failure(worker, worker.channel.send_sharing(sharing));
             }
         }
     }
 }
 
 /// Logs a failure for debugging only. A worker that does not read, or has exited, is restarted.
-fn log_failure(place: usize, outcome: std::io::Result<()>) {
+fn log_failure(worker: &Worker, outcome: std::io::Result<()>) {
     if let Err(error) = outcome {
-        debug!("cannot send to worker {place}: {error}");
+        debug!("cannot send to the worker with pid {}: {error}", worker.pid);
     }
 }
 

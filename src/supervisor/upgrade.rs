@@ -1,111 +1,232 @@
-//! Upgrade in place: this process executes the program on disk, with the listening sockets open and the
-//! workers running.
+//! Upgrades, step by step. While any of them fails, the workers of this version keep serving.
 //!
-//! The process ID, the sockets and the children stay the same. The new program reads their numbers from the
-//! environment.
+//! 1. SIGHUP is recorded. Requests that arrive during an upgrade lead to one later upgrade, which begins when all workers of
+//!    the previous version have exited: there are never more than twice the workers.
+//! 2. The program on disk is rehearsed in a process of its own, with a time limit, while this loop goes on.
+//! 3. This process executes the program ([`super::execute`]). The workers keep running.
+//! 4. The new version starts workers. Once all are ready, those of the previous version are stopped. If they are not ready in
+//!    time, this process executes the previous program again.
 
 use std::{
-    fmt::Write as _,
-    io,
+    fs::{self, Metadata},
+    io::{self, Read as _},
     os::{
-        fd::{AsRawFd, BorrowedFd},
-        unix::process::CommandExt as _,
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
     },
-    process::{Command, Stdio},
+    path::PathBuf,
 };
 
-use nix::unistd::Pid;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::{FdFlags, fcntl_setfd},
-    process::{Pid as ProcessId, PidfdFlags, pidfd_open},
+use log::{error, info, warn};
+use nix::{sys::signal::Signal, unistd::Pid};
+
+use crate::{
+    config::Inherited,
+    group::Stop,
+    notify::socket::Notification,
+    supervisor::{
+        Supervisor, SupervisorState,
+        child::Child,
+        execute::{execute, execute_previous, failure_of_rehearsal, spawn_rehearsal},
+        stop::{send_signal, stop_all},
+    },
+    sys,
 };
 
-use crate::config::{self, Invocation, OpenedBy};
+/// Time limit for a rehearsal.
+const REHEARSAL_TIMEOUT_NS: u64 = 10_000_000_000;
+/// Time limit for the workers of a new version to become ready.
+const READY_TIMEOUT_NS: u64 = 10_000_000_000;
 
-/// How long the program on disk may take to check its configuration.
-const CHECK_TIMEOUT_S: i64 = 10;
+/// Maximum number of bytes that are read of what a rehearsal prints.
+const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
-/// Runs the program on disk with `--check`. Returns an error unless it accepts the flags and the environment.
-pub(super) fn check_binary(invocation: &Invocation) -> io::Result<()> {
-    let mut check = Command::new(&invocation.program);
-    // The variables of the service manager are for this process alone.
-    remove_variables(&mut check, &config::LISTEN_VARIABLES);
-    remove_variables(&mut check, &config::NOTIFY_VARIABLES);
-    let mut check = check
-        .args(&invocation.arguments)
-        .arg("--check")
-        // It is to inherit the sockets, so the check must not open any.
-        .env(config::INHERITED_SOCKETS, "")
-        .env(config::INHERITED_WORKERS, "")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    let id = i32::try_from(check.id()).ok().and_then(ProcessId::from_raw);
-    let id = id.ok_or_else(|| io::Error::other("no process ID"))?;
-    let process = pidfd_open(id, PidfdFlags::empty())?;
-    let mut files = [PollFd::new(&process, PollFlags::IN)];
-    if poll(&mut files, Some(&Timespec { tv_sec: CHECK_TIMEOUT_S, tv_nsec: 0 }))? == 0 {
-        check.kill()?;
+/// The state of upgrades.
+pub(super) struct Upgrade {
+    /// Whether a SIGHUP has been received that no upgrade has handled yet.
+    is_requested: bool,
+    rehearsal: Option<Rehearsal>,
+    /// What to return to if the workers of this version do not become ready.
+    trial: Option<Trial>,
+}
+
+/// A rehearsal in progress.
+struct Rehearsal {
+    pid: Pid,
+    /// What it prints.
+    output: fs::File,
+    until_ns: u64,
+    path: PathBuf,
+    /// The executable that is rehearsed.
+    metadata: Metadata,
+}
+
+/// The time in which the workers of this version must become ready.
+struct Trial {
+    previous: OwnedFd,
+    until_ns: u64,
+}
+
+impl Upgrade {
+    /// Returns the state at the start of this process, which an upgrade may have executed.
+    pub(super) fn new(inherited: Option<&Inherited>, now_ns: u64) -> io::Result<Self> {
+        let previous = inherited.and_then(|inherited| inherited.previous);
+        let previous = previous.map(sys::adopt).transpose()?;
+        let until_ns = now_ns.saturating_add(READY_TIMEOUT_NS);
+        let trial = previous.map(|previous| Trial { previous, until_ns });
+        Ok(Self { is_requested: false, rehearsal: None, trial })
     }
-    let status = check.wait()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("--check failed ({status})")))
+
+    /// Returns when [`Supervisor::advance_upgrade`] is due, if it is not due to an event.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        let rehearsal = self.rehearsal.as_ref().map(|rehearsal| rehearsal.until_ns);
+        rehearsal.into_iter().chain(self.trial.as_ref().map(|trial| trial.until_ns)).min()
+    }
+
+    /// Records that the workers of this version are ready.
+    pub(super) fn complete(&mut self) {
+        self.trial = None;
     }
 }
 
-/// Executes the program on disk in this process. Returns only if that fails.
-pub(super) fn execute(
-    invocation: &Invocation,
-    (sockets, opened_by): (&[BorrowedFd<'_>], OpenedBy),
-    (workers, leaving): (&[Pid], &[Pid]),
-    region: Option<BorrowedFd<'_>>,
-) -> io::Error {
-    let descriptors = (inherit(sockets), inherit(region.as_slice()));
-    let (Ok(sockets), Ok(region)) = descriptors else {
-        return io::Error::other("cannot keep the descriptors open across the upgrade");
-    };
-    let passed = match opened_by {
-        OpenedBy::Us => "",
-        OpenedBy::ServiceManager => "1",
-    };
-    let mut program = Command::new(&invocation.program);
-    // Passed sockets are inherited from now on, possibly under other numbers.
-    remove_variables(&mut program, &config::LISTEN_VARIABLES);
-    program
-        .args(&invocation.arguments)
-        .env(config::INHERITED_SOCKETS, sockets)
-        .env(config::INHERITED_PASSED, passed)
-        .env(config::INHERITED_WORKERS, comma_separated(workers.iter().map(|pid| pid.as_raw())))
-        .env(config::INHERITED_LEAVING, comma_separated(leaving.iter().map(|pid| pid.as_raw())))
-        .env(config::INHERITED_REGION, region)
-        .exec()
-}
+impl Supervisor<'_> {
+    /// Records a request for an upgrade.
+    pub(super) fn request_upgrade(&mut self) {
+        if self.is_stopping() {
+            return;
+        }
+        let program = self.config.invocation.program.display();
+        if self.is_upgrading() {
+            info!("received SIGHUP; upgrading to {program} after the upgrade in progress");
+        } else {
+            info!("received SIGHUP; upgrading to {program}");
+            self.notifier.send(Notification::Reloading("upgrading"));
+        }
+        self.upgrade.is_requested = true;
+    }
 
-/// Removes variables from the environment of a program.
-fn remove_variables(program: &mut Command, variables: &[&str]) {
-    for variable in variables {
-        program.env_remove(variable);
+    /// Performs the step that is due.
+    pub(super) fn advance_upgrade(&mut self) {
+        let now_ns = self.clock.now_ns();
+        if self.upgrade.is_requested && !self.is_upgrading() && !self.is_stopping() {
+            self.upgrade.is_requested = false;
+            self.begin_rehearsal();
+        }
+        if let Some(rehearsal) = &self.upgrade.rehearsal
+            && rehearsal.until_ns <= now_ns
+        {
+            send_signal(rehearsal.pid, Signal::SIGKILL);
+            self.upgrade.rehearsal = None;
+            let seconds = REHEARSAL_TIMEOUT_NS / 1_000_000_000;
+            self.fail_upgrade(&format!("the rehearsal took more than {seconds} s"));
+        }
+        if let Some(trial) = self.upgrade.trial.take_if(|trial| trial.until_ns <= now_ns) {
+            self.return_to(&trial.previous);
+        }
+    }
+
+    /// Whether an upgrade is in progress. If a previous one has failed with workers that cannot start, a new one may help.
+    fn is_upgrading(&self) -> bool {
+        self.upgrade.rehearsal.is_some() || self.upgrade.trial.is_some() || !self.leaving.is_empty()
+    }
+
+    fn begin_rehearsal(&mut self) {
+        match self.rehearse() {
+            Ok(rehearsal) => self.upgrade.rehearsal = Some(rehearsal),
+            Err(error) => self.fail_upgrade(&format!("cannot start the rehearsal: {error}")),
+        }
+    }
+
+    fn rehearse(&self) -> io::Result<Rehearsal> {
+        let invocation = &self.config.invocation;
+        let path = invocation.resolve()?;
+        let metadata = fs::metadata(&path)?;
+        let (pid, output) = spawn_rehearsal(&path, invocation, &self.inheritance_of_rehearsal())?;
+        let until_ns = self.clock.now_ns().saturating_add(REHEARSAL_TIMEOUT_NS);
+        Ok(Rehearsal { pid, output, until_ns, path, metadata })
+    }
+
+    /// Handles the exit of a rehearsal. Returns whether the process was one.
+    pub(super) fn end_rehearsal(&mut self, pid: Pid, how: &str) -> bool {
+        let Some(mut rehearsal) = self.upgrade.rehearsal.take_if(|rehearsal| rehearsal.pid == pid)
+        else {
+            return false;
+        };
+        match failure_of_rehearsal(&read_available(&mut rehearsal.output)) {
+            None => self.execute_rehearsed(&rehearsal),
+            Some(reason) => self.fail_upgrade(&format!("the rehearsal {how}: {reason}")),
+        }
+        true
+    }
+
+    /// Executes the program that was rehearsed. Returns only if that fails.
+    fn execute_rehearsed(&mut self, rehearsal: &Rehearsal) {
+        let identity = |found: &Metadata| (found.dev(), found.ino(), found.size(), found.mtime());
+        let now =
+            self.config.invocation.resolve().and_then(|path| Ok((fs::metadata(&path)?, path)));
+        match now {
+            Ok((metadata, path))
+                if path == rehearsal.path
+                    && identity(&metadata) == identity(&rehearsal.metadata) =>
+            {
+                let error = execute(&path, &self.config.invocation, self.inheritance());
+                self.fail_upgrade(&format!("cannot execute it: {error}"));
+            }
+            Ok(_) => {
+                info!("the program has changed since its rehearsal, which begins again");
+                self.begin_rehearsal();
+            }
+            Err(error) => self.fail_upgrade(&format!("cannot find it: {error}")),
+        }
+    }
+
+    /// Executes the previous program again, because the workers of this version have not become ready.
+    fn return_to(&mut self, previous: &OwnedFd) {
+        let ready = self.children.iter().filter(|child| child.is_ready()).count();
+        let count = self.children.len();
+        error!(
+            "upgrade failed: {ready} of {count} workers became ready in time; returning to the previous version"
+        );
+        let started: Vec<_> = self.children.iter_mut().filter_map(Child::take_worker).collect();
+        stop_all(&started, Stop::Replaced);
+        self.leaving.extend(started);
+        let error =
+            execute_previous(previous.as_fd(), &self.config.invocation, &self.inheritance());
+        error!("cannot return to the previous version: {error}; this version keeps trying");
+        let count = self.children.len();
+        self.children = (0..count).map(|_| Child::new()).collect();
+    }
+
+    fn fail_upgrade(&mut self, reason: &str) {
+        let program = self.config.invocation.program.display();
+        error!("cannot upgrade to {program}: {reason}; this version keeps running");
+        // The protocol has no message for a failed reload, so only the status text reports it.
+        self.report_ready("; an upgrade failed");
+    }
+
+    /// Kills a rehearsal in progress, because the supervisor stops.
+    pub(super) fn cancel_upgrade(&mut self) {
+        self.upgrade.is_requested = false;
+        self.upgrade.trial = None;
+        if let Some(rehearsal) = self.upgrade.rehearsal.take() {
+            warn!("the upgrade in progress is cancelled");
+            send_signal(rehearsal.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Stops the workers of the previous version once all of this one are ready.
+    pub(super) fn complete_upgrade(&mut self) {
+        self.state = SupervisorState::Serving;
+        self.upgrade.complete();
+        stop_all(&self.old, Stop::Replaced);
+        self.leaving.append(&mut self.old);
     }
 }
 
-/// Keeps descriptors open when another program is executed. Returns their numbers.
-fn inherit(descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
-    for descriptor in descriptors {
-        fcntl_setfd(descriptor, FdFlags::empty())?;
-    }
-    Ok(comma_separated(descriptors.iter().map(AsRawFd::as_raw_fd)))
-}
-
-/// Returns the numbers, separated by commas.
-fn comma_separated(numbers: impl Iterator<Item = i32>) -> String {
-    let mut text = String::new();
-    for number in numbers {
-        let separator = if text.is_empty() { "" } else { "," };
-        // Writing to a string does not fail.
-        let _infallible = write!(text, "{separator}{number}");
-    }
-    text
+/// Reads what a rehearsal has printed.
+fn read_available(output: &mut fs::File) -> String {
+    let mut bytes = Vec::new();
+    // The pipe does not block, and a child of the rehearsal may still have it open. Whatever was read counts.
+    let _would_block = output.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }

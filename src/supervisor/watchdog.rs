@@ -1,6 +1,6 @@
 //! Watchdog: kills hung workers, and reports the status of all workers to the service manager.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use log::{error, info, warn};
 use mio::unix::SourceFd;
@@ -9,11 +9,7 @@ use nix::sys::signal::Signal;
 use crate::{
     config::Config,
     notify::socket::Notification,
-    supervisor::{
-        Supervisor, SupervisorState,
-        child::{Child, WorkerReadiness},
-        send_signal,
-    },
+    supervisor::{Supervisor, SupervisorState, child::Child, stop::send_signal},
 };
 
 /// Time without a heartbeat after which a worker is killed. A shorter watchdog interval takes precedence.
@@ -25,25 +21,17 @@ pub fn hang_limit_ns(config: &Config) -> u64 {
 }
 
 impl Supervisor<'_> {
-    /// Records which workers are ready.
-    pub(super) fn read_readiness(&mut self) {
+    /// Records which workers are ready. Once all are, the start or the upgrade is complete.
+    pub(super) fn update_readiness(&mut self) {
         let mut ready = Vec::new();
         for (place, child) in self.children.iter_mut().enumerate() {
-            let Some(pipe) = child.pending_pipe() else { continue };
-            match rustix::io::read(pipe, &mut [0; 1]) {
-                Ok(1..) => {
-                    // Heartbeats are read when workers are checked, and need no event.
-                    let raw = pipe.as_raw_fd();
-                    if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&raw)) {
-                        warn!("cannot deregister a pipe: {error}");
-                    }
-                    child.mark_ready();
-                    ready.push(place);
-                }
-                // The worker has exited. SIGCHLD reports that as well.
-                Ok(0) => child.readiness = WorkerReadiness::Unknown,
-                Err(_) => {} // nothing yet
+            let Some(channel) = child.update_readiness() else { continue };
+            // Heartbeats are read when workers are checked, and need no event.
+            let raw = channel.as_fd().as_raw_fd();
+            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&raw)) {
+                warn!("cannot deregister a channel: {error}");
             }
+            ready.push(place);
         }
         for place in &ready {
             self.announce(*place);
@@ -52,9 +40,7 @@ impl Supervisor<'_> {
             self.group.announce();
         }
         if self.state == SupervisorState::Starting && self.children.iter().all(Child::is_ready) {
-            self.state = SupervisorState::Serving;
-            send_signal(&self.old, Signal::SIGTERM);
-            self.leaving.append(&mut self.old);
+            self.complete_upgrade();
             info!("{}", self.config.startup_line(&self.group.own_addresses(), self.others));
             self.report_ready("");
         }
@@ -65,15 +51,13 @@ impl Supervisor<'_> {
     ///
     /// If no worker is ready for long, the service manager restarts the whole service, this process included.
     pub(super) fn check_workers(&mut self) {
-        if !self.heartbeat.beat(self.clock.now_ns())
-            || matches!(self.state, SupervisorState::Stopping { .. })
-        {
+        if !self.heartbeat.beat(self.clock.now_ns()) || self.is_stopping() {
             return;
         }
         for (place, child) in self.children.iter_mut().enumerate() {
             if let Some(pid) = child.is_hung() {
                 error!("worker {place} (pid {pid}) missed its heartbeat; killing it");
-                send_signal(&[pid], Signal::SIGKILL);
+                send_signal(pid, Signal::SIGKILL);
             }
         }
         // The previous version serves until this one is ready.

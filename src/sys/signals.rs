@@ -18,6 +18,7 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
+    unistd::Pid,
 };
 
 use crate::sys;
@@ -107,6 +108,12 @@ pub fn reap() -> io::Result<Option<WaitStatus>> {
     }
 }
 
+/// Waits for a child to exit.
+pub fn await_exit(child: Pid) -> io::Result<()> {
+    waitpid(child, None)?;
+    Ok(())
+}
+
 /// Request that a signal makes to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -136,6 +143,11 @@ impl Signals {
     /// Sets the effect of SIGHUP from now on.
     pub const fn set_on_hangup(&mut self, on_hangup: OnHangup) {
         self.on_hangup = on_hangup;
+    }
+
+    /// Returns whether a supervisor handles SIGHUP, and stops this process.
+    pub fn is_supervised(&self) -> bool {
+        self.on_hangup == OnHangup::Ignore
     }
 
     /// Returns the requests that have arrived since the last call.

@@ -72,10 +72,12 @@ fn every_event_has_the_process_id_and_the_worker() {
         for (number, pid) in workers.iter().enumerate() {
             let identity = match format {
                 "json" => {
-                    format!("\"pid\":{pid},\"worker\":{number},\"message\":\"received SIGTERM;")
+                    format!(
+                        "\"pid\":{pid},\"worker\":{number},\"message\":\"the supervisor is stopping;"
+                    )
                 }
-                "logfmt" => format!("pid={pid} worker={number} msg=\"received SIGTERM;"),
-                _ => format!("pid={pid} worker={number} received SIGTERM;"),
+                "logfmt" => format!("pid={pid} worker={number} msg=\"the supervisor is stopping;"),
+                _ => format!("pid={pid} worker={number} the supervisor is stopping;"),
             };
             assert!(log.contains(&identity), "{identity}: {log}");
         }
