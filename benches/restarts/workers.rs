@@ -23,7 +23,9 @@ use std::{
 
 /// Connections for each worker.
 const SHARE: usize = 500;
-/// The largest deviation from it, in connections: 20 %.
+/// Connections that are open at a time.
+const OPEN_MAX: usize = 4_000;
+/// The largest deviation from the share of a worker: 20 %.
 const DEVIATION_MAX: usize = SHARE / 5;
 /// Time for the other workers to register the listener of a new one.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -85,19 +87,25 @@ fn replace_worker(server: &Server) -> io::Result<()> {
 fn accepted_by_each(server: &Server, count: usize) -> io::Result<Vec<usize>> {
     let workers = server.family().split_off(1);
     let files = || workers.iter().map(|pid| open_files(*pid)).collect::<io::Result<Vec<_>>>();
-    let before = files()?;
-    let mut clients = Vec::new();
-    for _ in 0..count {
-        let mut client = Client::new(server.address, LOCAL_ADDRESS, None)?;
-        client.connect()?;
-        client.send(&request("", 0))?;
-        client.receive(F20, Pace::AT_ONCE)?;
-        clients.push(client);
+    let (mut accepted, mut left) = (vec![0; workers.len()], count);
+    while left > 0 {
+        let before = files()?;
+        let mut clients = Vec::new();
+        for _ in 0..left.min(OPEN_MAX) {
+            let mut client = Client::new(server.address, LOCAL_ADDRESS, None)?;
+            client.connect()?;
+            client.send(&request("", 0))?;
+            client.receive(F20, Pace::AT_ONCE)?;
+            clients.push(client);
+        }
+        for ((accepted, after), before) in accepted.iter_mut().zip(files()?).zip(&before) {
+            *accepted += after.saturating_sub(*before);
+        }
+        left -= clients.len();
+        drop(clients);
+        await_condition("close of all connections", || Ok(files()? == before))?;
     }
-    let after = files()?;
-    drop(clients);
-    await_condition("close of all connections", || Ok(files()? == before))?;
-    Ok(after.iter().zip(&before).map(|(after, before)| after.saturating_sub(*before)).collect())
+    Ok(accepted)
 }
 
 /// Sends many SIGHUPs within a second and counts the processes of the supervisor meanwhile.

@@ -15,7 +15,6 @@ allows. Needs root and Debian's iproute2 and util-linux; everything runs in name
 
 import argparse
 import fcntl
-import http.client
 import os
 import pathlib
 import random
@@ -29,9 +28,10 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "deploy"))
 
+import metrics  # noqa: E402
 import netns  # noqa: E402
 from clients import NOTED_S, Clients  # noqa: E402
-from members import BROKEN, WORKERS, Member, age, children, clients_of, is_alive, stop  # noqa: E402
+from members import BROKEN, WORKERS, Member, age, children, is_alive, stop  # noqa: E402
 
 HOST = "127.0.77.10"
 PAUSE_MAX_S = 0.2
@@ -47,7 +47,6 @@ DISK_SIZE = "4m"
 ACCESS_LOG = DISK / "access.log"
 FLAGS = ["--table-max-n", "1000", "--drain-grace", "1s", "--drain-timeout", "2s", "--access-log", "combined",
          "--access-log-file", ACCESS_LOG]
-TOTAL = 'fibsrv_requests_total{handler="fibonacci",method="GET",code="200"}'
 OFD_SETLK = 37
 """F_OFD_SETLK, which the module fcntl lacks in older versions."""
 
@@ -295,7 +294,10 @@ class Chaos:
             members = self.staying()
             pids = [pid for member in members for pid in member.serving()]
             expected = ("1", str(sum(member.workers or 1 for member in members)))
-            seen.update(self.scrape(pids))
+            try:
+                seen.update(metrics.scrape_each(self.address, pids))
+            except metrics.ERRORS as error:
+                self.problems.append(f"scrape at {time.monotonic():.3f}: {error!r}")
             if len(pids) == int(expected[1]) and all(seen.get(pid) == expected for pid in pids):
                 return self.note("metrics are right in every process")
             if time.monotonic() > end:
@@ -305,44 +307,15 @@ class Chaos:
     def states(self):
         return [(str(member), member.is_leaving, children(member.pid)) for member in self.members]
 
-    def scrape(self, pids, connections=16):
-        """Returns what some of these processes report: whether metrics are shared, and the number of workers."""
-        scrapes = []
-        try:
-            for _ in range(connections):
-                scrapes.append(http.client.HTTPConnection(*self.address, timeout=10))
-                scrapes[-1].connect()
-            found = {}
-            for scrape in scrapes:
-                samples = self.samples(scrape)
-                found[scrape.sock and scrape.sock.getsockname()] = (
-                    samples["fibsrv_metrics_shared"], samples["fibsrv_workers"])
-            return {pid: found[client] for pid in pids for client in clients_of(pid) if client in found}
-        except (OSError, http.client.HTTPException) as error:
-            self.problems.append(f"scrape at {time.monotonic():.3f}: {error!r}")
-            return {}
-        finally:
-            for scrape in scrapes:
-                scrape.close()
-
-    @staticmethod
-    def samples(connection):
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-
     def check_total(self, clients, timeout=10.0):
         """No response is missing in the total of a process whose metrics are shared, and it is not above the requests."""
         received = clients.responses
-        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         try:
-            samples = self.samples(connection)
-        except (OSError, http.client.HTTPException) as error:
+            samples = metrics.scrape(self.address, timeout)
+        except metrics.ERRORS as error:
             return None if self.stopped else self.problems.append(f"no total at {time.monotonic():.3f}: {error!r}")
-        finally:
-            connection.close()
-        total = float(samples.get(TOTAL, 0))
-        if samples["fibsrv_metrics_shared"] == "1" and not received <= total <= clients.sent:
+        total = float(samples.get(metrics.TOTAL, 0))
+        if samples[metrics.SHARED] == "1" and not received <= total <= clients.sent:
             self.note(text := f"{total:.0f} counted, {received} received, {clients.sent} sent")
             self.problems.append(text)
         return None

@@ -29,7 +29,7 @@ NOTED_S = 0.1
 TIMEOUT_S = 30.0
 """Time limit of a single wait, longer than any process remains stopped."""
 
-PAUSE_MAX_S = 0.03
+PAUSE_MAX_S = 0.02
 TABLE_N = 1500
 LARGE_N = 30_000
 """Beyond the limit of what is computed in the event loop."""
@@ -155,7 +155,7 @@ class Connection:
 class Clients:
     """Threads, each of them a client."""
 
-    def __init__(self, target, seed, each=4):
+    def __init__(self, target, seed, each=6):
         self.target, self.numbers = target, Numbers()
         self.stopped, self.lock = threading.Event(), threading.Lock()
         self.failures, self.sent, self.responses = [], 0, 0
