@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tests" / "deploy"))
 import metrics  # noqa: E402
 import netns  # noqa: E402
 from clients import NOTED_S, Clients  # noqa: E402
-from members import BROKEN, WORKERS, Member, age, children, is_alive, stop  # noqa: E402
+from members import BROKEN, WORKERS, Member, age, children, handles_hangup, is_alive, stop  # noqa: E402
 
 HOST = "127.0.77.10"
 PAUSE_MAX_S = 0.2
@@ -186,7 +186,7 @@ class Chaos:
 
     def hang_up(self):
         member = self.pick(self.staying())
-        if not member or age(member.pid) < 0.1:
+        if not member or not handles_hangup(member.pid):
             return None
         netns.signal_all([member.pid], signal.SIGHUP)
         return str(member)
@@ -204,7 +204,7 @@ class Chaos:
 
     def break_executable(self):
         member = self.pick([member for member in self.staying() if member.workers and not member.is_broken])
-        if not member or age(member.pid) < 0.1:
+        if not member or not handles_hangup(member.pid):
             return None
         kind = self.rng.choice(list(BROKEN))
         member.break_executable(kind)
@@ -307,13 +307,17 @@ class Chaos:
     def states(self):
         return [(str(member), member.is_leaving, children(member.pid)) for member in self.members]
 
-    def check_total(self, clients, timeout=10.0):
+    def is_disturbed(self):
+        """Returns whether processes on the port may be unable to reach each other."""
+        return bool(self.stopped or self.locked or self.name)
+
+    def check_total(self, clients):
         """No response is missing in the total of a process whose metrics are shared, and it is not above the requests."""
         received = clients.responses
         try:
-            samples = metrics.scrape(self.address, timeout)
+            samples = metrics.scrape(self.address)
         except metrics.ERRORS as error:
-            return None if self.stopped else self.problems.append(f"no total at {time.monotonic():.3f}: {error!r}")
+            return self.problems.append(f"no total at {time.monotonic():.3f}: {error!r}")
         total = float(samples.get(metrics.TOTAL, 0))
         if samples[metrics.SHARED] == "1" and not received <= total <= clients.sent:
             self.note(text := f"{total:.0f} counted, {received} received, {clients.sent} sent")
@@ -349,8 +353,8 @@ def main():
     try:
         for _ in range(options.actions):
             chaos.act()
-            if not chaos.problems:
-                chaos.check_total(clients, timeout=0.5)
+            if not (chaos.problems or chaos.is_disturbed()):
+                chaos.check_total(clients)
             if chaos.rng.random() < 0.8:
                 time.sleep(chaos.rng.uniform(0, PAUSE_MAX_S))
         chaos.restore()

@@ -54,11 +54,31 @@ def age(pid):
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def handles_hangup(pid):
+    """Returns whether a process has replaced the default action of SIGHUP, which would end it."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    sets = [int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigIgn:", "SigCgt:"))]
+    return any(mask >> signal.SIGHUP - 1 & 1 for mask in sets)
+
+
 def children(pid):
     try:
         return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def is_worker(pid):
+    """Returns whether a child of a supervisor is a worker, and not an executable that is being checked."""
+    try:
+        executable = os.readlink(f"/proc/{pid}/exe")
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return "fibsrv" in executable and b"--check" not in command and is_alive(pid)
 
 
 def clients_of(pid):
@@ -159,7 +179,7 @@ class Member:
         """Returns the processes that may accept connections."""
         if not self.is_running() or not self.is_ready():
             return []
-        return [pid for pid in children(self.pid) if is_alive(pid)] if self.workers else [self.pid]
+        return [pid for pid in children(self.pid) if is_worker(pid)] if self.workers else [self.pid]
 
     def log(self):
         return self.log_path.read_text(errors="replace")
