@@ -17,7 +17,7 @@ pub(crate) const HELP: &str = "
     --clients N     clients with a connection for each request (default: 8; with work 64)
     --flags FLAGS   further flags for the servers
     --server PATH   the executable (default: this build's fibsrv)
-    --beside PATH   another one, measured in the same rounds by busy and saturated";
+    --beside PATH   another one, measured in the same rounds by busy and saturated; may be repeated";
 
 /// A fifth of the default grace, so that a restart does not take longer than its effect on the clients.
 const GRACE: &str = "--drain-grace 1s";
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     clients: Option<usize>,
     flags: String,
     server: String,
-    beside: Option<String>,
+    beside: Vec<String>,
 }
 
 impl Options {
@@ -55,7 +55,7 @@ impl Options {
             clients: None,
             flags: String::new(),
             server: EXECUTABLE.to_owned(),
-            beside: None,
+            beside: Vec::new(),
         };
         let names = args::parse(args, |option, value| options.set(option, value))?;
         Ok((options, names))
@@ -73,7 +73,7 @@ impl Options {
             "--clients" => self.clients = Some(number(&value)?),
             "--flags" => self.flags = value,
             "--server" => self.server = value,
-            "--beside" => self.beside = Some(value),
+            "--beside" => self.beside.push(value),
             _ => return args::unknown(option),
         }
         Ok(())
