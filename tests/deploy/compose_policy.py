@@ -81,14 +81,16 @@ def resources_are_bounded(file):
 
 @rule(("services.fibsrv.environment.FIBSRV_WORKERS", "auto"), ("services.fibsrv.environment.FIBSRV_WORKERS", "8"),
       ("services.fibsrv.environment.FIBSRV_CACHE_SIZE", "400MiB"), ("services.fibsrv.mem_limit", "256m"),
-      ("services.fibsrv.environment.FIBSRV_MAX_CONNECTIONS", "100000"))
+      ("services.fibsrv.environment.FIBSRV_MAX_CONNECTIONS", "100000"),
+      ("services.fibsrv.environment.FIBSRV_MAX_N", "100000000"))
 def the_memory_limit_covers_the_worst_case(file):
     service = file["services"]["fibsrv"]
     environment = service["environment"]
     if not environment["FIBSRV_WORKERS"].isdigit():
         yield "the number of workers depends on the host"
         return
-    each = int(environment["FIBSRV_MAX_CONNECTIONS"]) * 100 * 1024 + size(environment["FIBSRV_CACHE_SIZE"]) + 66 * 10**6
+    computation = int(environment.get("FIBSRV_MAX_N", "10000000")) * 5
+    each = int(environment["FIBSRV_MAX_CONNECTIONS"]) * 100 * 1024 + size(environment["FIBSRV_CACHE_SIZE"]) + computation
     table = int(environment.get("FIBSRV_TABLE_MAX_N", "10000")) ** 2 // 9
     if int(environment["FIBSRV_WORKERS"]) * each + table + 16 * 2**20 > size(service["mem_limit"]):
         yield "the memory limit can be exceeded"

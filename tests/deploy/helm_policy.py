@@ -192,6 +192,12 @@ def resources_are_bounded(documents):
         SERVER + "env",
         [{"name": "FIBSRV_MAX_CONNECTIONS", "value": "4000"}],
     ),
+    (
+        "default",
+        "Deployment",
+        SERVER + "env",
+        [{"name": "FIBSRV_MAX_CONNECTIONS", "value": "3000"}, {"name": "FIBSRV_MAX_N", "value": "100000000"}],
+    ),
 )
 def the_memory_limit_covers_the_worst_case(documents):
     """100 KiB per connection, table, cache, computation, and 16 MiB overhead, as in values.yaml."""
@@ -200,7 +206,8 @@ def the_memory_limit_covers_the_worst_case(documents):
     workers = known.get("FIBSRV_WORKERS", "1")
     workers = int(limits["cpu"]) if workers == "auto" else int(workers)
     connections = int(known.get("FIBSRV_MAX_CONNECTIONS", "100000")) * 100 * 1024
-    each = connections + size(known.get("FIBSRV_CACHE_SIZE", "64MiB")) + 66 * 10**6
+    computation = int(known.get("FIBSRV_MAX_N", "10000000")) * 5
+    each = connections + size(known.get("FIBSRV_CACHE_SIZE", "64MiB")) + computation
     table = (
         int(known.get("FIBSRV_TABLE_MAX_N", "10000")) ** 2 // 9
     )  # digits of F(0) to F(n): 0.209 n for F(n)

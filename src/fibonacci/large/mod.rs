@@ -38,9 +38,6 @@ use crate::fibonacci::large::precision::is_safe;
 use crate::fibonacci::large::split::Split;
 use crate::fibonacci::table::Table;
 
-/// The most points for which working memory stays allocated, 30 MB: enough for F(10,000,000).
-const REUSED_POINTS_MAX: usize = 1 << 19;
-
 /// The largest start without a table: F(128) fits in a `u128`.
 const START_MAX: u64 = 127;
 
@@ -72,11 +69,7 @@ impl Doubling {
         for (k, outputs) in steps.doublings() {
             self.double(outputs.map(|output| output.at(k)), digits)?;
         }
-        let text = self.last_product(n, digits);
-        if self.memory.points.iter().any(|points| points.len() * LANES > REUSED_POINTS_MAX) {
-            self.memory = Memory::default();
-        }
-        text
+        self.last_product(n, digits)
     }
 
     /// Sets the two numbers to those that the first step needs.

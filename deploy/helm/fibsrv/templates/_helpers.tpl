@@ -77,9 +77,10 @@ app.kubernetes.io/component: test
 {{- $connections := mul (default 100000 $config.maxConnections | int64) 102400 }}
 {{- $cache := include "fibsrv.bytes" (default "64MiB" $config.cacheSize) | int64 }}
 {{- $table := default 10000 $config.tableMaxN | int64 }}
-{{- $need := add (mul (int64 $workers) (add $connections $cache 66000000)) (div (mul $table $table) 9) 16777216 }}
+{{- $computation := mul (default 10000000 $config.maxN | int64) 5 }}
+{{- $need := add (mul (int64 $workers) (add $connections $cache $computation)) (div (mul $table $table) 9) 16777216 }}
 {{- if gt $need (include "fibsrv.bytes" $limits.memory | int64) }}
-{{- fail (printf "resources.limits.memory (%v) is less than the worst case of %d MiB: increase it, or reduce workers (%v), config.maxConnections, config.cacheSize or config.tableMaxN" $limits.memory (div $need 1048576) $workers) }}
+{{- fail (printf "resources.limits.memory (%v) is less than the worst case of %d MiB: increase it, or reduce workers (%v), config.maxConnections, config.cacheSize, config.maxN or config.tableMaxN" $limits.memory (div $need 1048576) $workers) }}
 {{- end }}
 {{- end }}
 {{- end }}
