@@ -36,6 +36,8 @@ pub struct Connection {
     /// What the current deadline was set for.
     wait: Option<Wait>,
     read_half: ReadHalf,
+    /// Whether it runs in the next iteration without an event.
+    is_scheduled: bool,
 }
 
 /// The receiving half of the socket, as far as the poll has reported it.
@@ -59,7 +61,7 @@ enum ReadReadiness {
 impl Connection {
     /// Returns a connection that has just been accepted.
     pub const fn new(socket: TcpStream, session: Session) -> Self {
-        Self { socket, session, wait: None, read_half: ReadHalf::Open }
+        Self { socket, session, wait: None, read_half: ReadHalf::Open, is_scheduled: false }
     }
 
     /// Identifies it among all connections of this worker.
@@ -75,6 +77,16 @@ impl Connection {
     /// The socket, to be registered with the poll.
     pub const fn socket_mut(&mut self) -> &mut TcpStream {
         &mut self.socket
+    }
+
+    /// Whether it runs in the next iteration without an event.
+    pub const fn is_scheduled(&self) -> bool {
+        self.is_scheduled
+    }
+
+    /// Sets whether it runs in the next iteration without an event. Returns whether it was set before.
+    pub const fn set_scheduled(&mut self, is_scheduled: bool) -> bool {
+        std::mem::replace(&mut self.is_scheduled, is_scheduled)
     }
 
     /// Records that the poll has reported the end of the client's stream.

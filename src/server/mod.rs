@@ -58,7 +58,7 @@ pub struct Server {
     connections: Connections,
     context: WorkerContext,
     compute: Compute,
-    /// Connections that have yielded. They run again in the next iteration, without an event.
+    /// Connections that have yielded, each once. They run again in the next iteration, without an event.
     yielded: Vec<usize>,
     fd_budget: FdBudget,
     throttle: LogThrottle,
@@ -122,7 +122,7 @@ impl Server {
                 self.handle(event)?;
             }
             for key in yielded {
-                self.drive(key);
+                self.run_scheduled(key);
             }
             self.expire();
             if self.drain.is_draining() {
@@ -207,10 +207,13 @@ impl Server {
         }
         if event.is_read_closed() {
             connection.mark_read_closed();
-        } else if !event.is_readable() && !connection.is_writing() {
-            return; // the first event of a new connection: only writable, with nothing to write
         }
-        self.drive(key);
+        // The first event of a new connection says only that it is writable, when there is nothing to write.
+        let is_ready = event.is_readable() || event.is_read_closed() || connection.is_writing();
+        // A scheduled connection runs later in this iteration.
+        if is_ready && !connection.is_scheduled() {
+            self.drive(key);
+        }
     }
 
     /// Runs one turn of a connection.
@@ -226,9 +229,25 @@ impl Server {
             Outcome::Yield => {
                 self.connections.set_deadline(key, self.context.clock.now_ns());
                 self.context.app.counters().add(metrics::CONNECTION_YIELDS, 1);
-                self.yielded.push(key);
+                self.schedule(key);
             }
             Outcome::Closed => self.remove_connection(key),
+        }
+    }
+
+    /// Has a connection run in the next iteration without an event.
+    fn schedule(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.set_scheduled(true)
+        {
+            self.yielded.push(key);
+        }
+    }
+
+    fn run_scheduled(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.set_scheduled(false);
+            self.drive(key);
         }
     }
 

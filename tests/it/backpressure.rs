@@ -1,6 +1,10 @@
 //! Clients that request more than they read, and clients that pipeline more than their share.
 
-use std::thread;
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    thread,
+};
 
 use crate::{
     kit::{ANSWERED, Client, Server, counted, halt, request},
@@ -115,4 +119,32 @@ fn a_single_request_waits_for_a_bounded_part_of_deep_pipelines() {
             assert_eq!(client.reply().body, "1");
         }
     }
+}
+
+/// A client sends requests as fast as they are served, and reads the responses. It gets one turn in each iteration,
+/// however long this goes on: most scrapes find the responses of one batch since the last scrape.
+#[test]
+fn a_client_that_always_has_requests_waiting_gets_one_turn_at_a_time() {
+    const SCRAPES: usize = 4000;
+    let server = Server::start(&[]);
+    let flood = server.connect();
+    let (mut sending, mut receiving) = (flood.stream(), flood.stream());
+    let mut single = server.connect();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let requests = request("GET", "/api/fibonacci/1").repeat(1000);
+            while sending.write_all(requests.as_bytes()).is_ok() {}
+        });
+        scope.spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while receiving.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        });
+        let counts = (0..SCRAPES).map(|_| counted(&single.get("/metrics").body)[ANSWERED]);
+        let counts: Vec<f64> = counts.collect();
+        flood.stream().shutdown(Shutdown::Both).unwrap();
+        let mut between: Vec<f64> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        between.sort_by(f64::total_cmp);
+        let usual = between[SCRAPES * 2 / 5];
+        assert!(usual <= 1.5 * f64::from(PIPELINED), "{usual} responses before a scrape");
+    });
 }
