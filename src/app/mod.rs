@@ -19,7 +19,7 @@ use fibonacci::FibonacciHandler;
 use handlers::Handlers;
 
 use crate::{
-    fibonacci::Table,
+    fibonacci::{Mismatch, Table},
     http::request::{head::Parser, limits::Limits},
     metrics::{Build, Process, Slot, shared::Coverage},
 };
@@ -104,6 +104,11 @@ impl App {
     pub fn complete(&mut self, completed: &Completed) -> Vec<ConnectionId> {
         let counters = self.recorder.counters();
         self.handlers.fibonacci.numbers.complete(completed, counters)
+    }
+
+    /// Takes the numbers whose first result failed verification since the last call. They have been computed again.
+    pub fn take_mismatches(&mut self) -> Vec<(u64, Mismatch)> {
+        self.handlers.fibonacci.numbers.take_mismatches()
     }
 
     /// Gives up a number that cannot be computed. Returns the connections that wait for it: call [`App::resume`] for

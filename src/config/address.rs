@@ -6,38 +6,31 @@ use std::{
     str::FromStr,
 };
 
-/// Addresses to listen on: one, or all that a host name resolves to.
+/// The address of a server. A host name is resolved when it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ListenAddresses(pub(super) Vec<SocketAddr>);
-
-impl FromStr for ListenAddresses {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match ListenAddress::from_str(text)? {
-            ListenAddress::Numeric(address) => Ok(Self(vec![address])),
-            ListenAddress::Named { host, port } => resolve(&host, port).map(Self),
-        }
-    }
-}
-
-/// An address to connect to, which is resolved when it is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ListenAddress {
+pub(super) enum ServerAddress {
     Numeric(SocketAddr),
     Named { host: String, port: u16 },
 }
 
-impl ListenAddress {
+impl ServerAddress {
     pub(super) const fn port(&self) -> u16 {
         match self {
             Self::Numeric(address) => address.port(),
             Self::Named { port, .. } => *port,
         }
     }
+
+    /// Returns the addresses to listen on: one, or all of this host that the name resolves to.
+    pub(super) fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        match self {
+            Self::Numeric(address) => Ok(vec![*address]),
+            Self::Named { host, port } => resolve(host, *port),
+        }
+    }
 }
 
-impl std::fmt::Display for ListenAddress {
+impl std::fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Numeric(address) => address.fmt(f),
@@ -46,7 +39,7 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
-impl FromStr for ListenAddress {
+impl FromStr for ServerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -97,17 +90,17 @@ mod tests {
     #[test]
     fn a_port_alone_is_the_wildcard_address() {
         for text in ["3000", ":3000", "[::]:3000"] {
-            let expected = ListenAddresses(vec!["[::]:3000".parse().unwrap()]);
-            assert_eq!(text.parse(), Ok(expected), "{text}");
+            let address: ServerAddress = text.parse().unwrap();
+            assert_eq!(address.resolve(), Ok(vec!["[::]:3000".parse().unwrap()]), "{text}");
         }
     }
 
     #[test]
     fn a_host_name_is_resolved_to_addresses_of_this_host() {
-        let ListenAddresses(found) = "localhost:3000".parse().unwrap();
+        let found = "localhost:3000".parse::<ServerAddress>().unwrap().resolve().unwrap();
         assert!(found.contains(&"127.0.0.1:3000".parse().unwrap()), "{found:?}");
         assert!(found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
-        let named = ListenAddress::Named { host: "fib.example".to_owned(), port: 80 };
+        let named = ServerAddress::Named { host: "fib.example".to_owned(), port: 80 };
         assert_eq!("fib.example:80".parse(), Ok(named.clone()));
         assert_eq!((named.to_string(), named.port()), ("fib.example:80".to_owned(), 80));
     }
@@ -116,11 +109,12 @@ mod tests {
     fn anything_else_is_an_error_that_says_what_is_expected() {
         for text in ["", ":", "here", "127.0.0.1", "localhost:", "localhost:http", "1.2.3.4:65536"]
         {
-            let error = text.parse::<ListenAddresses>().unwrap_err();
+            let error = text.parse::<ServerAddress>().unwrap_err();
             assert_eq!(error, "expected PORT, :PORT or HOST:PORT", "{text}");
         }
-        assert!("::1:3000".parse::<ListenAddresses>().unwrap_err().contains("brackets"));
-        let error = "name.invalid:1".parse::<ListenAddresses>().unwrap_err();
+        assert!("::1:3000".parse::<ServerAddress>().unwrap_err().contains("brackets"));
+        let unknown: ServerAddress = "name.invalid:1".parse().unwrap();
+        let error = unknown.resolve().unwrap_err();
         assert!(error.starts_with("cannot resolve name.invalid: "), "{error}");
     }
 

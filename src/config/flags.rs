@@ -6,10 +6,7 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
-use crate::{
-    config::address::{ListenAddress, ListenAddresses},
-    fibonacci,
-};
+use crate::{config::address::ServerAddress, fibonacci};
 
 /// Flags as clap parses them. The doc comment of a field is its help text.
 #[derive(Debug, Parser)]
@@ -27,7 +24,7 @@ pub(super) struct Flags {
     /// also that of a port alone, accepts IPv4 too. Ignored under socket activation
     #[arg(long, env = "FIBSRV_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(default_value = "[::]:3000")]
-    pub(super) listen: Vec<ListenAddresses>,
+    pub(super) listen: Vec<ServerAddress>,
 
     /// Number of worker processes under a supervisor; auto: one per CPU. Without it a single process serves
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
@@ -143,7 +140,7 @@ pub(super) enum Action {
     Health {
         /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --listen
         #[arg(value_name = "ADDR:PORT")]
-        addresses: Vec<ListenAddress>,
+        addresses: Vec<ServerAddress>,
     },
 }
 

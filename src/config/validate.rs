@@ -8,7 +8,7 @@ use crate::{
     app,
     config::{
         Config, Surroundings,
-        address::{ListenAddress, ListenAddresses},
+        address::ServerAddress,
         flags::{AccessLogFormat, Flags, LogFormat},
     },
     fibonacci::Cache,
@@ -39,12 +39,9 @@ impl Flags {
     /// checked, because only the listening process knows the port that the kernel chose.
     pub(super) fn addresses_to_check(
         &self,
-        named: &[ListenAddress],
+        named: &[ServerAddress],
     ) -> Result<Vec<String>, String> {
-        let listen = self.listen.iter().flat_map(|ListenAddresses(addresses)| addresses);
-        let listen: Vec<ListenAddress> =
-            listen.map(|address| ListenAddress::Numeric(*address)).collect();
-        let addresses = if named.is_empty() { &listen } else { named };
+        let addresses = if named.is_empty() { &self.listen } else { named };
         match addresses.iter().find(|address| address.port() == 0) {
             Some(address) => Err(format!("cannot connect to port 0 of {address}")),
             None => Ok(addresses.iter().map(ToString::to_string).collect()),
@@ -55,12 +52,16 @@ impl Flags {
     pub(super) fn validate(&self, surroundings: Surroundings) -> Result<Config, String> {
         let Surroundings { invocation, inherited, service_manager, warnings } = surroundings;
         let access_log = self.access_log()?;
-        let listen = self.listen.iter().flat_map(|ListenAddresses(addresses)| addresses);
+        let mut listen = Vec::new();
+        for address in &self.listen {
+            let resolved = address.resolve();
+            listen.extend(resolved.map_err(|error| format!("--listen {address}: {error}"))?);
+        }
         if self.max_connections == 0 {
             return Err("--max-connections must be at least 1".to_owned());
         }
         Ok(Config {
-            listen: listen.copied().collect(),
+            listen,
             // Numbers above --max-n are never served.
             table_max_n: u32::try_from(self.max_n)
                 .map_or(self.table_max_n, |max_n| max_n.min(self.table_max_n)),

@@ -57,7 +57,7 @@ impl Server {
                         "connection limit ({limit}) reached; new connections wait in the kernel"
                     )
                 };
-                self.throttle.warn(now_ns, message);
+                self.full_throttle.warn(now_ns, message);
             }
             return false;
         }
@@ -72,8 +72,12 @@ impl Server {
                 entry.state = state_after_error(&error, now_ns);
                 if matches!(entry.state, AcceptState::Backoff { .. }) {
                     counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Error), 1);
-                    self.throttle
-                        .warn(now_ns, || format!("cannot accept a connection: {error}; retrying"));
+                    let place = entry.listener.local_addr();
+                    let place =
+                        place.map_or_else(|_| String::new(), |address| format!(" on {address}"));
+                    self.error_throttle.warn(now_ns, || {
+                        format!("cannot accept a connection{place}: {error}; retrying")
+                    });
                 }
                 entry.state == AcceptState::Ready
             }

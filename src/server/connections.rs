@@ -19,7 +19,7 @@ const SLOTS_MIN: usize = 256;
 pub struct Connections {
     slab: Slab<Connection>,
     timers: Timers,
-    /// Connections inserted so far, modulo 2^32.
+    /// Identifiers given out so far, modulo 2^32.
     generation: u32,
     /// Slots are released when no more connections than this are left.
     shrink_at: usize,
@@ -41,18 +41,17 @@ impl Connections {
         self.slab.is_empty()
     }
 
-    /// The identifier that the next connection must have.
-    pub fn next_id(&self) -> ConnectionId {
-        let generation = self.generation.wrapping_add(1);
-        ConnectionId { key: self.slab.vacant_key(), generation }
+    /// Returns a new identifier, for the next connection that is inserted.
+    pub fn next_id(&mut self) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        ConnectionId { key: self.slab.vacant_key(), generation: self.generation }
     }
 
     /// Inserts a connection that was made with [`Self::next_id`]. Returns its key.
     pub fn insert(&mut self, connection: Connection) -> usize {
         let id = connection.id();
-        debug_assert_eq!(id, self.next_id(), "another connection was inserted meanwhile");
-        self.generation = id.generation;
         let key = self.slab.insert(connection);
+        debug_assert_eq!(id.key, key, "another connection was inserted meanwhile");
         self.shrink_at = self.slab.capacity() / 4;
         key
     }

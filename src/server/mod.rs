@@ -61,7 +61,8 @@ pub struct Server {
     /// Connections that have yielded, each once. They run again in the next iteration, without an event.
     yielded: Vec<usize>,
     fd_budget: FdBudget,
-    throttle: LogThrottle,
+    full_throttle: LogThrottle,
+    error_throttle: LogThrottle,
     drain: Drain,
     reporter: StatusReporter,
 }
@@ -89,7 +90,8 @@ impl Server {
             compute,
             yielded: Vec::new(),
             fd_budget,
-            throttle: LogThrottle::default(),
+            full_throttle: LogThrottle::default(),
+            error_throttle: LogThrottle::default(),
             drain,
             reporter: StatusReporter::default(),
         })
@@ -131,6 +133,7 @@ impl Server {
                 self.accept();
             }
             self.submit_jobs();
+            self.log_mismatches();
             self.update_listeners();
             let is_over = self.advance_shutdown();
             self.context.end_iteration();
@@ -292,7 +295,7 @@ impl Server {
     fn submit_jobs(&mut self) {
         while let Some(job) = self.context.app.next_job() {
             if let Err(error) = self.compute.submit(job) {
-                error!("cannot start the compute thread: {error}");
+                error!("cannot submit F({}) to the compute thread: {error}", job.n);
                 for waiter in self.context.app.fail(job) {
                     self.resume(waiter, None);
                 }
@@ -300,14 +303,16 @@ impl Server {
         }
     }
 
+    fn log_mismatches(&mut self) {
+        for (n, mismatch) in self.context.app.take_mismatches() {
+            error!("F({n}) failed verification ({mismatch:?}); computed again");
+        }
+    }
+
     /// Delivers computed numbers to the connections that wait for them.
     #[cold]
     fn deliver_completed(&mut self) {
         for completed in self.compute.take_completed() {
-            let n = completed.job.n;
-            if let Some(mismatch) = &completed.computed.fallback {
-                error!("F({n}) failed verification ({mismatch:?}); recomputed with ibig");
-            }
             let waiters = self.context.app.complete(&completed);
             self.submit_jobs(); // the thread has nothing to do meanwhile
             for waiter in waiters {

@@ -394,9 +394,12 @@ fn without_a_file_the_signal_changes_nothing() {
         for workers in [&[][..], &["--workers", "1"]] {
             let mut server = Server::start(&[workers, &["--access-log", log]].concat());
             server.signal("USR1");
-            server.get("/healthz");
+            assert_eq!(server.get("/healthz").status, 200);
             server.signal("TERM");
-            assert_eq!(server.wait().0.code(), Some(0));
+            let (status, log_text) = server.wait();
+            assert_eq!(status.code(), Some(0));
+            let is_logged = log_text.contains("/healthz");
+            assert_eq!(is_logged, log == "json", "{log_text}");
         }
     }
 }

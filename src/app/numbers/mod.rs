@@ -3,10 +3,13 @@
 //! Pure: it computes small numbers itself. Larger ones become jobs, which the owner takes with
 //! [`Numbers::next_job`], has computed on another thread, and hands back to [`Numbers::complete`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::{
-    fibonacci::{Cache, Calculator, Computed, Table, digit_count},
+    fibonacci::{Cache, Calculator, Computed, Mismatch, Table, digit_count},
     http::response::Body,
     metrics::{self, Executor, RejectReason, Slot},
 };
@@ -38,11 +41,11 @@ pub struct NumberLimits {
 }
 
 /// Identifies a connection for as long as the worker runs: a key is reused, an identifier is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Its key among the connections of this worker.
     pub key: usize,
-    /// Number of connections before it, modulo 2^32.
+    /// Number of identifiers before it, modulo 2^32.
     pub generation: u32,
 }
 
@@ -94,12 +97,15 @@ pub(super) struct Numbers {
     max_in_flight: usize,
     /// Sum of the n of the jobs that have been handed out.
     handed_out_n: u64,
+    /// The numbers whose first result was wrong, for the log.
+    mismatches: Vec<(u64, Mismatch)>,
 }
 
 /// A job, and the connections that wait for it.
 #[derive(Debug)]
 struct InFlight {
-    waiters: Vec<ConnectionId>,
+    /// A set, because all may disconnect at the same time.
+    waiters: BTreeSet<ConnectionId>,
     state: JobState,
 }
 
@@ -118,6 +124,7 @@ impl Numbers {
             in_flight: HashMap::new(),
             max_in_flight: limits.max_in_flight,
             handed_out_n: 0,
+            mismatches: Vec::new(),
         }
     }
 
@@ -143,7 +150,7 @@ impl Numbers {
     /// queue; one that has been handed out runs to its end.
     pub(super) fn cancel(&mut self, n: u64, waiter: ConnectionId, counters: &Slot) {
         let Some(job) = self.in_flight.get_mut(&n) else { return };
-        job.waiters.retain(|other| *other != waiter);
+        job.waiters.remove(&waiter);
         if job.waiters.is_empty() && matches!(job.state, JobState::Queued { .. }) {
             self.in_flight.remove(&n);
             self.cache.cancel(n);
@@ -165,6 +172,11 @@ impl Numbers {
         self.handed_out_n = handed_out_n;
         job.state = JobState::HandedOut;
         Some(Job { n })
+    }
+
+    /// Takes the numbers whose first result failed verification since the last call.
+    pub(super) fn take_mismatches(&mut self) -> Vec<(u64, Mismatch)> {
+        std::mem::take(&mut self.mismatches)
     }
 
     /// Caches a completed number. Returns the connections that wait for it.
@@ -189,7 +201,7 @@ impl Numbers {
     fn get_computed(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
         if let Some(job) = self.in_flight.get_mut(&n) {
             counters.add(metrics::CACHE_MISSES, 1);
-            job.waiters.push(waiter.id);
+            job.waiters.insert(waiter.id);
             return Lookup::Pending;
         }
         if self.cache.get(n).is_some() {
@@ -234,7 +246,7 @@ impl Numbers {
         }
         let due_ns = waiter.now_ns.saturating_add(n.saturating_mul(PATIENCE_NS_PER_N));
         let state = JobState::Queued { due_ns };
-        self.in_flight.insert(n, InFlight { waiters: vec![waiter.id], state });
+        self.in_flight.insert(n, InFlight { waiters: BTreeSet::from([waiter.id]), state });
         self.update_gauges(counters);
         Lookup::Pending
     }
@@ -243,13 +255,14 @@ impl Numbers {
     fn take(&mut self, job: Job) -> Option<Vec<ConnectionId>> {
         let removed = self.in_flight.remove(&job.n)?;
         self.handed_out_n = self.handed_out_n.saturating_sub(job.n);
-        Some(removed.waiters)
+        Some(removed.waiters.into_iter().collect())
     }
 
     /// Caches a number whose memory is reserved.
     fn insert(&mut self, n: u64, computed: &Computed, counters: &Slot) {
-        if computed.fallback.is_some() {
+        if let Some(mismatch) = computed.fallback {
             counters.add(metrics::COMPUTATION_FALLBACKS, 1);
+            self.mismatches.push((n, mismatch));
         }
         self.cache.insert(n, Arc::clone(&computed.digits));
         self.update_gauges(counters);

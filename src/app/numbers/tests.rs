@@ -205,4 +205,7 @@ fn a_failed_verification_is_counted() {
     computed.fallback = Some(crate::fibonacci::check(30_000, b"1").unwrap_err());
     numbers.complete(&Completed { job, computed, duration_ns: 1 }, &counters);
     assert_eq!(counters.snapshot().get(metrics::COMPUTATION_FALLBACKS), 1);
+    let mismatch = crate::fibonacci::check(30_000, b"1").unwrap_err();
+    assert_eq!(numbers.take_mismatches(), [(30_000, mismatch)], "for the log");
+    assert!(numbers.take_mismatches().is_empty());
 }

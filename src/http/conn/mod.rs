@@ -241,6 +241,11 @@ impl Conn {
         self.start < self.inbox.len()
     }
 
+    /// Whether a request has begun. Half of an empty line does not begin one (RFC 9112 section 2.2).
+    fn has_begun(&self) -> bool {
+        self.has_input() && self.inbox.get(self.start..) != Some(b"\r".as_slice())
+    }
+
     /// Number of bytes held: those received, and those rendered to be sent. A shared body does not count. The
     /// bounds are in ARCHITECTURE.md.
     pub fn buffered(&self) -> (usize, usize) {
@@ -252,7 +257,7 @@ impl Conn {
         let timeout = match self.phase {
             Phase::Lingering | Phase::Over => Some(TimeoutKind::Linger),
             _ if self.has_outgoing() => Some(TimeoutKind::Write),
-            Phase::Head if self.progress > 0 && !self.has_input() => Some(TimeoutKind::Idle),
+            Phase::Head if self.progress > 0 && !self.has_begun() => Some(TimeoutKind::Idle),
             Phase::Head => Some(TimeoutKind::Head),
             Phase::Body { .. } => Some(TimeoutKind::Body),
             Phase::Rejected(_) | Phase::AwaitingResponse(_) => None,

@@ -226,9 +226,11 @@ fn empty_lines_leave_a_connection_idle() {
     assert_eq!(run(&mut conn), ["/1", "write"]);
     let idle = conn.wait();
     assert_eq!(idle.timeout, Some(TimeoutKind::Idle));
-    conn.receive(b"\r\n");
-    assert_eq!(run(&mut conn), [""; 0]);
-    assert_eq!(conn.wait(), idle, "the deadline stays the same");
+    for piece in ["\r\n", "\r", "\n\r", "\n"] {
+        conn.receive(piece.as_bytes());
+        assert_eq!(run(&mut conn), [""; 0]);
+        assert_eq!(conn.wait(), idle, "the deadline stays the same");
+    }
     conn.receive(format!("\r\n{}", get("/2")).as_bytes());
     assert_eq!(run(&mut conn), ["/2", "write"]);
     conn.receive(b"\r\n");

@@ -322,6 +322,8 @@ mod tests {
         check("BREW / HTTP/1.1\r\nA\r\n\r\n", Err(Reject::UnknownMethod));
         check("GET / HTTP/3.0\r\nHost: a\n", Err(Reject::UnsupportedVersion));
         assert_eq!(parse_both(b"BREW / HTTP/1.1\r\n"), Err(Reject::UnknownMethod));
+        // A method longer than a head (RFC 9112 section 3).
+        check(&"A".repeat(LIMITS.head_bytes + 1), Err(Reject::UnknownMethod));
         assert_eq!(parse_both(b"\x16\x03\x01"), Err(Reject::BadRequestLine));
     }
 }
