@@ -84,9 +84,14 @@ impl Connection {
         self.is_scheduled
     }
 
-    /// Sets whether it runs in the next iteration without an event. Returns whether it was set before.
-    pub const fn set_scheduled(&mut self, is_scheduled: bool) -> bool {
-        std::mem::replace(&mut self.is_scheduled, is_scheduled)
+    /// Records that it runs in the next iteration. Returns whether that is new.
+    pub const fn schedule(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_scheduled, true)
+    }
+
+    /// Records that it runs now.
+    pub const fn unschedule(&mut self) {
+        self.is_scheduled = false;
     }
 
     /// Records that the poll has reported the end of the client's stream.

@@ -241,7 +241,7 @@ impl Server {
     /// Has a connection run in the next iteration without an event.
     fn schedule(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key)
-            && !connection.set_scheduled(true)
+            && connection.schedule()
         {
             self.yielded.push(key);
         }
@@ -249,7 +249,7 @@ impl Server {
 
     fn run_scheduled(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.set_scheduled(false);
+            connection.unschedule();
             self.drive(key);
         }
     }
