@@ -82,7 +82,8 @@ impl Group {
     /// one that began first, unless that is this process.
     pub fn take_offered_memory(&mut self) -> Option<OwnedFd> {
         let own = self.id;
-        let offered = self.members.values_mut().filter_map(|member| {
+        let offered = self.members.values_mut().chain(self.memory.departed.as_mut());
+        let offered = offered.filter_map(|member| {
             let hello = member.hello?;
             let is_decided = hello.memory != 0;
             let rank = (!is_decided, hello.id);

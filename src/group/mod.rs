@@ -96,6 +96,8 @@ struct Memory {
     descriptor: Option<OwnedFd>,
     /// Its identity in [`Hello`].
     id: u64,
+    /// A process that has sent its memory and then exited, or executed an upgrade, while this one joins.
+    departed: Option<Member>,
 }
 
 /// A process at the other end of a link.

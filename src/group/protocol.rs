@@ -223,7 +223,13 @@ impl Group {
         self.links.close(key);
         // The supervisor has exited, if this is a worker.
         self.request_stop(Stop::Graceful);
-        let Some(hello) = self.members.remove(&key).and_then(|member| member.hello) else {
+        let removed = self.members.remove(&key);
+        let hello = removed.as_ref().and_then(|member| member.hello);
+        if self.memory.id == 0 {
+            let offer = removed.filter(|member| member.memory.is_some());
+            self.memory.departed = offer.or_else(|| self.memory.departed.take());
+        }
+        let Some(hello) = hello else {
             let ownerless = self.pool.disconnect(LinkId(key));
             return self.broadcast_held(&ownerless);
         };

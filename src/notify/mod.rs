@@ -21,8 +21,14 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Returns the schedule for a receiver that considers a process hung after `limit_ns` without a
-    /// heartbeat. The interval is half of that. The first heartbeat is due at once.
+    /// heartbeat. The interval is a quarter of that: each of two checks within the limit finds a heartbeat. The first one is
+    /// due at once.
     pub fn for_limit(limit_ns: u64) -> Self {
+        Self { interval_ns: (limit_ns / 4).max(INTERVAL_NS_MIN), due_ns: 0 }
+    }
+
+    /// Returns the schedule of two checks within `limit_ns`. The first one is due at once.
+    pub fn of_checks(limit_ns: u64) -> Self {
         Self { interval_ns: (limit_ns / 2).max(INTERVAL_NS_MIN), due_ns: 0 }
     }
 
@@ -119,9 +125,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heartbeats_are_sent_at_half_the_limit() {
+    fn four_heartbeats_are_sent_within_the_limit() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut reporter = StatusReporter::supervisor(writer.into(), Some(20_000_000));
+        let mut reporter = StatusReporter::supervisor(writer.into(), Some(40_000_000));
         reporter.ready("");
         let due: Vec<_> = (0..100_u64)
             .map(|ms| 1_000_000_000 + ms * 1_000_000)

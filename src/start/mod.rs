@@ -159,7 +159,11 @@ fn inherit(
             .map_err(|error| format!("cannot set the options of a listening socket: {error}"))?;
     }
     let memory = match inherited.region {
-        Some(number) => or_private(SharedMemory::from_fd(sys::adopt(number)?)),
+        Some(number) => {
+            let descriptor = sys::adopt(number)
+                .map_err(|error| format!("cannot inherit the shared metrics: {error}"))?;
+            or_private(SharedMemory::from_fd(descriptor))
+        }
         None => None,
     };
     Ok((sockets, memory.or_else(new_memory)))

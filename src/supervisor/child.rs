@@ -89,6 +89,7 @@ impl Child {
         let has_changed = *readiness == Readiness::Pending && worker.channel.take_reports();
         if has_changed {
             *readiness = Readiness::Ready;
+            self.missed_heartbeats = 0;
         }
         has_changed.then_some(&worker.channel)
     }
@@ -148,6 +149,21 @@ mod tests {
                 pause_ns
             })
             .collect()
+    }
+
+    #[test]
+    fn a_worker_is_hung_after_two_checks_without_a_heartbeat() {
+        let (channel, worker_end) = Channel::open().unwrap();
+        let report = || rustix::io::write(&worker_end, b"!").unwrap();
+        let pid = Pid::from_raw(7);
+        let mut child = Child::new();
+        child.mark_started(Worker { pid, channel }, 0);
+        assert_eq!(child.is_hung(), None, "it starts");
+        report();
+        assert!(child.update_readiness().is_some() && child.is_ready());
+        assert_eq!(child.is_hung(), None, "it has just become ready");
+        report();
+        assert_eq!([child.is_hung(), child.is_hung(), child.is_hung()], [None, None, Some(pid)]);
     }
 
     #[test]

@@ -190,9 +190,11 @@ pub(super) fn spawn_rehearsal(
     Ok((Pid::from_raw(pid), output.into()))
 }
 
-/// Returns why a rehearsal failed, given what it has printed: the last line. Returns `None` if it is complete.
+/// Returns why a rehearsal failed, given what it has printed: the last line, without the notes of a panic. Returns `None` if it
+/// is complete.
 pub(super) fn failure_of_rehearsal(output: &str) -> Option<String> {
-    let last = output.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let last =
+        output.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("note: "));
     let last = last.unwrap_or("no output");
     let text = last.chars().filter(|letter| !letter.is_control()).collect();
     (last != REHEARSED).then_some(text)
@@ -229,6 +231,10 @@ mod tests {
             assert_eq!(failure_of_rehearsal(output).as_deref(), Some(reason), "{output:?}");
         };
         check("", "no output");
+        check(
+            "memory allocation of 9 bytes failed\nnote: run\n",
+            "memory allocation of 9 bytes failed",
+        );
         check("rehearsal complete\nfibsrv: cannot\x1b\n\n", "fibsrv: cannot");
     }
 }

@@ -143,7 +143,7 @@ pub fn run(
         state: SupervisorState::Starting,
         upgrade: Upgrade::new(inherited, clock.now_ns())?,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
-        heartbeat: Heartbeat::for_limit(hang_limit_ns(config)),
+        heartbeat: Heartbeat::of_checks(hang_limit_ns(config)),
         clock,
     };
     // Children of the program before may have exited already.

@@ -33,3 +33,4 @@ mod protocol; // HTTP as seen from outside: pipelining, splits, closing
 mod slow; // clients that send or read slowly
 mod supervisor; // several workers
 mod systemd; // as a service: socket activation and notifications
+mod upgrade; // a fault at each step of an upgrade, and what an upgrade keeps

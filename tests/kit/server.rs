@@ -128,12 +128,18 @@ impl Server {
 
     /// Waits for a log line with this text.
     pub(crate) fn await_log(&mut self, text: &str) {
+        self.await_log_line(text);
+    }
+
+    /// Waits for a log line with this text; returns the line.
+    pub(crate) fn await_log_line(&mut self, text: &str) -> String {
         let stdout = self.stdout.as_mut().expect("the log is still read");
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
             assert!(stdout.read_line(&mut line).expect("text") > 0, "it exited without {text:?}");
         }
+        line
     }
 
     /// What it has logged and no test has read, without waiting for more.
