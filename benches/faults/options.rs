@@ -9,7 +9,7 @@ pub(crate) const HELP: &str = "
                        the line 'listening on ADDRESS' (default: this build's fibsrv on port 0)
     --clients N        number of attacking clients (each scenario has its default; idle: the only step)
     --seconds N        duration of flood and burst
-    --wait N           seconds that slow, unread and flood wait to be closed (default: 30)
+    --wait N           seconds that slow, unread and flood wait to be closed (default: 90)
     --path PATH        target of the requests of unread (default: /api/fibonacci/10000)
     --count N          requests of each client of unread (default: 2000)
     --requests N       requests of random (default: 1000000)
@@ -38,7 +38,7 @@ impl Options {
             server: format!("{EXECUTABLE} --listen 127.0.0.1:0"),
             clients: None,
             seconds: None,
-            wait: Duration::from_secs(30),
+            wait: Duration::from_secs(90),
             path: "/api/fibonacci/10000".to_owned(),
             count: 2000,
             requests: 1_000_000,

@@ -86,9 +86,9 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s")]
     pub(super) idle_timeout: humantime::Duration,
 
-    /// Time for a client to receive a batch of responses, or 64 KiB of a large one; beyond it the connection is
-    /// reset
-    #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    /// Time in which a client must accept some of a response that waits, and acknowledge what was sent; afterwards also
+    /// 1 KiB/s on average; else the connection is reset
+    #[arg(long, env = "FIBSRV_WRITE_TIMEOUT", value_name = "TIME", default_value = "60s")]
     pub(super) write_timeout: humantime::Duration,
 
     /// Time the kernel holds back a connection that has sent nothing, in whole seconds; 0s disables it. Saves CPU

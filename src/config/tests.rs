@@ -24,7 +24,7 @@ fn defaults() {
         "--listen [::]:3000\n--table-max-n 10000\n--max-n 10000000\n--max-computations 64\n\
          --cache-size 64MiB\n--max-head 16KiB\n--max-target 8KiB\n\
          --max-fields 64\n--max-body 1MiB\n--max-pipelined 32\n--max-connections 100000\n--head-timeout 10s\n\
-         --body-timeout 10s\n--idle-timeout 75s\n--write-timeout 10s\n--defer-accept 0s\n--drain-delay 0s\n\
+         --body-timeout 10s\n--idle-timeout 75s\n--write-timeout 60s\n--defer-accept 0s\n--drain-delay 0s\n\
          --drain-grace 5s\n--drain-timeout 25s\n--log-level info\n\
          --log-format text\n--access-log off\n"
     );

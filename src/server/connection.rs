@@ -14,8 +14,15 @@ use crate::{
     app::{App, ConnectionId, Session},
     http::conn::{Io, TimeoutKind, Wait},
     metrics::{self, CloseReason},
-    server::context::WorkerContext,
+    server::{
+        context::WorkerContext,
+        delivery::{Delivery, SendBudget},
+    },
+    sys::{self, send_buffer},
 };
+
+/// Maximum number of bytes per write. A large response takes several turns.
+const WRITE_BYTES: usize = 256 * 1024;
 
 /// How a turn of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct Connection {
     read_half: ReadHalf,
     /// Whether it runs in the next iteration without an event.
     is_scheduled: bool,
+    /// While responses are written that the client does not accept at once.
+    delivery: Option<Box<Delivery>>,
 }
 
 /// The receiving half of the socket, as far as the poll has reported it.
@@ -61,7 +70,14 @@ enum ReadReadiness {
 impl Connection {
     /// Returns a connection that has just been accepted.
     pub const fn new(socket: TcpStream, session: Session) -> Self {
-        Self { socket, session, wait: None, read_half: ReadHalf::Open, is_scheduled: false }
+        Self {
+            socket,
+            session,
+            wait: None,
+            read_half: ReadHalf::Open,
+            is_scheduled: false,
+            delivery: None,
+        }
     }
 
     /// Identifies it among all connections of this worker.
@@ -126,6 +142,24 @@ impl Connection {
         (self.wait.replace(wait) != Some(wait)).then_some(wait)
     }
 
+    /// Ends a period of a write. Returns whether the client is fast enough; then the next deadline is that of a new wait.
+    pub fn renew_write(&mut self, period_ns: u64) -> bool {
+        if !self.is_writing() {
+            return false;
+        }
+        let Some(delivery) = &mut self.delivery else { return false };
+        if delivery.elapsed().is_zero() {
+            // The kernel counts the time since the receive window was last large enough for all that is to be sent at once.
+            send_buffer::limit_unacknowledged(&self.socket, None);
+        }
+        let renews = sys::unacknowledged(&self.socket)
+            .is_ok_and(|held| delivery.end_period(held, period_ns));
+        if renews {
+            self.wait = None;
+        }
+        renews
+    }
+
     /// Handles an expired deadline and counts it. A turn must follow.
     pub fn expire(&mut self, app: &App) {
         let conn = self.session.conn_mut();
@@ -182,9 +216,9 @@ impl Connection {
                 },
                 Io::Write => {
                     context.end_batch();
-                    match self.write() {
-                        Ok(()) if self.session.conn().has_input() => return Outcome::Yield,
-                        Ok(()) => {}
+                    match self.write(context) {
+                        Ok(Written::Everything) if !self.session.conn().has_input() => {}
+                        Ok(_) => return Outcome::Yield,
                         Err(error) => return outcome_of(&error),
                     }
                 }
@@ -222,18 +256,73 @@ impl Connection {
     }
 
     /// Writes the batch, once.
-    fn write(&mut self) -> io::Result<()> {
+    fn write(&mut self, context: &WorkerContext) -> io::Result<Written> {
         let [rendered, shared] = self.session.conn().outgoing();
+        let left = rendered.len() + shared.len();
+        let shared = shared.get(..WRITE_BYTES).unwrap_or(shared);
         let length = rendered.len() + shared.len();
-        let count = if shared.is_empty() {
-            self.socket.write(rendered)?
+        let written = if shared.is_empty() {
+            self.socket.write(rendered)
         } else {
-            self.socket.write_vectored(&[IoSlice::new(rendered), IoSlice::new(shared)])?
+            self.socket.write_vectored(&[IoSlice::new(rendered), IoSlice::new(shared)])
+        };
+        let count = match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            written => written?,
         };
         self.session.conn_mut().advance_written(count);
-        // After a partial write the socket is full, and an event follows when it has room again.
-        if count < length { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        if let Some(delivery) = &mut self.delivery {
+            delivery.advance(count);
+        }
+        if count < length {
+            self.block(left, &context.send_budget);
+            // The socket is full, and an event follows when it has room again.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if count < left {
+            return Ok(Written::Part);
+        }
+        if self.delivery.is_some() {
+            self.end_delivery(context.unacknowledged);
+        }
+        Ok(Written::Everything)
     }
+
+    /// Handles a full socket, when `left` bytes of the batch were left. If it has been full before, the client has accepted
+    /// something since: then the kernel may hold more for it.
+    #[cold]
+    fn block(&mut self, left: usize, budget: &SendBudget) {
+        match &mut self.delivery {
+            None => self.delivery = Some(Box::default()),
+            Some(delivery) => {
+                if delivery.claim(left, budget) {
+                    send_buffer::enlarge_send_buffer(&self.socket);
+                }
+            }
+        }
+    }
+
+    /// Ends the delivery of a batch. What the kernel still holds gets the usual time from now on.
+    #[cold]
+    fn end_delivery(&mut self, unacknowledged: Duration) {
+        let Some(mut delivery) = self.delivery.take() else { return };
+        if delivery.release() {
+            send_buffer::restore_send_buffer(&self.socket);
+        }
+        if !delivery.elapsed().is_zero() {
+            let limit = unacknowledged + delivery.elapsed();
+            send_buffer::limit_unacknowledged(&self.socket, Some(limit));
+        }
+    }
+}
+
+/// What a write has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// The batch.
+    Everything,
+    /// As much as a write may. The socket may accept more.
+    Part,
 }
 
 /// How a turn ends after a failed read or write. Any error but `WouldBlock` means that the connection is gone.

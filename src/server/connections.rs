@@ -8,7 +8,7 @@ use slab::Slab;
 use crate::{
     app::ConnectionId,
     http::conn::TimeoutKind,
-    server::{connection::Connection, timers::Timers},
+    server::{connection::Connection, delivery::PERIODS_PER_TIMEOUT, timers::Timers},
 };
 
 /// With fewer slots than this none are released: they would soon be needed again.
@@ -27,7 +27,10 @@ pub struct Connections {
 
 impl Connections {
     /// Returns an empty collection with these time limits in nanoseconds, in the order of [`TimeoutKind::ALL`].
-    pub fn new(time_limits_ns: [u64; TimeoutKind::COUNT]) -> Self {
+    pub fn new(mut time_limits_ns: [u64; TimeoutKind::COUNT]) -> Self {
+        if let Some(limit_ns) = time_limits_ns.get_mut(TimeoutKind::Write as usize) {
+            *limit_ns /= PERIODS_PER_TIMEOUT;
+        }
         Self { slab: Slab::new(), timers: Timers::new(time_limits_ns), generation: 0, shrink_at: 0 }
     }
 
@@ -99,6 +102,11 @@ impl Connections {
     /// Postpones all deadlines if an iteration has begun late, as in [`Timers::resume`].
     pub fn resume(&mut self, previous_ns: u64, due_ns: u64, now_ns: u64) {
         self.timers.resume(previous_ns, due_ns, now_ns);
+    }
+
+    /// The time limit of this kind. That of a write is a period of its timeout.
+    pub fn limit_ns(&self, kind: TimeoutKind) -> u64 {
+        self.timers.limit_ns(kind)
     }
 
     /// Removes a deadline that has passed. Returns the key of its connection.

@@ -1,13 +1,13 @@
 //! What all connections of a worker share, and what happens at the edges of an iteration of the event loop.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     app::{App, Timestamp},
     http::conn::Buffers,
     logging::access::{AccessLog, ClientAddress},
     metrics,
-    server::process_stats::ProcessStats,
+    server::{delivery::SendBudget, process_stats::ProcessStats},
     sys::clock::Clock,
 };
 
@@ -25,6 +25,10 @@ pub struct WorkerContext {
     pub process_stats: Option<ProcessStats>,
     /// Lent to the connection that runs.
     pub buffers: Buffers,
+    /// What large send buffers may hold.
+    pub send_budget: SendBudget,
+    /// Time for which sent data may stay unacknowledged once the kernel has all of it.
+    pub unacknowledged: Duration,
     /// The buffer that sockets are read into.
     pub input: Box<[u8; READ_BYTES]>,
     /// The destination of the access log, if there is one.

@@ -9,6 +9,7 @@ pub mod compute;
 pub mod connection;
 pub mod connections;
 pub mod context;
+pub mod delivery;
 pub mod drain;
 pub mod listeners;
 pub mod process_stats;
@@ -24,6 +25,7 @@ use mio::{Events, Poll, Token, Waker, event::Event};
 use crate::{
     app::ConnectionId,
     group::Group,
+    http::conn::TimeoutKind,
     logging::throttle::LogThrottle,
     metrics,
     notify::StatusReporter,
@@ -264,13 +266,23 @@ impl Server {
     /// Closes connections whose deadline has passed, after a response if one is due.
     fn expire(&mut self) {
         while let Some(key) = self.connections.pop_expired(self.context.clock.now_ns()) {
-            if self.still_waits(key)
-                && let Some(connection) = self.connections.get_mut(key)
-            {
+            if self.still_waits(key) && !self.renews_write(key) {
+                let Some(connection) = self.connections.get_mut(key) else { continue };
                 connection.expire(&self.context.app);
                 self.drive(key);
             }
         }
+    }
+
+    /// Whether the expired deadline is the end of a period of a write, and the client is fast enough. Then sets the next.
+    fn renews_write(&mut self, key: usize) -> bool {
+        let period_ns = self.connections.limit_ns(TimeoutKind::Write);
+        let renews =
+            self.connections.get_mut(key).is_some_and(|found| found.renew_write(period_ns));
+        if renews {
+            self.connections.set_deadline(key, self.context.clock.now_ns());
+        }
+        renews
     }
 
     /// Lets a connection read what its socket holds. Returns whether it waits for the same as before: then its client

@@ -57,6 +57,11 @@ impl Timers {
         Self { lists, links: Vec::new(), paused_ns: 0 }
     }
 
+    /// The time limit of this kind.
+    pub fn limit_ns(&self, kind: TimeoutKind) -> u64 {
+        self.lists.get(kind as usize).map_or(0, |list| list.limit_ns)
+    }
+
     /// Sets the deadline of `key`, replacing any it has.
     pub fn set(&mut self, key: usize, kind: TimeoutKind, now_ns: u64) {
         self.cancel(key);

@@ -30,6 +30,7 @@ use crate::{
         Server,
         connections::Connections,
         context::{READ_BYTES, WorkerContext},
+        delivery::SendBudget,
         drain::Drain,
         process_stats::ProcessStats,
     },
@@ -251,6 +252,8 @@ fn prepare(
         clock: Clock::new(),
         process_stats: process_stats.ok(),
         buffers: Buffers::default(),
+        send_budget: SendBudget::default(),
+        unacknowledged: config.listeners.unacknowledged,
         input: Box::new([0; READ_BYTES]),
         access_log,
     };

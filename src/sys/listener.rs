@@ -12,15 +12,14 @@ use mio::net::TcpListener;
 use rustix::fs::fstat;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::sys;
+use crate::sys::{
+    self,
+    send_buffer::{SEND_BUFFER_BYTES, UNSENT_BYTES},
+};
 
 /// Maximum length of the accept queue. The kernel lowers it to `net.core.somaxconn` (4096 by default). An
 /// overflow costs each client a second or more, until it repeats its handshake.
 pub const BACKLOG: i32 = 4096;
-
-/// Size of the send buffer: about a batch of responses that a client has not read. The kernel doubles it for
-/// its own bookkeeping.
-const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Size of the receive buffer: requests that wait in the kernel while the client does not read its responses.
 /// The kernel doubles it as well. Half of the result is the window that the client sees.
@@ -162,10 +161,12 @@ fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
 type SetOption = fn(&Socket, Options) -> io::Result<()>;
 
 /// Options that some kernels and emulators lack. The server works without them.
-const OPTIONAL: [(&str, SetOption); 3] = [
+const OPTIONAL: [(&str, SetOption); 4] = [
     ("TCP_DEFER_ACCEPT", |socket, options| sys::defer_accept(socket, options.defer_seconds)),
     // Inherited, and of no effect where packets are smaller.
     ("TCP_MAXSEG", |socket, _| socket.set_tcp_mss(SEGMENT_BYTES_MAX)),
+    // Inherited, and of little effect on small send buffers.
+    ("TCP_NOTSENT_LOWAT", |socket, _| socket.set_tcp_notsent_lowat(UNSENT_BYTES)),
     // Inherited as well. If the client does not acknowledge the last data of a connection that was closed
     // normally, the kernel ends the connection after this time.
     ("TCP_USER_TIMEOUT", |socket, options| {

@@ -1,12 +1,13 @@
 //! System calls that no library offers without `unsafe`: forking, adopting descriptors by number, setting
-//! signal dispositions, an option of listening sockets, and returning
+//! signal dispositions, options and a figure of sockets, and returning
 //! free memory.
-#![expect(unsafe_code, reason = "the five calls below, each with what makes it sound")]
+#![expect(unsafe_code, reason = "the six calls below, each with what makes it sound")]
 
 pub mod activation;
 pub mod clock;
 pub mod listener;
 pub mod rlimit;
+pub mod send_buffer;
 pub mod signals;
 pub mod user;
 
@@ -74,10 +75,39 @@ pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
 /// Makes the kernel hold back a connection from `accept` until the client has sent data. If it sends none,
 /// the kernel does so for about this many seconds (`TCP_DEFER_ACCEPT`, tcp(7)).
 pub fn defer_accept(listener: &impl AsFd, seconds: u8) -> io::Result<()> {
-    let value = libc::c_int::from(seconds);
-    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds.into())
+}
+
+/// Lets the kernel size the send buffer again, as before `SO_SNDBUF` was set (`SO_BUF_LOCK`, Linux 5.14). The
+/// receive buffer keeps its size.
+pub fn unlock_send_buffer(socket: &impl AsFd) -> io::Result<()> {
+    const SO_BUF_LOCK: libc::c_int = 72;
+    const SOCK_RCVBUF_LOCK: libc::c_int = 2;
+    set_option(socket, libc::SOL_SOCKET, SO_BUF_LOCK, SOCK_RCVBUF_LOCK)
+}
+
+/// Returns the number of bytes in the send buffer: not sent yet, or not acknowledged (`SIOCOUTQ`, tcp(7)).
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes one int to the pointer, which is to
+    // an int that exists until the call returns.
+    let status = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) };
+    if status == 0 {
+        u64::try_from(bytes).map_err(io::Error::other)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn set_option(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
-    let socket = listener.as_fd().as_raw_fd();
+    let socket = socket.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open for as long as it is borrowed. The pointer is to a value of the given
     // length that exists until the call returns. The kernel copies it.
     let status =

@@ -89,6 +89,30 @@ fn responses_without_a_reader_do_not_stay_in_the_kernel() {
     drop(clients);
 }
 
+/// Each client accepts some of a large response first, so its send buffer may grow; then it reads no more. What the kernel
+/// holds for it is what it has not acknowledged: little more than `TCP_NOTSENT_LOWAT`.
+#[test]
+fn a_large_send_buffer_holds_little_for_a_client_that_stops_reading() {
+    const HELD_MAX: u64 = 128 * 1024;
+    let server = Server::start(&[]);
+    let path = "/api/fibonacci/10000000";
+    let length = server.get(path).body.len();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(request("GET", path).as_bytes());
+        let mut received = 0;
+        while received < length / 4 {
+            received += client.sip(16 * 1024).unwrap();
+        }
+    }
+    assert_eq!(server.get("/api/fibonacci/20").body, "6765", "others are served");
+    let held = server.unacknowledged_bytes();
+    assert!(held <= CLIENTS as u64 * HELD_MAX, "{held} bytes in the kernel");
+    for client in &mut clients {
+        assert_eq!(client.reply().body.len(), length);
+    }
+}
+
 /// The server is stopped while all clients send, so that it finds a thousand requests of each pipelining client
 /// before the single requests of the others. A scrape shows how many responses were sent before it.
 #[test]

@@ -57,6 +57,16 @@ impl Server {
             .count()
     }
 
+    /// Bytes in the send buffers of all its connections: not sent yet, or not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> u64 {
+        let port = format!(":{:04X}", self.address().port());
+        let text = fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row[1].ends_with(&port))
+            .map(|row| u64::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap())
+            .sum()
+    }
+
     /// Open connections by the server's metrics, including that of the scrape.
     pub(crate) fn connections(&self) -> f64 {
         self.counted()["fibsrv_connections"]

@@ -7,18 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kit::{Client, Server, halt, request};
+use crate::kit::{Server, eventually, halt, request};
 
 /// More than one poll reports.
 const CLIENTS: usize = 1_500;
-
-/// Lets time pass, in which the server sends nothing to this client.
-fn wait_without_response(client: &mut Client, time: Duration) {
-    client.stream().set_read_timeout(Some(time)).unwrap();
-    let error = client.sip(1).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    client.stream().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-}
 
 /// What a client sends before a pause and during it, and the status that it must get.
 const PARTS: [(&str, &str, u16); 3] = [
@@ -43,7 +35,7 @@ fn check_pause(pause: impl FnOnce(&Server, &mut dyn FnMut())) {
         for (client, (_, during, _)) in clients.iter_mut().zip(PARTS.iter().cycle()) {
             client.send(during.as_bytes());
         }
-        wait_without_response(&mut clients[0], Duration::from_millis(1_200));
+        clients[0].is_silent_for(Duration::from_millis(1_200));
     });
     for (nth, (client, (.., status))) in clients.iter_mut().zip(PARTS.iter().cycle()).enumerate() {
         assert_eq!(client.reply().status, *status, "client {nth}");
@@ -82,7 +74,7 @@ impl Freezer {
 
     fn set(&self, state: &str) {
         fs::write(self.0.join("freezer.state"), state).unwrap();
-        crate::kit::eventually("the group is in that state", || {
+        eventually("the group is in that state", || {
             fs::read_to_string(self.0.join("freezer.state")).unwrap().trim() == state
         });
     }
@@ -123,7 +115,7 @@ fn requests_that_arrive_during_a_stall_inside_an_iteration_get_their_responses()
             client.send(request("GET", "/healthz").as_bytes());
         }
         quiet.send(request("GET", "/healthz").as_bytes());
-        wait_without_response(&mut quiet, Duration::from_millis(2_200));
+        quiet.is_silent_for(Duration::from_millis(2_200));
         server.signal("CONT");
         assert_eq!(quiet.reply().status, 200);
         for client in &mut clients {
@@ -148,7 +140,7 @@ fn deadlines_count_from_the_moment_the_server_can_read() {
     late.send(b"GET /healthz HT");
     assert_eq!(server.get("/healthz").status, 200);
     halt(server.id());
-    wait_without_response(&mut late, Duration::from_secs(4));
+    late.is_silent_for(Duration::from_secs(4));
     server.signal("CONT");
     let resumed = Instant::now();
     // By its response all deadlines have been handled.

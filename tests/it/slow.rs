@@ -125,6 +125,27 @@ fn a_slow_reader_receives_all_responses() {
     monitor.everything_is_released();
 }
 
+/// Its rate is far below 64 KiB per write timeout, which was the limit once, and far above 1 KiB/s.
+#[test]
+fn a_reader_of_a_few_kilobytes_per_second_receives_a_large_number() {
+    const SIP: usize = 800;
+    /// Room for some of the largest segments on loopback.
+    const BUFFERS: usize = 16 * 1024;
+    let server = Server::start(&["--write-timeout", "4s", "--head-timeout", "60s"]);
+    let digits = server.get("/api/fibonacci/400000").body.len();
+    let mut client = Client::connect_with_buffers(server.address(), BUFFERS);
+    let mut quiet = server.connect();
+    client.send(request("GET", "/api/fibonacci/400000").as_bytes());
+    let reply = loop {
+        quiet.is_silent_for(Duration::from_millis(100));
+        assert!(client.sip(SIP).expect("not reset") > 0);
+        if let Some(reply) = client.sipped().pop() {
+            break reply;
+        }
+    };
+    assert_eq!((reply.status, reply.body.len()), (200, digits));
+}
+
 #[test]
 fn a_reader_that_is_too_slow_is_reset() {
     let server = Server::start(&["--write-timeout", "300ms"]);

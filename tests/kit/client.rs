@@ -24,9 +24,14 @@ impl Client {
 
     /// Connects with minimal kernel buffers, so that the server's buffers are what counts.
     pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+        Self::connect_with_buffers(address, 4096)
+    }
+
+    /// Connects with kernel buffers of this size, which the kernel doubles.
+    pub(crate) fn connect_with_buffers(address: SocketAddr, bytes: usize) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4096).unwrap(); // before connecting, as it sets the window
-        socket.set_send_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap(); // before connecting, as it sets the window
+        socket.set_send_buffer_size(bytes).unwrap();
         socket.connect(&address.into()).expect("a connection");
         Self::of(socket.into())
     }
@@ -78,6 +83,14 @@ impl Client {
             }
             assert!(self.read_more().expect("a reply") > 0, "the server closed: {self:?}");
         }
+    }
+
+    /// Lets this time pass. Panics if the server sends anything meanwhile.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let error = self.sip(1).expect_err("nothing is sent");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     fn read_more(&mut self) -> io::Result<usize> {

@@ -47,7 +47,7 @@ pub enum TimeoutKind {
     Body,
     /// The next request on a keep-alive connection, from the last response.
     Idle,
-    /// Progress in writing: each quantum that the client accepts.
+    /// Progress in writing: the owner decides how much of a batch the client must accept, and what happens otherwise.
     Write,
     /// The client's end of stream after the last response.
     Linger,

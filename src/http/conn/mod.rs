@@ -43,8 +43,6 @@ use crate::http::{
 
 /// A batch of this many bytes takes no further response.
 pub const BATCH_BYTES_HIGH: usize = 16 * 1024;
-/// Bytes of a batch that count as progress: after each quantum the write timeout starts again.
-pub const WRITE_QUANTUM: u32 = 64 * 1024;
 
 /// Makes the responses. Each request gets exactly one call of [`Conn::respond`].
 pub trait Service {
@@ -73,9 +71,7 @@ pub struct Conn {
     /// Bytes to be written.
     outbox: Outbox,
     batch: WriteBatch,
-    /// Bytes written of the current quantum.
-    quantum_written: u32,
-    /// Responses made and quanta written so far, modulo 2^32. Tells one wait from the next.
+    /// Responses made so far, modulo 2^32. Tells one wait from the next.
     progress: u32,
     phase: Phase,
     read_state: ReadState,
@@ -91,7 +87,6 @@ impl Conn {
             scan: HeadScanner::default(),
             outbox: Outbox::new(),
             batch: WriteBatch::Collecting(0),
-            quantum_written: 0,
             progress: 0,
             phase: Phase::Head,
             read_state: ReadState::Open,
@@ -224,15 +219,8 @@ impl Conn {
     /// Records that the first `count` bytes of [`Self::outgoing`] have been written.
     pub fn advance_written(&mut self, count: usize) {
         self.outbox.advance(count);
-        self.quantum_written =
-            self.quantum_written.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.quantum_written >= WRITE_QUANTUM {
-            self.quantum_written %= WRITE_QUANTUM;
-            self.progress = self.progress.wrapping_add(1);
-        }
         if self.outbox.is_empty() {
             self.batch = WriteBatch::Collecting(0);
-            self.quantum_written = 0;
         }
     }
 

@@ -317,27 +317,6 @@ fn expired_deadlines() {
 }
 
 #[test]
-fn the_write_timeout_starts_again_with_each_quantum() {
-    let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
-    let quantum = WRITE_QUANTUM as usize;
-    conn.borrow_buffers(&mut buffers);
-    conn.receive(get("/").as_bytes());
-    assert_eq!(next(&mut conn), Io::Wait);
-    respond(&mut conn, Status::Ok, &vec![b'x'; 2 * quantum]);
-    assert_eq!(next(&mut conn), Io::Write);
-    let first = conn.wait();
-    for count in [quantum / 2, quantum / 2 - 1] {
-        conn.advance_written(count);
-        conn.return_buffers(&mut buffers);
-        assert_eq!(conn.wait(), first, "less than a quantum is no progress");
-        conn.borrow_buffers(&mut buffers);
-    }
-    conn.advance_written(1);
-    assert_eq!(conn.wait().timeout, Some(TimeoutKind::Write));
-    assert_ne!(conn.wait(), first);
-}
-
-#[test]
 fn a_shared_body_is_not_copied_and_ends_the_batch() {
     let (mut conn, mut buffers) = (Conn::new(), Buffers::default());
     let body: Arc<[u8]> = vec![b'x'; 10].into();
