@@ -14,7 +14,8 @@ pub(crate) enum Verdict {
     TooLarge,
 }
 
-/// Parses the body at the front of `bytes`, with at most `content_max` bytes of content and `framing_max` other bytes.
+/// Parses the body at the front of `bytes`, with at most `content_max` bytes of content and `framing_max` other bytes, and as many
+/// more as there are bytes of content.
 pub(crate) fn read(bytes: &[u8], content_max: u64, framing_max: u32) -> Verdict {
     let mut reader = Reader { rest: bytes, framing_left: framing_max };
     match reader.body(content_max) {
@@ -42,6 +43,8 @@ impl Reader<'_> {
             }
             let size = usize::try_from(size).map_err(|_| Verdict::Incomplete)?;
             self.rest = self.rest.get(size..).ok_or(Verdict::Incomplete)?;
+            let paid = u32::try_from(size).map_err(|_| Verdict::TooLarge)?;
+            self.framing_left = self.framing_left.saturating_add(paid);
             self.expect(b'\r')?;
             self.expect(b'\n')?;
         }

@@ -201,7 +201,7 @@ fn a_malformed_chunk_extension_is_400() {
 #[test]
 fn chunk_extensions_are_limited() {
     let framing = "5;\r\n\r\n0\r\n\r\n".len();
-    let longest = CHUNK_FRAMING_MAX as usize - framing;
+    let longest = CHUNK_FRAMING_MAX as usize + "GET /".len() - framing;
     let body = |length: usize| format!("5;{}\r\nGET /\r\n0\r\n\r\n", "x".repeat(length));
     check_served(chunked(&body(longest)), 405);
     check_rejected(chunked(&body(longest + 1)), 400);
@@ -214,11 +214,24 @@ fn the_framing_of_all_chunks_shares_one_limit() {
     let chunk = format!("1;{}\r\nx\r\n", "e".repeat(95));
     let chunks = chunk.repeat(160);
     let framing = chunks.len() - 160 + "0\r\nA:\r\n\r\n".len();
-    let longest = CHUNK_FRAMING_MAX as usize - framing;
+    let longest = CHUNK_FRAMING_MAX as usize + 160 - framing;
     let body = |length: usize| format!("{chunks}0\r\nA:{}\r\n\r\n", "t".repeat(length));
     check_served(chunked(&body(longest)), 405);
     check_rejected(chunked(&body(longest + 1)), 400);
     check_rejected(chunked(&chunk.repeat(170)), 400);
+}
+
+/// RFC 9112 section 7.1: the sender chooses the size of chunks. Content pays for framing, so that small chunks pass
+/// however long the body is, and tiny ones of a short body too.
+#[test]
+fn a_body_may_be_sent_in_small_chunks() {
+    let content = |size: usize, count: usize| {
+        let chunk = format!("{size:x}\r\n{}\r\n", "c".repeat(size));
+        chunk.repeat(count) + "0\r\n\r\n"
+    };
+    check_served(chunked(&content(8, 100_000)), 405);
+    check_served(chunked(&content(1, 4_000)), 405);
+    check_rejected(chunked(&content(1, 4_100)), 400);
 }
 
 /// RFC 9112 section 7.1.2: trailers may be discarded and must not be taken for header fields: not for framing, host,

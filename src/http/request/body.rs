@@ -21,7 +21,8 @@ pub enum Framing {
 }
 
 /// Maximum size of the framing of a chunked body, in bytes: everything that is not content, which is chunk sizes,
-/// extensions, line ends and trailers together.
+/// extensions, line ends and trailers together. Each byte of content pays for one more, because a client may send small
+/// chunks: so a body is at most this much longer than twice its content.
 pub const CHUNK_FRAMING_MAX: u32 = 16 * 1024;
 
 /// Discards one body as its bytes arrive, and finds its end.
@@ -96,6 +97,8 @@ impl BodyDiscarder {
             at += if let State::Length(left) | State::Data(left) = &mut self.state {
                 let discarded = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= discarded as u64;
+                let paid = u32::try_from(discarded).unwrap_or(u32::MAX);
+                self.framing_left = self.framing_left.saturating_add(paid);
                 discarded
             } else {
                 self.state = self.after(rest.first().copied().unwrap_or_default())?;
@@ -275,11 +278,11 @@ mod tests {
             body.push(filler);
             check(Framing::Chunked, &body, Err(Reject::BadChunk));
         }
-        // Small pieces add up, over sizes, extensions, line ends and trailers.
+        // Small pieces add up, over sizes, extensions, line ends and trailers. 50 bytes are content and pay for 50.
         let chunk = b"1;a=b\r\nx\r\n";
         let mut body = chunk.repeat(50);
         body.extend(b"0\r\nA:");
-        body.resize(budget + 50, b't');
+        body.resize(budget + 50 + 50, b't');
         check(Framing::Chunked, &body, Ok(None));
         body.push(b't');
         check(Framing::Chunked, &body, Err(Reject::BadChunk));
