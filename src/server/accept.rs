@@ -109,10 +109,10 @@ impl Server {
         }
     }
 
-    /// Registers a connection once and for all: edge-triggered, for both directions.
+    /// Registers a connection once and for all: edge-triggered, for both directions and for urgent data.
     fn register(&mut self, key: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 

@@ -53,6 +53,8 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadHalf {
     Open,
+    /// A byte is marked as urgent. A read ends there, although more may follow, so reads go on until one would block.
+    Urgent,
     /// The client has closed its side. Edge-triggered events report this once, so reads go on until they return 0.
     Closing,
 }
@@ -108,6 +110,13 @@ impl Connection {
     /// Records that it runs now.
     pub const fn unschedule(&mut self) {
         self.is_scheduled = false;
+    }
+
+    /// Records that the poll has reported urgent data.
+    pub fn mark_urgent(&mut self) {
+        if self.read_half == ReadHalf::Open {
+            self.read_half = ReadHalf::Urgent;
+        }
     }
 
     /// Records that the poll has reported the end of the client's stream.
@@ -235,7 +244,11 @@ impl Connection {
 
     /// Reads once.
     fn read(&mut self, input: &mut [u8]) -> io::Result<ReadReadiness> {
-        let count = self.socket.read(input)?;
+        let count = self.socket.read(input).inspect_err(|_| {
+            if self.read_half == ReadHalf::Urgent {
+                self.read_half = ReadHalf::Open;
+            }
+        })?;
         let is_full = count == input.len();
         let conn = self.session.conn_mut();
         if count == 0 {
@@ -247,8 +260,8 @@ impl Connection {
             conn.mark_more_pending();
         }
         // A short read has emptied the socket, and the next arrival causes an event: reading again would return
-        // WouldBlock. But a reported end of stream causes no further event.
-        Ok(if is_full || self.read_half == ReadHalf::Closing {
+        // WouldBlock. But urgent data ends a read early, and a reported end of stream causes no further event.
+        Ok(if is_full || self.read_half != ReadHalf::Open {
             ReadReadiness::HasMore
         } else {
             ReadReadiness::Drained

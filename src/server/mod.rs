@@ -212,6 +212,8 @@ impl Server {
         }
         if event.is_read_closed() {
             connection.mark_read_closed();
+        } else if event.is_priority() {
+            connection.mark_urgent();
         }
         // The first event of a new connection says only that it is writable, when there is nothing to write.
         let is_ready = event.is_readable() || event.is_read_closed() || connection.is_writing();

@@ -147,6 +147,9 @@ fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
     // Inherited by accepted sockets, which saves a system call for each. Responses are sent in one write and
     // must not wait for the acknowledgement of the previous one.
     socket.set_tcp_nodelay(true)?;
+    // Inherited too. Without it the kernel would remove a byte from the stream that is marked as urgent, and a proxy in
+    // front might see another request than this server (RFC 6093 section 5).
+    socket.set_out_of_band_inline(true)?;
     // Inherited too. Fixed sizes disable the kernel's own tuning, which would let each client that does not
     // read hold megabytes. Large responses need more iterations of the loop.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
+
 use crate::{
-    kit::{Client, Reply, Server, eventually, request},
+    kit::{Client, Reply, Server, eventually, halt, request},
     monitor::{IDLE_TICKS_MAX, Monitor},
 };
 
@@ -138,4 +140,35 @@ fn clients_that_leave_before_their_responses_leave_no_resources() {
         monitor.regular_client_is_served();
     }
     monitor.everything_is_released();
+}
+
+/// A read ends at a byte that is marked as urgent. The byte is part of the stream (RFC 6093 section 5), and what follows it
+/// is read without a further event. All of it is in the socket when the server reads.
+#[test]
+fn urgent_data_neither_stalls_reading_nor_leaves_the_stream() {
+    let requests = [
+        (request("GET", "/api/fibonacci/20"), 200),
+        (request("PUT", "/healthz").replace("\r\n\r\n", "\r\nContent-Length: 4\r\n\r\nbody"), 405),
+    ];
+    let server = Server::start(&[]);
+    for (bytes, status) in requests {
+        let cuts = [1, 10, bytes.len() / 2, bytes.len() - 2, bytes.len() - 1];
+        let mut clients: Vec<_> =
+            cuts.iter().chain(&cuts).map(|cut| (server.connect(), *cut)).collect();
+        for (kept, _) in &mut clients[..cuts.len()] {
+            assert_eq!(kept.get("/healthz").status, 200);
+        }
+        halt(server.id());
+        for (client, cut) in &mut clients {
+            let (first, rest) = bytes.as_bytes().split_at(*cut);
+            let sent = SockRef::from(client.stream()).send_out_of_band(first).unwrap();
+            assert_eq!(sent, first.len());
+            client.send(rest);
+        }
+        server.signal("CONT");
+        for (client, cut) in &mut clients {
+            assert_eq!(client.reply().status, status, "urgent at {cut} of {bytes:?}");
+            assert_eq!(client.get("/healthz").status, 200, "the connection is kept");
+        }
+    }
 }
