@@ -21,7 +21,10 @@ use handlers::Handlers;
 use crate::{
     fibonacci::{Mismatch, Table},
     http::request::{head::Parser, limits::Limits},
-    metrics::{Build, Process, Slot, shared::Coverage},
+    metrics::{
+        Build, Process, Slot,
+        shared::{Coverage, SharedMemory, SharedMemoryError},
+    },
 };
 
 /// The application of one worker.
@@ -67,6 +70,11 @@ impl App {
     /// Sets whether the metrics include those of all processes on the port.
     pub fn set_coverage(&self, coverage: Coverage) {
         self.recorder.set_coverage(coverage);
+    }
+
+    /// Continues to count in other shared memory.
+    pub fn move_counters(&mut self, memory: &SharedMemory) -> Result<(), SharedMemoryError> {
+        self.recorder.move_counters(memory)
     }
 
     /// The counters of this worker. The event loop counts connections in them.

@@ -14,7 +14,10 @@ use crate::{
         address::ClientAddress,
         lines::{Entry, LineFormat, Lines},
     },
-    metrics::{self, Claim, Handler, RequestLabels, shared::Coverage},
+    metrics::{
+        self, Claim, Handler, RequestLabels,
+        shared::{Coverage, SharedMemory, SharedMemoryError},
+    },
 };
 
 /// A response, and the request it belongs to.
@@ -77,6 +80,11 @@ impl Recorder {
     /// Sets whether the metrics include those of all processes on the port.
     pub fn set_coverage(&self, coverage: Coverage) {
         self.counters.set_coverage(coverage);
+    }
+
+    /// Continues to count in other shared memory.
+    pub fn move_counters(&mut self, memory: &SharedMemory) -> Result<(), SharedMemoryError> {
+        self.counters.move_to(memory)
     }
 
     /// The counters, to record the process.

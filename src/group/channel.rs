@@ -41,6 +41,11 @@ impl Channel {
         self.0.send(Message::Sharing(sharing), None)
     }
 
+    /// Sends the memory that the worker is to count in from now on.
+    pub fn send_memory(&self, memory: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.send(Message::Memory, Some(memory))
+    }
+
     /// Sends a request to stop.
     pub fn send_stop(&self, stop: Stop) -> io::Result<()> {
         self.0.send(Message::Stop(stop), None)
@@ -66,6 +71,7 @@ impl Group {
     pub fn into_worker(self, own: &[ListenerId], channel: OwnedFd) -> Self {
         let mut worker = Self::new(self.addresses, self.id);
         worker.check = Check::of_worker(self.check.sharing());
+        worker.memory.descriptor = self.memory.descriptor;
         let supervisor = worker.links.insert(channel).map(LinkId);
         for (id, owner) in self.pool.owners() {
             let Some(listener) = self.listeners.get(&id) else { continue };

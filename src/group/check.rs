@@ -1,12 +1,15 @@
 //! The check: compares the listed processes with the connected ones, and repairs the difference.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use log::{info, warn};
 
 use crate::{
     group::{Group, PRIVATE, rendezvous},
-    sys::user,
+    sys::{listener, user},
 };
 
 /// Time between two checks.
@@ -122,6 +125,7 @@ impl Group {
         }
         self.connect_to_listed();
         self.settle();
+        self.agree_on_memory();
         let is_waiting = self.members.values().any(|member| member.hello.is_none());
         let is_repaired = !is_waiting && self.sharing() == Sharing::Complete;
         if is_repaired {
@@ -177,6 +181,47 @@ impl Group {
 
     fn is_connected(&self, id: u64) -> bool {
         self.members.values().any(|member| member.id() == Some(id))
+    }
+
+    /// Chooses the memory of the process that began to join first, if this one counts in other memory. All processes that are
+    /// connected to each other choose the same.
+    fn agree_on_memory(&mut self) {
+        let own = if self.memory.id == PRIVATE { u64::MAX } else { self.id };
+        let decided = self.members.values().filter_map(|member| {
+            let hello = member.hello.filter(|hello| ![0, PRIVATE].contains(&hello.memory))?;
+            (hello.id < own).then_some((hello, member.memory.as_ref()?))
+        });
+        let Some((hello, memory)) = decided.min_by_key(|(hello, _)| hello.id) else { return };
+        let is_sent = listener::identity(memory).is_ok_and(|id| id == hello.memory);
+        let is_other = hello.memory != self.memory.id && Some(hello.memory) != self.memory.rejected;
+        if is_sent && is_other {
+            info!(
+                "process {} (version {}) counts in other memory; moving to it",
+                hello.pid, hello.version
+            );
+            self.memory.agreed = memory.try_clone().ok();
+        }
+    }
+
+    /// Sets the memory that this process is to count in from now on.
+    pub fn agree_on(&mut self, memory: OwnedFd) {
+        self.memory.agreed = Some(memory);
+    }
+
+    /// Returns the memory that this process is to count in from now on, once. Call [`Group::set_memory`] or
+    /// [`Group::reject_memory`] with it.
+    pub const fn take_agreed_memory(&mut self) -> Option<OwnedFd> {
+        self.memory.agreed.take()
+    }
+
+    /// Records that this process cannot use some memory. It is not chosen again.
+    pub fn reject_memory(&mut self, memory: BorrowedFd<'_>) {
+        self.memory.rejected = listener::identity(memory).ok();
+    }
+
+    /// Returns the memory that this process counts in.
+    pub fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.descriptor.as_ref().map(AsFd::as_fd)
     }
 
     /// Updates the state of sharing, and logs a change.

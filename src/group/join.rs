@@ -80,17 +80,18 @@ impl Group {
 
     /// Returns the memory that the other processes count in. If all of them are still joining, returns the memory of the
     /// one that began first, unless that is this process.
-    pub fn take_offered_memory(&mut self) -> Option<OwnedFd> {
+    pub fn offered_memory(&self) -> Option<OwnedFd> {
         let own = self.id;
-        let offered = self.members.values_mut().chain(self.memory.departed.as_mut());
+        let offered = self.members.values().chain(&self.memory.departed);
         let offered = offered.filter_map(|member| {
             let hello = member.hello?;
             let is_decided = hello.memory != 0;
             let rank = (!is_decided, hello.id);
             let is_preferred = is_decided || hello.id < own;
-            Some((rank, member.memory.take()?)).filter(|_| is_preferred)
+            Some((rank, member.memory.as_ref()?)).filter(|_| is_preferred)
         });
-        offered.min_by_key(|(rank, _)| *rank).map(|(_, memory)| memory)
+        let (_, memory) = offered.min_by_key(|(rank, _)| *rank)?;
+        memory.try_clone().ok()
     }
 
     /// Sets the memory that this process counts in, and sends its identity to the others. `None` means private memory.
@@ -98,6 +99,13 @@ impl Group {
         let id = memory.as_ref().and_then(|memory| listener::identity(memory).ok());
         self.memory.id = id.unwrap_or(PRIVATE);
         self.memory.descriptor = memory;
+        self.memory.departed = None;
+        if self.check.is_of_worker() {
+            return;
+        }
+        if let Some(memory) = &self.memory.descriptor {
+            self.links.broadcast(Message::Memory, Some(memory.as_fd()));
+        }
         self.links.broadcast(Message::Hello(self.hello()), None);
         self.settle();
     }

@@ -98,6 +98,10 @@ struct Memory {
     id: u64,
     /// A process that has sent its memory and then exited, or executed an upgrade, while this one joins.
     departed: Option<Member>,
+    /// The memory that this process is to count in from now on, until it is taken.
+    agreed: Option<OwnedFd>,
+    /// The identity of memory that this process cannot use.
+    rejected: Option<u64>,
 }
 
 /// A process at the other end of a link.

@@ -95,8 +95,10 @@ impl Group {
         match (message, descriptor) {
             (Message::Hello(hello), _) => self.handle_hello(key, hello),
             (Message::Memory, memory) => {
-                if let Some(member) = self.members.get_mut(&key) {
-                    member.memory = memory;
+                match self.members.get_mut(&key) {
+                    Some(member) => member.memory = memory,
+                    // The supervisor has moved to it.
+                    None => self.memory.agreed = memory,
                 }
             }
             (Message::Own, Some(descriptor)) => {

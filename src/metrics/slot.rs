@@ -10,6 +10,7 @@ use crate::metrics::{
         kind::{self, Cumulative, Level, MetricKind},
     },
     histogram::bucket_of,
+    ids::{SCHEMA, is_gauge},
 };
 
 /// Everything that one worker counts.
@@ -97,6 +98,18 @@ impl Slot {
     /// The values of all cells.
     pub(super) fn values(&self) -> [u64; CELLS] {
         self.cells.each_ref().map(|cell| cell.load(Relaxed))
+    }
+
+    /// Moves all values of another slot, whose gauges are zero or those of the owner of this slot. Call it as the owner of both.
+    pub(super) fn absorb(&self, other: &Self) {
+        for ((cell, from), id) in self.cells.iter().zip(&other.cells).zip(SCHEMA.ids) {
+            let value = from.swap(0, Relaxed);
+            if !is_gauge(*id) {
+                cell.store(cell.load(Relaxed).wrapping_add(value), Relaxed);
+            } else if value != 0 {
+                cell.store(value, Relaxed);
+            }
+        }
     }
 
     /// Adds to a cell. A second writer would lose counts: `fetch_add` would prevent that, at the price of a

@@ -11,7 +11,7 @@ use mio::{Registry, Token, net::TcpListener};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
-use crate::group::{Group, ListenerId, Sharing, Stop};
+use crate::group::{Group, ListenerId, Sharing};
 
 /// First token of listeners. Those of the group follow from `FIRST_GROUP`. Tokens of connections count from
 /// zero and stay far below.
@@ -131,9 +131,9 @@ impl Listeners {
         self.group.sharing()
     }
 
-    /// Returns the request of the supervisor to stop, once.
-    pub const fn take_stop(&mut self) -> Option<Stop> {
-        self.group.take_stop()
+    /// The group that determines the listeners.
+    pub const fn group_mut(&mut self) -> &mut Group {
+        &mut self.group
     }
 
     /// Returns when [`Listeners::check`] is due.

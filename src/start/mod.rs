@@ -39,7 +39,7 @@ use crate::{
         self, Fork,
         activation::{self, PassedError},
         clock::Clock,
-        listener::{adopt, check_features, listen, may_stand_for, renew},
+        listener::{self, adopt, check_features, listen, may_stand_for, renew},
         rlimit::{self, FdBudget},
         signals::{self, OnHangup},
     },
@@ -94,14 +94,13 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     // After an upgrade the workers of the previous version still count. They are not other processes.
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
     let others = workers_of(memory.as_ref()).saturating_sub(own as u64);
-    let fd = memory.as_ref().map(SharedMemory::fd);
-    match supervisor::run(config, (workers, others), group, fd)? {
+    match supervisor::run(config, (workers, others), group, open_memory)? {
         Outcome::Ended => info!("stopped"),
         Outcome::Worker(init) => {
             logging::set_worker(init.number);
             let access_log = open_access_log(config)?;
-            let mut server =
-                prepare(config, table, init.group, claim(memory.as_ref()), access_log)?;
+            let counters = claim(current_memory(&init.group, memory).as_ref());
+            let mut server = prepare(config, table, init.group, counters, access_log)?;
             if init.is_replacement {
                 server.count_restart();
             }
@@ -192,7 +191,7 @@ fn join(
     }
     let offer = memory.as_ref().map(SharedMemory::fd);
     let mut group = Group::join(all, offer.map(|offer| offer.try_clone_to_owned()).transpose()?);
-    let offered = group.take_offered_memory();
+    let offered = group.offered_memory();
     let memory = if config.inherited.is_some() { memory } else { prefer_shared(offered, memory) };
     let descriptor = memory.as_ref().map(|memory| memory.fd().try_clone_to_owned());
     group.set_memory(descriptor.transpose()?);
@@ -269,6 +268,25 @@ fn open_access_log(config: &Config) -> io::Result<Option<AccessLog>> {
 /// Returns the memory for shared metrics. Logs a warning and returns `None` if there is none.
 fn or_private(region: Result<SharedMemory, SharedMemoryError>) -> Option<SharedMemory> {
     region.inspect_err(|error| warn!("cannot share metrics between workers: {error}")).ok()
+}
+
+/// Opens memory that another process has sent. Returns a descriptor that keeps it.
+fn open_memory(memory: OwnedFd) -> Option<OwnedFd> {
+    let memory = SharedMemory::from_fd_at_once(memory)
+        .inspect_err(|error| warn!("cannot count in the memory of other processes: {error}"))
+        .ok()?;
+    memory.fd().try_clone_to_owned().ok()
+}
+
+/// Returns the memory that the group counts in now: `memory`, unless the processes on the port have agreed on another since
+/// the supervisor was started.
+fn current_memory(group: &Group, memory: Option<SharedMemory>) -> Option<SharedMemory> {
+    let identity = |memory| listener::identity(memory).ok();
+    let current = group.memory()?;
+    match memory {
+        Some(memory) if identity(memory.fd()) == identity(current) => Some(memory),
+        _ => or_private(SharedMemory::from_fd(current.try_clone_to_owned().ok()?)),
+    }
 }
 
 /// Returns new memory for shared metrics.

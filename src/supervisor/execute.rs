@@ -53,7 +53,8 @@ impl Supervisor<'_> {
             OpenedBy::Us => "",
             OpenedBy::ServiceManager => "1",
         };
-        let region = self.region.as_slice();
+        let region = self.group.memory();
+        let region = region.as_slice();
         let variables = vec![
             (config::INHERITED_SOCKETS, numbers(raw(&own))),
             (config::INHERITED_HELD, numbers(raw(&held))),

@@ -16,7 +16,7 @@ mod watchdog;
 use std::{
     error::Error,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -45,6 +45,9 @@ use upgrade::Upgrade;
 const SIGNALS: Token = Token(0);
 const FIRST_WORKER: usize = 1;
 const FIRST_GROUP: usize = 1024;
+
+/// Opens memory that another process has sent. Returns a descriptor that keeps it, or `None` if it cannot be used.
+pub type OpenMemory = fn(OwnedFd) -> Option<OwnedFd>;
 
 /// The process in which [`run`] has returned.
 #[derive(Debug)]
@@ -78,8 +81,8 @@ struct Supervisor<'c> {
     /// The state of sharing that the workers have received.
     sharing: Sharing,
     children: Vec<Child>,
-    /// The memory for shared metrics, which the next program inherits in an upgrade.
-    region: Option<BorrowedFd<'c>>,
+    /// Opens memory for shared metrics.
+    open_memory: OpenMemory,
     /// Number of other workers on the port at start.
     others: u64,
     /// Workers of the previous version, which are stopped when those of this one are ready.
@@ -115,13 +118,13 @@ struct Forked {
 /// Runs `workers` workers until a signal to stop is received and they have exited. Returns in each worker
 /// process, too.
 ///
-/// `region` is the memory for shared metrics, which the next program inherits in an upgrade. `others` is the number of
+/// `open_memory` is called if the processes on the port agree on other memory for shared metrics. `others` is the number of
 /// other workers on the port.
 pub fn run(
     config: &Config,
     (workers, others): (usize, u64),
     mut group: Group,
-    region: Option<BorrowedFd<'_>>,
+    open_memory: OpenMemory,
 ) -> Result<Outcome, Box<dyn Error>> {
     let (poll, signals) = (Poll::new()?, signals::open()?);
     let registry = poll.registry();
@@ -136,7 +139,7 @@ pub fn run(
         sharing: group.sharing(),
         group,
         children: (0..workers).map(|_| Child::new()).collect(),
-        region,
+        open_memory,
         others,
         old: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.workers))?,
         leaving: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.leaving))?,
@@ -192,6 +195,7 @@ impl Supervisor<'_> {
         }
         self.advance_upgrade();
         self.group.check(self.clock.now_ns());
+        self.move_to_agreed_memory();
         self.forward_changes();
         self.enforce();
         self.check_workers();

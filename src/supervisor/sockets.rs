@@ -1,6 +1,6 @@
 //! Assignment of listening sockets to workers.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, os::fd::AsFd as _};
 
 use log::debug;
 
@@ -38,6 +38,17 @@ impl Supervisor<'_> {
                 log_failure(worker, self.group.send_listener(*id, &worker.channel));
             }
         }
+    }
+
+    /// Makes all workers count in the memory that the processes on the port have agreed on, if there is new one.
+    pub(super) fn move_to_agreed_memory(&mut self) {
+        let Some(memory) = self.group.take_agreed_memory() else { return };
+        let held = memory.try_clone().ok().and_then(self.open_memory);
+        let Some(held) = held else { return self.group.reject_memory(memory.as_fd()) };
+        for worker in self.workers() {
+            log_failure(worker, worker.channel.send_memory(held.as_fd()));
+        }
+        self.group.set_memory(Some(held));
     }
 
     /// Sends changed listeners and the state of sharing to the workers.

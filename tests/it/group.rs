@@ -15,7 +15,7 @@ use rustix::net::{
     SocketFlags, SocketType, accept, bind, connect, listen, sendmsg, socket_with,
 };
 
-use crate::kit::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request};
+use crate::kit::{ANSWERED, Client, PATIENCE, Server, eventually, halt, request, signal};
 
 /// Starts `count` processes on one port.
 fn start_group(count: usize) -> Vec<Server> {
@@ -384,13 +384,42 @@ fn processes_that_start_next_to_a_stopped_one_find_it_later() {
         halt(server.id());
     }
     check_all_served(clients_of(address));
-    assert!(!is_shared(&first), "the others count in memory of their own");
     for server in &others {
         server.signal("CONT");
     }
+    eventually("all share", || others.iter().chain([&first]).all(is_shared));
+    assert_eq!(others[0].counted()["fibsrv_workers"], 3.0);
+}
+
+#[test]
+fn processes_that_count_apart_move_to_common_memory_and_lose_no_count() {
+    let first = Server::start(&[]);
+    let address = first.address();
+    check_all_served(clients_of(address));
+    halt(first.id());
+    // No connection to this address is assigned to the listener of the stopped process.
+    let wildcard = format!("0.0.0.0:{}", address.port());
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
+    let others = [&[][..], &["--workers", "2"]].map(|flags| Server::start_on(&wildcard, flags));
+    check_all_served(clients_of(elsewhere));
+    signal(crate::supervisor::workers(&others[1])[0], "KILL");
+    check_all_served(clients_of(elsewhere));
+    first.signal("CONT");
+    eventually("all count together", || {
+        let all: Vec<_> = others.iter().chain([&first]).map(Server::counted).collect();
+        all.iter().all(|counted| {
+            counted["fibsrv_metrics_shared"] == 1.0
+                && counted["fibsrv_workers"] == 4.0
+                && counted[ANSWERED] == 300.0
+        })
+    });
+    // They stay together without the first.
     drop(first);
-    eventually("the others share", || is_shared(&others[0]) && is_shared(&others[1]));
-    assert_eq!(others[0].counted()["fibsrv_workers"], 2.0);
+    eventually("three are left", || others[0].counted()["fibsrv_workers"] == 3.0);
+    for server in &others {
+        let counted = server.counted();
+        assert_eq!((counted["fibsrv_metrics_shared"], counted[ANSWERED]), (1.0, 300.0));
+    }
 }
 
 /// Returns the number of listening TCP sockets that a process holds.

@@ -4,7 +4,8 @@ use std::{cell::Cell, fs::File, ops::Deref};
 
 use crate::metrics::{
     METRICS_SHARED, Process, Slot, Snapshot, WORKERS,
-    shared::{layout::Layout, sum},
+    ids::SCHEMA,
+    shared::{SharedMemory, SharedMemoryError, layout::Layout, locks, sum},
 };
 
 /// The right to count in a slot, and the slots that a scrape adds up. Dropping it releases the slot, and leaves
@@ -64,6 +65,25 @@ impl Claim {
     /// Sets whether all processes on the port count in the same memory.
     pub fn set_coverage(&self, coverage: Coverage) {
         self.coverage.set(coverage);
+    }
+
+    /// Continues in a slot of another memory, which then has all counts of this one. Counts of former owners in the memory
+    /// that is left move as well, once.
+    pub fn move_to(&mut self, memory: &SharedMemory) -> Result<(), SharedMemoryError> {
+        let new = memory.claim()?;
+        if let Source::Shared { layout, file, index: own } = &self.source {
+            for index in (0..layout.slots_used()).filter(|index| index != own) {
+                if locks::begin_claim(file, index)? {
+                    if let Some(bank) = layout.claim(index, &SCHEMA) {
+                        new.slot.absorb(bank.slot());
+                    }
+                    locks::release(file, index)?;
+                }
+            }
+        }
+        new.slot.absorb(self.slot);
+        (self.slot, self.source) = (new.slot, new.source);
+        Ok(())
     }
 
     /// The slot, for code that counts.

@@ -24,7 +24,7 @@ const MEMBERS_BYTE: usize = 1;
 
 /// How often, and at what interval, the lock is tried: two seconds in all, for what takes microseconds unless a
 /// process is stopped in the middle.
-const ATTEMPTS: u32 = 2_000;
+pub(super) const ATTEMPTS: u32 = 2_000;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(1);
 
 const fn slot_byte(index: usize) -> usize {
@@ -36,17 +36,19 @@ const fn slot_byte(index: usize) -> usize {
 pub(super) struct MembershipLock(File);
 
 impl MembershipLock {
-    /// Waits for the lock, for a bounded time.
+    /// Takes the lock. Tries again after a pause, up to `attempts` times.
     #[expect(
         clippy::disallowed_methods,
         reason = "there is no event loop yet; the kernel's own wait would have no bound"
     )]
-    pub(super) fn begin(file: &File) -> Result<Self, SharedMemoryError> {
-        for _ in 0..ATTEMPTS {
+    pub(super) fn begin(file: &File, attempts: u32) -> Result<Self, SharedMemoryError> {
+        for attempt in 1..=attempts {
             if set(file, JOIN_BYTE, libc::F_WRLCK)? {
                 return Ok(Self(file.try_clone()?));
             }
-            std::thread::sleep(ATTEMPT_PAUSE);
+            if attempt < attempts {
+                std::thread::sleep(ATTEMPT_PAUSE);
+            }
         }
         Err(SharedMemoryError::Busy)
     }

@@ -61,11 +61,20 @@ impl SharedMemory {
     /// Opens shared memory whose descriptor was inherited or received. What fails a check is rejected; what passes
     /// cannot make an access fail, whatever numbers are in it.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, SharedMemoryError> {
+        Self::open(fd, locks::ATTEMPTS)
+    }
+
+    /// The same without waiting for another process, for an event loop.
+    pub fn from_fd_at_once(fd: OwnedFd) -> Result<Self, SharedMemoryError> {
+        Self::open(fd, 1)
+    }
+
+    fn open(fd: OwnedFd, attempts: u32) -> Result<Self, SharedMemoryError> {
         // This description is a member, too, if a process that still runs or the previous version has opened it. It is closed
         // at the end: between two members of which one joins when the other exits, the counters stay.
         let given = File::from(fd);
         let file = memory::check(&given)?;
-        let _lock = MembershipLock::begin(&file)?;
+        let _lock = MembershipLock::begin(&file, attempts)?;
         let layout = layout::map(&memory::reopen(&file)?)?;
         if !locks::is_held_by_others(&file)? {
             // All processes have exited: one reset, of all counters at once.

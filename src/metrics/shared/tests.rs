@@ -63,6 +63,26 @@ fn a_private_slot_is_added_up_alone() {
 }
 
 #[test]
+fn counts_move_to_other_memory_once() {
+    let (left, target) = (SharedMemory::in_memory().unwrap(), SharedMemory::in_memory().unwrap());
+    let resident = target.claim().unwrap();
+    resident.add(CONNECTIONS_ACCEPTED, 5);
+    let mut movers = [left.claim().unwrap(), left.claim().unwrap(), Claim::private()];
+    let exited = left.claim().unwrap();
+    for claim in movers.iter().chain([&exited]) {
+        claim.add(CONNECTIONS_ACCEPTED, 10);
+        claim.set(CONNECTIONS, 3);
+    }
+    drop(exited);
+    for (mover, expected) in movers.iter_mut().zip([[25, 3, 2], [35, 6, 3], [45, 9, 4]]) {
+        mover.move_to(&target).unwrap();
+        assert_eq!(three(&resident.snapshot()), expected);
+        assert_eq!(three(&mover.snapshot()), expected);
+    }
+    assert_eq!(three(&left.snapshot()), [0; 3]);
+}
+
+#[test]
 fn the_lowest_free_slot_is_claimed_until_all_have_an_owner() {
     let memory = SharedMemory::in_memory().unwrap();
     let mut owners: Vec<_> = (0..SLOTS).map(|_| memory.claim().unwrap()).collect();
