@@ -65,12 +65,13 @@ pub(super) struct Flags {
     #[arg(long, env = "FIBSRV_MAX_BODY", value_name = "SIZE", default_value = "1MiB")]
     pub(super) max_body: ByteSize,
 
-    /// Maximum pipelined requests served on a connection before the loop serves other connections
+    /// Maximum pipelined responses in a batch, after which the loop serves other connections
     #[arg(long, env = "FIBSRV_MAX_PIPELINED", value_name = "COUNT", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) max_pipelined: u32,
 
-    /// Maximum open connections; beyond it a new one replaces one idle for a second, or waits in the kernel
+    /// Maximum open connections; beyond it a new one replaces one that is idle for a second or lingers, or waits in the
+    /// kernel
     #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
     pub(super) max_connections: usize,
 

@@ -79,7 +79,7 @@ impl Config {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
         format!(
-            "started version {version} ({revision}) with {others} other processes on the port: {processes}, \
+            "started version {version} ({revision}) with {others} other workers on the port: {processes}, \
              listening on {addresses}"
         )
     }

@@ -37,7 +37,7 @@ macro_rules! families {
 families! {
     REQUESTS: Counter by RequestLabels, "fibsrv_requests",
         "Requests by handler, method and status code. Handler none: no route matched, or the \
-         request was rejected before routing; method none: rejected before the method was known.";
+         request was rejected before routing; method none: rejected before routing.";
     REQUESTS_REJECTED: Counter by Reject, "fibsrv_requests_rejected",
         "Requests rejected before routing, by reason. They are also counted as requests, with \
          handler none and method none.";

@@ -65,7 +65,7 @@ impl Labels for RequestLabels {
 const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> bool {
     use {Handler as H, Method as M, Status as S};
     match (handler, method) {
-        // Rejected before the method was known.
+        // Rejected before routing.
         (H::None, None) => matches!(
             status,
             S::BadRequest

@@ -29,7 +29,7 @@ impl ProcessStats {
     /// Reads the constants.
     pub fn new() -> io::Result<Self> {
         let tick_ns = NS_PER_S / rustix::param::clock_ticks_per_second().max(1);
-        let boot_time_s = boot_time_s(&fs::read_to_string("/proc/stat")?)?;
+        let boot_time_s = boot_time_s(&read("/proc/stat")?)?;
         let since_boot_ticks = Stat::read()?.start_time_ticks;
         Ok(Self {
             start_time_ns: boot_time_s
@@ -83,8 +83,7 @@ struct Stat {
 
 impl Stat {
     fn read() -> io::Result<Self> {
-        Self::parse(&fs::read_to_string("/proc/self/stat")?)
-            .ok_or_else(|| malformed("/proc/self/stat"))
+        Self::parse(&read("/proc/self/stat")?).ok_or_else(|| malformed("/proc/self/stat"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -102,6 +101,15 @@ impl Stat {
     }
 }
 
+/// Reads a file. An error names it.
+fn read(path: &str) -> io::Result<String> {
+    fs::read_to_string(path).map_err(|error| named(path, &error))
+}
+
+fn named(path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path}: {error}"))
+}
+
 /// The boot time in seconds since 1970, from the text of `/proc/stat`.
 fn boot_time_s(text: &str) -> io::Result<u64> {
     text.lines()
@@ -109,9 +117,13 @@ fn boot_time_s(text: &str) -> io::Result<u64> {
         .ok_or_else(|| malformed("/proc/stat"))
 }
 
+/// The directory of open descriptors.
+const FDS: &str = "/proc/self/fd";
+
 /// Number of open descriptors: the length of their directory, which Linux 6.2 and later report.
 fn open_fds() -> io::Result<u64> {
-    match fs::metadata("/proc/self/fd")?.len() {
+    let metadata = fs::metadata(FDS).map_err(|error| named(FDS, &error))?;
+    match metadata.len() {
         0 => listed_fds(),
         count => Ok(count),
     }
@@ -120,7 +132,7 @@ fn open_fds() -> io::Result<u64> {
 /// Number of descriptors listed, without the one that the listing itself opens.
 fn listed_fds() -> io::Result<u64> {
     let mut count: u64 = 0;
-    for entry in fs::read_dir("/proc/self/fd")? {
+    for entry in fs::read_dir(FDS).map_err(|error| named(FDS, &error))? {
         entry?;
         count += 1;
     }

@@ -106,7 +106,7 @@ fn the_first_line_has_version_addresses_workers_and_other_processes() {
         let line = server.startup_line();
         let started = format!("started version {version} (");
         assert!(line.contains(&started), "{line}");
-        let others = format!(") with {others} other processes on the port: ");
+        let others = format!(") with {others} other workers on the port: ");
         assert!(line.contains(&others), "{line}");
     }
     let line = first.startup_line();
