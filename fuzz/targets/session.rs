@@ -203,7 +203,7 @@ impl Responder<'_, '_> {
             Route::Fibonacci(Index::Number(n)) => match self.table.get(n) {
                 Some(digits) => Response {
                     status: Status::Ok,
-                    fields: ResponseKind::Number(n),
+                    kind: ResponseKind::Number(n),
                     body: Body::Bytes(digits),
                 },
                 None => Response::text(Status::UnprocessableContent, b"too large\n"),

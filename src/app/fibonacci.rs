@@ -81,14 +81,14 @@ impl FibonacciHandler {
 
 /// The response with F(n).
 pub(super) const fn number(n: u64, digits: Body<'_>) -> Response<'_> {
-    Response { status: Status::Ok, fields: ResponseKind::Number(n), body: digits }
+    Response { status: Status::Ok, kind: ResponseKind::Number(n), body: digits }
 }
 
 /// The response when a number cannot be computed now.
 pub(super) const fn busy() -> Response<'static> {
     Response {
         status: Status::ServiceUnavailable,
-        fields: ResponseKind::Retry(RETRY_S),
+        kind: ResponseKind::Retry(RETRY_S),
         body: Body::Bytes(BUSY),
     }
 }
@@ -97,15 +97,15 @@ pub(super) const fn busy() -> Response<'static> {
 #[cold]
 fn failed_precondition(n: u64, head: &[u8]) -> Option<Response<'static>> {
     let tag = n.to_string();
-    let names =
-        |name, comparison| etag::names(lines::values(head, name), tag.as_bytes(), comparison);
+    let matches =
+        |name, comparison| etag::matches(lines::values(head, name), tag.as_bytes(), comparison);
     let has_if_match = lines::values(head, "if-match").next().is_some();
-    if has_if_match && !names("if-match", Comparison::Strong) {
+    if has_if_match && !matches("if-match", Comparison::Strong) {
         return Some(Response::text(Status::PreconditionFailed, NO_MATCH));
     }
-    names("if-none-match", Comparison::Weak).then_some(Response {
+    matches("if-none-match", Comparison::Weak).then_some(Response {
         status: Status::NotModified,
-        fields: ResponseKind::Number(n),
+        kind: ResponseKind::Number(n),
         body: Body::Bytes(b""),
     })
 }

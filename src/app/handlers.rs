@@ -84,8 +84,8 @@ impl Handlers {
         snapshot.count(metrics::REQUESTS.with(labels), 1);
         self.exposition.clear();
         exposition::render(&mut self.exposition, format, &snapshot, &self.build);
-        let fields = ResponseKind::Media(format.content_type());
-        Response { status: Status::Ok, fields, body: Body::Bytes(&self.exposition) }
+        let kind = ResponseKind::Media(format.content_type());
+        Response { status: Status::Ok, kind, body: Body::Bytes(&self.exposition) }
     }
 
     const fn readyz(&self) -> Response<'static> {
@@ -109,7 +109,7 @@ pub(super) fn reads_body(request: &Request, head: &[u8]) -> bool {
 
 /// A response that lists the allowed methods.
 const fn allow(status: Status, text: &'static [u8]) -> Response<'static> {
-    Response { status, fields: ResponseKind::Allow(ALLOWED), body: Body::Bytes(text) }
+    Response { status, kind: ResponseKind::Allow(ALLOWED), body: Body::Bytes(text) }
 }
 
 /// The `handler` label of a route.

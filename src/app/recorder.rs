@@ -12,7 +12,7 @@ use crate::{
     },
     logging::access::{
         address::ClientAddress,
-        lines::{Entry, LineFormat, Lines},
+        lines::{LineFormat, Lines, LogEntry},
     },
     metrics::{
         self, Claim, Handler, RequestLabels,
@@ -115,7 +115,7 @@ impl Recorder {
         }
         self.batch.response_bytes += exchange.rendered.bytes as u64;
         if let Some(log) = &mut self.log {
-            log.add(&Entry {
+            log.add(&LogEntry {
                 client: exchange.client,
                 unix_ms: exchange.unix_ms,
                 request: exchange.conn.received(&exchange.rendered),
@@ -141,7 +141,7 @@ impl Recorder {
         self.counters.summarize(metrics::REQUEST_SIZE, batch.request_bytes, batch.requests);
         self.counters.summarize(metrics::RESPONSE_SIZE, batch.response_bytes, responses);
         if let Some(log) = &mut self.log {
-            log.lines.settle(duration_ns, &mut log.complete);
+            log.lines.complete(duration_ns, &mut log.complete);
         }
     }
 
@@ -161,7 +161,7 @@ impl Recorder {
 
 impl LogBuffer {
     #[inline(never)] // keeps `record` short where nothing is logged
-    fn add(&mut self, entry: &Entry<'_>) {
+    fn add(&mut self, entry: &LogEntry<'_>) {
         self.lines.add(entry);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::http::request::{lines::decimal, target::Target};
+use crate::http::request::{lines::parse_u64, target::Target};
 
 /// The resources of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn parse_index(text: &[u8]) -> Index {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return Index::Malformed;
     }
-    Index::Number(decimal(text).unwrap_or(u64::MAX))
+    Index::Number(parse_u64(text).unwrap_or(u64::MAX))
 }
 
 /// Decodes the escapes of unreserved characters, which are equivalent to the characters (RFC 3986 section 6.2.2.2).

@@ -52,10 +52,10 @@ fn residue(digits: &[u8]) -> Option<u64> {
     const PAIR_WEIGHT: u64 = 10_u64.pow(16);
     let (head, groups) = digits.as_rchunks::<GROUP>();
     let (first, blocks) = groups.as_rchunks::<GROUPS>();
-    let mut strange = head.iter().any(|digit| !digit.is_ascii_digit());
+    let mut invalid = head.iter().any(|digit| !digit.is_ascii_digit());
     let mut group = |digits: &[u8; GROUP]| {
-        let (value, is_strange) = eight_digits(*digits);
-        strange |= is_strange;
+        let (value, is_invalid) = eight_digits(*digits);
+        invalid |= is_invalid;
         value
     };
     let start = first.iter().fold(small(head), |high, low| {
@@ -72,7 +72,7 @@ fn residue(digits: &[u8]) -> Option<u64> {
     let residue = sums.into_iter().fold(0, |high, low| {
         modulo_prime(u128::from(high) * u128::from(PAIR_WEIGHT) + u128::from(low))
     });
-    (!strange).then_some(residue)
+    (!invalid).then_some(residue)
 }
 
 /// The value of eight digits, by arithmetic on all of them at once, and whether one of them is none.
@@ -81,10 +81,10 @@ fn eight_digits(digits: [u8; GROUP]) -> (u64, bool) {
     let text = u64::from_le_bytes(digits);
     let values = text ^ (0x30 * EACH);
     // A digit is at most 9: six more stay below 16. Anything else has a bit above.
-    let is_strange = (values | ((values & (0x7F * EACH)) + 6 * EACH)) & (0xF0 * EACH) != 0;
+    let is_invalid = (values | ((values & (0x7F * EACH)) + 6 * EACH)) & (0xF0 * EACH) != 0;
     let pairs = (values.wrapping_mul(1 + (10 << 8)) >> 8) & 0x00FF_00FF_00FF_00FF;
     let fours = (pairs.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_FFFF_0000_FFFF;
-    (fours.wrapping_mul(1 + (10_000 << 32)) >> 32, is_strange)
+    (fours.wrapping_mul(1 + (10_000 << 32)) >> 32, is_invalid)
 }
 
 /// `base` to the power of `exponent`, modulo [`PRIME`].

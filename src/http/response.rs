@@ -14,7 +14,7 @@ pub struct Response<'a> {
     /// The status code.
     pub status: Status,
     /// Determines the fields other than `Date`, `Connection` and `Content-Length`.
-    pub fields: ResponseKind,
+    pub kind: ResponseKind,
     /// The content; empty if the status allows none.
     pub body: Body<'a>,
 }
@@ -22,7 +22,7 @@ pub struct Response<'a> {
 impl<'a> Response<'a> {
     /// Returns a response with a line of text.
     pub const fn text(status: Status, text: &'a [u8]) -> Self {
-        Self { status, fields: ResponseKind::Text, body: Body::Bytes(text) }
+        Self { status, kind: ResponseKind::Text, body: Body::Bytes(text) }
     }
 }
 
@@ -108,7 +108,7 @@ const HEAD_BYTES_MAX: usize = 512;
 pub fn render(
     out: &mut Vec<u8>,
     response: &Response<'_>,
-    content: BodyMode,
+    mode: BodyMode,
     connection: ConnectionHeader,
     date: &[u8; date::LENGTH],
 ) -> usize {
@@ -116,7 +116,7 @@ pub fn render(
     // Reserving once makes every append below a comparison and a copy.
     let copied = if let Body::Bytes(bytes) = response.body { bytes } else { b"" };
     out.reserve(HEAD_BYTES_MAX + copied.len());
-    if let (Status::Ok, ResponseKind::Number(n)) = (response.status, response.fields) {
+    if let (Status::Ok, ResponseKind::Number(n)) = (response.status, response.kind) {
         // Nearly every response is one of these, and most of its head is constant.
         out.extend_from_slice(NUMBER_PREAMBLE.as_bytes());
         out.extend_from_slice(date);
@@ -139,7 +139,7 @@ pub fn render(
     out.extend_from_slice(b"Content-Length: ");
     decimal::push(out, response.body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
-    if content == BodyMode::Send {
+    if mode == BodyMode::Send {
         debug_assert!(!matches!(response.body, Body::Length(_)), "there is no content to send");
         out.extend_from_slice(copied);
     }
@@ -157,12 +157,12 @@ const NUMBER_PREAMBLE: &str = "HTTP/1.1 200 OK\r\n\
 fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::LENGTH]) {
     out.extend_from_slice(status_line(response.status).as_bytes());
     if !matches!(response.status, Status::NoContent | Status::NotModified) {
-        let media = if let ResponseKind::Media(media) = response.fields { media } else { TEXT };
+        let media = if let ResponseKind::Media(media) = response.kind { media } else { TEXT };
         out.extend_from_slice(b"\r\nContent-Type: ");
         out.extend_from_slice(media.as_bytes());
         out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
     }
-    let caching = match response.fields {
+    let caching = match response.kind {
         ResponseKind::Number(_) => "public, max-age=31536000, immutable",
         ResponseKind::Text
         | ResponseKind::Media(_)
@@ -173,7 +173,7 @@ fn render_fields(out: &mut Vec<u8>, response: &Response<'_>, date: &[u8; date::L
     out.extend_from_slice(caching.as_bytes());
     out.extend_from_slice(b"\r\nDate: ");
     out.extend_from_slice(date);
-    match response.fields {
+    match response.kind {
         ResponseKind::Text | ResponseKind::Media(_) => {}
         ResponseKind::Number(n) => {
             out.extend_from_slice(b"\r\nETag: \"");
@@ -222,21 +222,18 @@ mod tests {
 
     fn check(
         response: &Response<'_>,
-        content: BodyMode,
+        mode: BodyMode,
         connection: ConnectionHeader,
         expected: &str,
     ) {
         let mut out = b"before".to_vec();
-        let length = render(&mut out, response, content, connection, DATE);
+        let length = render(&mut out, response, mode, connection, DATE);
         assert_eq!(str::from_utf8(&out[6..]).unwrap(), expected);
         assert_eq!(length, expected.len());
     }
 
-    const NUMBER: Response<'_> = Response {
-        status: Status::Ok,
-        fields: ResponseKind::Number(20),
-        body: Body::Bytes(b"6765"),
-    };
+    const NUMBER: Response<'_> =
+        Response { status: Status::Ok, kind: ResponseKind::Number(20), body: Body::Bytes(b"6765") };
     const NUMBER_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
         X-Content-Type-Options: nosniff\r\n\
         Cache-Control: public, max-age=31536000, immutable\r\n\
@@ -264,7 +261,7 @@ mod tests {
     fn no_content_has_no_length() {
         let response = Response {
             status: Status::NotModified,
-            fields: ResponseKind::Number(20),
+            kind: ResponseKind::Number(20),
             body: Body::Bytes(b""),
         };
         let expected = "HTTP/1.1 304 Not Modified\r\n\
@@ -292,7 +289,7 @@ mod tests {
         let mut out = Vec::new();
         let response = Response {
             status: Status::ServiceUnavailable,
-            fields: ResponseKind::Retry(1),
+            kind: ResponseKind::Retry(1),
             body: Body::Bytes(b"busy\n"),
         };
         render(&mut out, &response, BodyMode::Send, ConnectionHeader::Implied, DATE);
@@ -304,7 +301,7 @@ mod tests {
     fn errors_are_text_that_must_not_be_stored() {
         let response = Response {
             status: Status::MethodNotAllowed,
-            fields: ResponseKind::Allow("GET"),
+            kind: ResponseKind::Allow("GET"),
             body: Body::Bytes(b"no\n"),
         };
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
@@ -317,7 +314,7 @@ mod tests {
     #[test]
     fn the_longest_head_fits_the_reserved_bytes() {
         for status in Status::ALL {
-            for fields in [
+            for kind in [
                 ResponseKind::Number(u64::MAX),
                 ResponseKind::Text,
                 ResponseKind::Retry(u32::MAX),
@@ -325,7 +322,7 @@ mod tests {
                 ResponseKind::Allow("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH"),
             ] {
                 let mut out = Vec::new();
-                let response = Response { status, fields, body: Body::Bytes(b"") };
+                let response = Response { status, kind, body: Body::Bytes(b"") };
                 render(&mut out, &response, BodyMode::Send, ConnectionHeader::KeepAlive, DATE);
                 assert!(out.len() <= HEAD_BYTES_MAX, "{}", out.len());
             }

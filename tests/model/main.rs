@@ -181,8 +181,8 @@ impl State<'_> {
         self.is_pending = false;
         let planned = &self.plan.requests[self.responded];
         let body = body(planned.n, planned.content_bytes);
-        let fields = ResponseKind::Number(planned.n);
-        conn.respond(&Response { status: Status::Ok, fields, body: Body::Bytes(&body) }, DATE);
+        let kind = ResponseKind::Number(planned.n);
+        conn.respond(&Response { status: Status::Ok, kind, body: Body::Bytes(&body) }, DATE);
         self.responded += 1;
     }
 

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, os::fd::AsRawFd as _};
 use fibsrv::{
     http::{Status, request::limits::Limits},
     logging::access::{
-        AccessLogOptions, Entry, LineFormat,
+        AccessLogOptions, LineFormat, LogEntry,
         lines::{LINE_BYTES_MAX, Lines},
     },
 };
@@ -27,7 +27,7 @@ use crate::{
 /// Returns the line of a response to `request`.
 fn line(format: LineFormat, request: &[u8]) -> String {
     let (mut lines, mut out) = (Lines::new(format), Vec::new());
-    lines.add(&Entry {
+    lines.add(&LogEntry {
         client: None,
         unix_ms: 1,
         request,
@@ -35,7 +35,7 @@ fn line(format: LineFormat, request: &[u8]) -> String {
         body_bytes: 1,
         response_bytes: 2,
     });
-    lines.settle(3_000, &mut out);
+    lines.complete(3_000, &mut out);
     String::from_utf8(out).unwrap()
 }
 

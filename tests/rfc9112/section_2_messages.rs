@@ -18,7 +18,7 @@ pub(crate) fn all_response_heads() -> Vec<String> {
     let date: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
     let mut heads = Vec::new();
     for status in Status::ALL {
-        for fields in [
+        for kind in [
             ResponseKind::Number(7),
             ResponseKind::Text,
             ResponseKind::Media("a/b"),
@@ -28,7 +28,7 @@ pub(crate) fn all_response_heads() -> Vec<String> {
                 [ConnectionHeader::Implied, ConnectionHeader::KeepAlive, ConnectionHeader::Close]
             {
                 let mut out = Vec::new();
-                let response = Response { status, fields, body: Body::Bytes(b"") };
+                let response = Response { status, kind, body: Body::Bytes(b"") };
                 render(&mut out, &response, BodyMode::Send, connection, date);
                 heads.push(String::from_utf8(out).unwrap());
             }

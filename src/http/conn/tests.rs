@@ -73,7 +73,7 @@ fn next(conn: &mut Conn) -> Io {
 }
 
 fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
-    conn.respond(&Response { status, fields: ResponseKind::Text, body: Body::Bytes(body) }, DATE);
+    conn.respond(&Response { status, kind: ResponseKind::Text, body: Body::Bytes(body) }, DATE);
 }
 
 fn check(input: &str, expected: &str) {
@@ -324,7 +324,7 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     conn.receive(get("/").repeat(2).as_bytes());
     assert_eq!(next(&mut conn), Io::Wait);
     let response =
-        Response { status: Status::Ok, fields: ResponseKind::Text, body: Body::Shared(&body) };
+        Response { status: Status::Ok, kind: ResponseKind::Text, body: Body::Shared(&body) };
     let length = conn.respond(&response, DATE).bytes;
     assert_eq!(next(&mut conn), Io::Write, "nothing may follow it");
     let [head, shared] = conn.outgoing();

@@ -13,7 +13,7 @@ pub enum Comparison {
 ///
 /// A malformed entity tag matches nothing, and the rest of its value is ignored: a full response is always correct,
 /// a 304 to a malformed request is not.
-pub fn names<'h, V: Iterator<Item = &'h [u8]>>(
+pub fn matches<'h, V: Iterator<Item = &'h [u8]>>(
     mut values: V,
     tag: &[u8],
     comparison: Comparison,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     fn matches_weakly(values: &[&str]) -> bool {
-        names(values.iter().map(|value| value.as_bytes()), b"20", Comparison::Weak)
+        matches(values.iter().map(|value| value.as_bytes()), b"20", Comparison::Weak)
     }
 
     #[test]
@@ -58,7 +58,7 @@ mod tests {
             [("\"20\"", true), ("W/\"20\"", false), ("W/\"20\", \"20\"", true), ("*", true)]
         {
             let values = std::iter::once(value.as_bytes());
-            assert_eq!(names(values, b"20", Comparison::Strong), expected, "{value}");
+            assert_eq!(matches(values, b"20", Comparison::Strong), expected, "{value}");
         }
     }
 

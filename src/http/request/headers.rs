@@ -7,7 +7,7 @@ use crate::http::{
     Reject,
     request::{
         body::Framing,
-        lines::{decimal, is_token, list},
+        lines::{is_token, list, parse_u64},
         target::is_host,
     },
 };
@@ -141,7 +141,7 @@ impl HeaderSummary {
             return Err(Reject::BadContentLength);
         }
         // A length beyond 64 bits is valid and exceeds every limit.
-        self.length = Some(decimal(value).unwrap_or(u64::MAX));
+        self.length = Some(parse_u64(value).unwrap_or(u64::MAX));
         Ok(())
     }
 

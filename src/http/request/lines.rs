@@ -46,7 +46,7 @@ pub fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8
 
 /// Parses `digits`, which must all be ASCII digits. Returns `None` if the number exceeds 64 bits. Leading zeros are
 /// ignored.
-pub fn decimal(digits: &[u8]) -> Option<u64> {
+pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |value, digit| {
         value.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0')))
     })
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn decimals_are_limited_to_64_bits() {
-        assert_eq!(decimal(b"000"), Some(0));
-        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(decimal(b"18446744073709551616"), None);
-        assert_eq!(decimal(&[b'0'; 5000]), Some(0));
+        assert_eq!(parse_u64(b"000"), Some(0));
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u64(&[b'0'; 5000]), Some(0));
     }
 }

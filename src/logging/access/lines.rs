@@ -22,7 +22,7 @@ pub enum LineFormat {
 
 /// What is logged of a response.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct LogEntry<'a> {
     /// The client; none if it is unknown.
     pub client: Option<&'a ClientAddress>,
     /// Time of the response in milliseconds since 1970-01-01T00:00:00Z.
@@ -90,7 +90,7 @@ impl Lines {
     }
 
     /// Begins the line of a response.
-    pub fn add(&mut self, entry: &Entry<'_>) {
+    pub fn add(&mut self, entry: &LogEntry<'_>) {
         let unix_s = entry.unix_ms / 1000;
         if unix_s != self.unix_s {
             self.begin_second(unix_s);
@@ -104,7 +104,7 @@ impl Lines {
     }
 
     /// Completes the lines added since the last call with this duration and appends them to `out`.
-    pub fn settle(&mut self, duration_ns: u64, out: &mut Vec<u8>) {
+    pub fn complete(&mut self, duration_ns: u64, out: &mut Vec<u8>) {
         let end = match self.format {
             LineFormat::Combined => &b"\n"[..],
             LineFormat::Json => b"}\n",
@@ -143,7 +143,7 @@ impl Lines {
 
     /// Appends address, two unused fields, time, request line, status, length, referer and user agent, as Apache and
     /// nginx do; then `X-Forwarded-For` and the time in seconds with milliseconds. The duration follows.
-    fn add_combined(&mut self, entry: &Entry<'_>) {
+    fn add_combined(&mut self, entry: &LogEntry<'_>) {
         const ESCAPE: Escape = Escape("\\x");
         let out = &mut self.open;
         let fields = RequestFields::of(entry.request);
@@ -179,7 +179,7 @@ impl Lines {
 
     /// Appends the members of the object. An unknown value is null. A byte above 0x7f becomes the character with the
     /// same code point.
-    fn add_json(&mut self, entry: &Entry<'_>) {
+    fn add_json(&mut self, entry: &LogEntry<'_>) {
         const ESCAPE: Escape = Escape("\\u00");
         let out = &mut self.open;
         let fields = RequestFields::of(entry.request);
@@ -236,7 +236,7 @@ mod tests {
     fn line(format: LineFormat, request: &str) -> String {
         let mut lines = Lines::new(format);
         let client = ClientAddress::of("[::ffff:192.0.2.1]:4711".parse().unwrap());
-        let entry = Entry {
+        let entry = LogEntry {
             client: Some(&client),
             unix_ms: 784_111_777_042,
             request: request.as_bytes(),
@@ -246,7 +246,7 @@ mod tests {
         };
         lines.add(&entry);
         let mut out = Vec::new();
-        lines.settle(57_999, &mut out);
+        lines.complete(57_999, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -294,7 +294,7 @@ mod tests {
         for format in [LineFormat::Combined, LineFormat::Json] {
             let mut lines = Lines::new(format);
             let status = Status::RequestTimeout;
-            lines.add(&Entry {
+            lines.add(&LogEntry {
                 client: None,
                 unix_ms: 0,
                 request: b"\r\n",
@@ -302,7 +302,7 @@ mod tests {
                 body_bytes: 0,
                 response_bytes: 0,
             });
-            lines.settle(0, &mut out);
+            lines.complete(0, &mut out);
         }
         assert_eq!(
             str::from_utf8(&out).unwrap(),
@@ -318,7 +318,7 @@ mod tests {
         let mut lines = Lines::new(LineFormat::Combined);
         for unix_ms in [1_000, 1_999, 2_000] {
             let status = Status::Ok;
-            lines.add(&Entry {
+            lines.add(&LogEntry {
                 client: None,
                 unix_ms,
                 request: b"",
@@ -328,8 +328,8 @@ mod tests {
             });
         }
         let mut out = b"before\n".to_vec();
-        lines.settle(5_000, &mut out);
-        lines.settle(6_000, &mut out);
+        lines.complete(5_000, &mut out);
+        lines.complete(6_000, &mut out);
         let text = String::from_utf8(out).unwrap();
         let ends = text.lines().map(|line| line.rsplit('"').next().unwrap());
         assert!(ends.eq(["before", " 1.000 5", " 1.999 5", " 2.000 5"]), "{text}");
@@ -347,7 +347,7 @@ mod tests {
             ClientAddress::of("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
         for format in [LineFormat::Combined, LineFormat::Json] {
             let (mut lines, mut out) = (Lines::new(format), Vec::new());
-            lines.add(&Entry {
+            lines.add(&LogEntry {
                 client: Some(&client),
                 unix_ms: u64::MAX,
                 request: request.as_bytes(),
@@ -355,7 +355,7 @@ mod tests {
                 body_bytes: usize::MAX,
                 response_bytes: usize::MAX,
             });
-            lines.settle(u64::MAX, &mut out);
+            lines.complete(u64::MAX, &mut out);
             assert!((3000..=LINE_BYTES_MAX).contains(&out.len()), "{format:?}: {}", out.len());
         }
     }

@@ -12,7 +12,7 @@ pub mod lines;
 mod request_fields;
 mod trace_context;
 
-pub use {address::ClientAddress, lines::Entry, lines::LineFormat};
+pub use {address::ClientAddress, lines::LineFormat, lines::LogEntry};
 
 use std::{io, path::PathBuf};
 
