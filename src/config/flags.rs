@@ -70,8 +70,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) max_pipelined: u32,
 
-    /// Maximum open connections; beyond it a new one replaces one that is idle for a second or lingers, or waits in the
-    /// kernel
+    /// Maximum open connections; beyond it a new one replaces one that lingers, or is idle or in a head for a second, or
+    /// waits in the kernel
     #[arg(long, env = "FIBSRV_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 100_000)]
     pub(super) max_connections: usize,
 

@@ -23,6 +23,10 @@ const ACCEPTS_PER_ITERATION: u32 = 64;
 /// connections are idle as well, for moments.
 const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
+/// How long a connection must have waited for the rest of a head before it may be closed in favour of a new one. A head is
+/// a segment or a few, so most arrive at once; and slots that are held by incomplete heads must not keep health probes out.
+const HEAD_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
+
 /// How long a connection must have lingered after its last response before it may be closed in favour of a new one. Most
 /// clients have read the response and closed by then.
 const LINGERING_EVICTABLE_AFTER_NS: u64 = 100_000_000;
@@ -116,8 +120,8 @@ impl Server {
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 
-    /// When there is room for one more connection, possibly in place of one that lingers or is idle. None if all are
-    /// busy.
+    /// When there is room for one more connection, possibly in place of one that lingers, is idle or has an incomplete
+    /// head. None if all are busy.
     pub(super) fn next_room_ns(&self, now_ns: u64) -> Option<u64> {
         if !self.is_full() {
             return Some(now_ns);
@@ -146,6 +150,7 @@ impl Server {
         [
             (TimeoutKind::Linger, LINGERING_EVICTABLE_AFTER_NS),
             (TimeoutKind::Idle, EVICTABLE_AFTER_NS),
+            (TimeoutKind::Head, HEAD_EVICTABLE_AFTER_NS),
         ]
         .into_iter()
         .filter_map(|(kind, after_ns)| {
@@ -155,8 +160,8 @@ impl Server {
         .min_by_key(|(_, evictable_ns)| *evictable_ns)
     }
 
-    /// At the connection limit, closes the connection that has lingered or been idle for longest. Call it once a new
-    /// connection has been accepted, not before.
+    /// At the connection limit, closes the connection that could be evicted first. Call it once a new connection has been
+    /// accepted, not before.
     fn evict(&mut self) {
         if self.is_full()
             && let Some((key, _)) = self.next_evictable()

@@ -21,6 +21,23 @@ fn an_idle_connection_is_evicted_for_a_new_one() {
     }
 }
 
+/// The head timeout is longer than the test waits for a response.
+#[test]
+fn health_probes_succeed_while_all_slots_are_held_by_incomplete_heads() {
+    let server = Server::start(&["--max-connections", "3", "--head-timeout", "60s"]);
+    let mut holding: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut holding[1..] {
+        client.send(b"GET /healthz HTTP/1.1\r\nHo");
+    }
+    for _ in 0..2 {
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+    assert!(holding[0].is_closed(), "the oldest, which has sent nothing");
+    let rest = b"st: a\r\n\r\n";
+    holding[2].send(rest);
+    assert_eq!(holding[2].reply().status, 200, "one slot was enough");
+}
+
 #[test]
 fn a_busy_connection_is_not_evicted() {
     let server = Server::start(&["--max-connections", "1"]);
