@@ -21,6 +21,7 @@ mod closing; // how connections close: no response is lost to a reset
 mod disconnects; // clients that close or reset at any byte
 mod drain; // graceful shutdown
 mod group; // several processes on a port: connections in the accept queue of one that exits
+mod joining; // processes that start, or fail to, next to others on the port
 mod limits; // what happens when connections, descriptors or time run out
 mod logs; // a log that cannot be written
 mod malformed; // input that is not HTTP, and clients that ignore an error response

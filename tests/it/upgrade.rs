@@ -21,20 +21,30 @@ const BINARY: &str = env!("CARGO_BIN_EXE_fibsrv");
 
 /// Runs `actions` while clients send requests on new connections and on a kept one, and probe readiness. All must succeed.
 fn under_load<T>(server: &mut Server, actions: impl FnOnce(&mut Server) -> T) -> T {
+    under_load_of(&["/api/fibonacci/20", "/readyz"], server, actions)
+}
+
+/// Runs `actions` while clients send requests for these targets. All must succeed.
+pub(crate) fn under_load_of<T>(
+    targets: &[&str],
+    server: &mut Server,
+    actions: impl FnOnce(&mut Server) -> T,
+) -> T {
     let (address, is_over) = (server.address(), AtomicBool::new(false));
     thread::scope(|scope| {
         let load = scope.spawn(|| {
             let mut kept = Client::connect(address);
             let mut requests = 0;
             while !is_over.load(Ordering::Relaxed) {
-                assert_eq!(Client::connect(address).get("/api/fibonacci/20").body, "6765");
-                assert_eq!(Client::connect(address).get("/readyz").status, 200);
-                let reply = kept.get("/readyz");
-                assert_eq!(reply.status, 200, "readiness never fails");
-                if reply.field("Connection") == Some("close") {
-                    kept = Client::connect(address);
+                for target in targets {
+                    assert_eq!(Client::connect(address).get(target).status, 200, "{target}");
+                    let reply = kept.get(target);
+                    assert_eq!(reply.status, 200, "{target} on a kept connection");
+                    if reply.field("Connection") == Some("close") {
+                        kept = Client::connect(address);
+                    }
                 }
-                requests += 3;
+                requests += 1;
             }
             requests
         });
@@ -192,6 +202,7 @@ fn a_rehearsal_that_hangs_blocks_nothing() {
     server.await_log("restarting");
     server.await_log("started worker");
     under_load(&mut server, |server| server.await_log("the rehearsal took more than 10 s"));
+    eventually("the rehearsal has exited", || workers(&server).len() == 2);
     server.signal("HUP");
     eventually("the rehearsal runs again", || workers(&server).len() == 3);
     server.signal("TERM");
