@@ -359,6 +359,9 @@ def main():
                 time.sleep(chaos.rng.uniform(0, PAUSE_MAX_S))
         chaos.restore()
         chaos.check_metrics()
+    except BaseException:
+        print("\n".join(chaos.actions))
+        raise
     finally:
         clients.stop()
     chaos.check_total(clients)

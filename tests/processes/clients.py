@@ -235,9 +235,10 @@ class Request:
             Failure(connection.address, connection.opened, self.began, time.monotonic(), is_late, text))
 
     def __exit__(self, _kind, error, _trace):
-        if isinstance(error, (OSError, EOFError, ValueError)):
+        is_failure = isinstance(error, Exception)
+        if is_failure:
             self.fail(f"{type(error).__name__} {error} after {self.connection.responses} responses",
                       is_late=isinstance(error, TimeoutError))
         if self.connection:
             self.connection.close()
-        return isinstance(error, (OSError, EOFError, ValueError))
+        return is_failure
