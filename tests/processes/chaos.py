@@ -6,7 +6,8 @@
 Independent processes and supervisors are started, stopped, continued, killed, terminated and upgraded, also to executables
 that do not serve; the disk of the access log is filled; the lock of the shared memory is held; names of processes that
 do not respond are bound. A request may fail only if a killed process had accepted its connection, and may be late only
-while a stopped process holds its connection. After the last action, all processes report within 3 s that their
+while a stopped process holds its connection. Some process always serves; a process that no other one has been able to
+reach is not ended or stopped, because nothing else holds its listeners. After the last action, all processes report within 3 s that their
 metrics are shared, and how many workers there are. No response is missing in the total.
 
 Prints the seed, and on failure all actions. The same seed gives the same choices as far as the timing of the processes
@@ -41,14 +42,13 @@ STOPPED_MAX = 2
 STOPPED_S = 4.0
 """Longest time for which a process remains stopped."""
 YOUNG_S = 1.0
-"""A process that is younger is not relied on."""
+"""A process that is younger is not relied on. Members that have run side by side for so long have exchanged listeners."""
 DISK = pathlib.Path("/run/disk")
 DISK_SIZE = "4m"
 ACCESS_LOG = DISK / "access.log"
 FLAGS = ["--table-max-n", "1000", "--drain-grace", "1s", "--drain-timeout", "2s", "--access-log", "combined",
          "--access-log-file", ACCESS_LOG]
-OFD_SETLK = 37
-"""F_OFD_SETLK, which the module fcntl lacks in older versions."""
+OFD_SETLK = 37  # F_OFD_SETLK, which the module fcntl lacks in older versions
 
 WEIGHTS = {"kill": 4, "stop": 4, "resume": 4, "terminate": 3, "hang_up": 4, "start": 5, "break_executable": 3, "mend": 2,
            "fill_disk": 1, "free_disk": 2, "lock": 1, "unlock": 2, "bind_name": 1, "release_name": 2}
@@ -100,6 +100,7 @@ class Chaos:
                 del self.stopped[pid]
             elif time.monotonic() - accepted.since > STOPPED_S:
                 self.note(f"resume: {self.resume_process(pid)}")
+        self.acquaint()
         for member in [member for member in self.members if not member.is_running()]:
             self.members.remove(member)
             status = member.popen.returncode
@@ -112,10 +113,19 @@ class Chaos:
     def staying(self):
         return [member for member in self.members if not member.is_leaving]
 
-    def can_lose(self, victims):
-        """Returns whether a process that serves remains without these."""
+    def can_lose(self, lost, victims):
+        """Returns whether a process that serves remains without these, which belong to `lost`, and holds its listeners."""
+        remaining = [member for member in self.staying() if lost.pid not in victims or member.number in lost.acquainted]
         return any(pid not in victims and pid not in self.stopped and age(pid) > YOUNG_S
-                   for member in self.staying() for pid in member.serving())
+                   for member in remaining for pid in member.serving())
+
+    def acquaint(self):
+        """Notes which members have been able to reach each other."""
+        present = [member for member in self.staying()
+                   if member.is_ready() and member.pid not in self.stopped
+                   and time.monotonic() - member.resumed > YOUNG_S]
+        for member in present:
+            member.acquainted.update(other.number for other in present if other is not member)
 
     def pick(self, choices):
         return self.rng.choice(choices) if choices else None
@@ -133,7 +143,7 @@ class Chaos:
 
     def kill(self):
         member, pid, victims = self.pick_process()
-        if not self.can_lose(victims):
+        if not self.can_lose(member, victims):
             return None
         accepted = self.stopped.pop(pid, None) or stop(pid)
         if accepted is None:
@@ -152,7 +162,7 @@ class Chaos:
 
     def stop(self):
         member, pid, victims = self.pick_process()
-        if len(self.stopped) >= STOPPED_MAX or pid in self.stopped or not self.can_lose([pid]):
+        if len(self.stopped) >= STOPPED_MAX or pid in self.stopped or not self.can_lose(member, [pid]):
             return None
         accepted = stop(pid)
         if accepted is None:
@@ -170,11 +180,14 @@ class Chaos:
         accepted.is_killed = not is_alive(pid)
         netns.signal_all([pid], signal.SIGCONT)
         accepted.until = time.monotonic()
+        for member in self.members:
+            if member.pid == pid:
+                member.resumed = accepted.until
         return str(pid)
 
     def terminate(self):
         member = self.pick(self.staying())
-        if not member or not self.can_lose([member.pid, *children(member.pid)]):
+        if not member or not self.can_lose(member, [member.pid, *children(member.pid)]):
             return None
         if not member.is_ready():
             return None

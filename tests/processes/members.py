@@ -137,6 +137,8 @@ class Member:
         self.path, self.log_path = self.directory / "fibsrv", self.directory / "log"
         self.good = directory / "fibsrv"
         self.is_broken = self.is_leaving = False
+        self.resumed = time.monotonic()
+        self.acquainted = set()
         self.mend()
         command = [self.path, "--listen", f"{address[0]}:{address[1]}", *flags]
         command += ["--workers", str(workers)] if workers else []
