@@ -13,7 +13,7 @@ use crate::group::{
     check::Check,
     link::Link,
     message::{Message, Stop},
-    pool::{LinkId, ListenerId, Owner},
+    pool::{LinkId, ListenerId, Owner, Pool},
     rendezvous,
 };
 
@@ -70,6 +70,7 @@ impl Group {
     #[must_use]
     pub fn into_worker(self, own: &[ListenerId], channel: OwnedFd) -> Self {
         let mut worker = Self::new(self.addresses, self.id);
+        worker.pool = Pool::of_worker();
         worker.check = Check::of_worker(self.check.sharing());
         worker.memory.descriptor = self.memory.descriptor;
         let supervisor = worker.links.insert(channel).map(LinkId);

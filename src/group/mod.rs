@@ -164,12 +164,8 @@ impl Group {
     /// Returns the listeners that the next version of this process owns, and those that it only holds. The owner of the
     /// latter may be stopped, and unable to send them again.
     pub fn to_inherit(&self) -> [Vec<&TcpListener>; 2] {
-        let is_foreign = |id| {
-            self.pool.owners().any(|(other, owner)| {
-                other == id && matches!(owner, Owner::Other(_) | Owner::Unknown)
-            })
-        };
-        let (held, own) = self.held().partition::<Vec<_>, _>(|(id, _)| is_foreign(*id));
+        let is_own = |id| self.pool.owners().any(|entry| entry == (id, Owner::This));
+        let (own, held) = self.held().partition::<Vec<_>, _>(|(id, _)| is_own(*id));
         [own, held]
             .map(|listeners| listeners.into_iter().map(|(_, listener)| &**listener).collect())
     }

@@ -54,9 +54,25 @@ enum Mode {
 pub struct Pool {
     entries: BTreeMap<ListenerId, Entry>,
     mode: Mode,
+    view: View,
+}
+
+/// Whether this process can tell the owners of listeners apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum View {
+    /// It is connected to them.
+    #[default]
+    Member,
+    /// A worker knows the owners by its supervisor only.
+    Worker,
 }
 
 impl Pool {
+    /// Returns the empty pool of a worker.
+    pub fn of_worker() -> Self {
+        Self { view: View::Worker, ..Self::default() }
+    }
+
     /// Iterates over the listeners and their owners.
     pub fn owners(&self) -> impl Iterator<Item = (ListenerId, Owner)> {
         self.entries.iter().map(|(id, entry)| (*id, entry.owner))
@@ -148,15 +164,18 @@ impl Pool {
         let others = self.entries.iter().filter(|(id, entry)| match entry.owner {
             Owner::This => false,
             Owner::Unowned | Owner::Unknown => true,
-            Owner::Other(_) => self.is_neighbour(**id, entry.port),
+            Owner::Other(_) => self.is_neighbour(**id, entry),
         });
         own.chain(others).map(|(id, _)| *id).collect()
     }
 
-    /// Returns whether this process owns one of the next listeners after `id`, in circular order, or owns none at all.
-    fn is_neighbour(&self, id: ListenerId, port: u16) -> bool {
-        let owned = |(_, entry): &(&ListenerId, &Entry)| {
-            entry.port == port && matches!(entry.owner, Owner::This | Owner::Other(_))
+    /// Returns whether this process owns one of the next listeners of other owners after `id`, in circular order, or owns none
+    /// at all. So another process watches each listener, and not only other workers of the supervisor that owns it.
+    fn is_neighbour(&self, id: ListenerId, entry: &Entry) -> bool {
+        let owned = |(_, other): &(&ListenerId, &Entry)| {
+            other.port == entry.port
+                && matches!(other.owner, Owner::This | Owner::Other(_))
+                && (self.view == View::Worker || other.owner != entry.owner)
         };
         let after = self.entries.range(id..).skip(1).filter(owned);
         let before = self.entries.range(..id).filter(owned);

@@ -320,6 +320,17 @@ fn a_few_neighbours_watch_a_listener() {
 }
 
 #[test]
+fn another_process_watches_the_listeners_of_a_supervisor() {
+    for (mut pool, watched) in [(Pool::default(), 65), (Pool::of_worker(), 4)] {
+        for number in 0..64 {
+            pool.own_by(LinkId(0), ListenerId(number), PORT);
+        }
+        pool.own(ListenerId(64), PORT);
+        assert_eq!(pool.watched().len(), watched);
+    }
+}
+
+#[test]
 fn a_listener_without_an_owner_is_watched_by_all() {
     let mut pool = pool_of(9, 10);
     assert!(!pool.watched().contains(&ListenerId(2)));

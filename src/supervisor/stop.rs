@@ -84,6 +84,8 @@ impl Supervisor<'_> {
         info!("received {signal}; stopping {} workers{hint}", self.workers().count());
         self.notifier.send(Notification::Stopping("workers are finishing their connections"));
         self.cancel_upgrade();
+        // A stopped worker does not exit soon. Other processes watch its listeners from now on.
+        self.group.leave();
         let until_ns = self.clock.now_ns().saturating_add(times.longest_ns());
         self.state = SupervisorState::Stopping { until_ns: until_ns.saturating_add(KILL_DELAY_NS) };
         for child in &mut self.children {

@@ -107,7 +107,6 @@ fn joins_and_exits_are_logged_with_process_and_version() {
     let mut first = Server::start(&[]);
     let mut second = another(first.address());
     let version = env!("CARGO_PKG_VERSION");
-    assert!(second.startup_line().contains("with 1 other processes on the port"));
     let id = second.id();
     first.await_log(&format!("process {id} (version {version}) shares the port"));
     second.signal("TERM");
@@ -134,4 +133,37 @@ fn a_stopped_supervisor_and_its_workers_delay_no_connection() {
     }
     eventually("they run again", || state(server.id()) == Some('S'));
     check_all_served(clients_of(address));
+}
+
+#[test]
+fn a_stopping_supervisor_with_a_stopped_worker_delays_no_connection() {
+    let mut server = Server::start(&["--workers", "2"]);
+    let beside = another(server.address());
+    eventually("it holds all listeners", || listeners_of(beside.id()).len() == 3);
+    let stopped = workers(&server)[0];
+    halt(stopped);
+    server.signal("TERM");
+    server.await_log("exited with status 0");
+    for _ in 0..50 {
+        assert_eq!(beside.get("/api/fibonacci/20").body, "6765");
+    }
+    signal(stopped, "CONT");
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn an_upgrade_adopts_no_listener() {
+    let mut server = Server::start(&["--workers", "2"]);
+    for _ in 0..3 {
+        let other = another(server.address());
+        server.await_log(&format!("process {} ", other.id()));
+        drop(other);
+        server.await_log("taking over its 1 listeners");
+        server.signal("HUP");
+        server.await_log("2 workers, listening on");
+        server.await_log("of the previous version exited");
+        server.await_log("of the previous version exited");
+    }
+    // Each new process has adopted the listener without an owner.
+    assert_eq!(listeners(server.address()), 3);
 }
