@@ -134,6 +134,7 @@ impl Numbers {
     }
 
     /// Looks F(n) up, or has it computed for `waiter`.
+    #[inline]
     pub(super) fn get(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
         if n > self.table.last().into() {
             return self.get_computed(n, waiter, counters);
@@ -198,6 +199,7 @@ impl Numbers {
         waiters
     }
 
+    #[inline(never)] // keeps `get` short for the numbers of the table
     fn get_computed(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
         if let Some(job) = self.in_flight.get_mut(&n) {
             counters.add(metrics::CACHE_MISSES, 1);
