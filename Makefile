@@ -15,7 +15,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
-	chaos_test monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
+	chaos_test uploads_test monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ monitoring_test: build ## test rules and dashboards with a real Prometheus that 
 
 versions_test: ## upgrade under load between two builds with different metrics, in both directions
 	tests/versions.py
+
+uploads_test: build ## rejected uploads and load with the clients that are installed: curl, Python, Node, Java, Go, ab, siege, h2load, hey
+	tests/uploads.sh
 
 chaos_test: build ## random actions on the processes of a port, next to clients that check every response; needs root
 	tests/processes/chaos.py $(CHAOS)

@@ -48,6 +48,11 @@ def keep_alive():
     check("the same connection", connection.sock, used)
 
 
+def rejected_upload():
+    # http.client reads no response before it has sent all of the body.
+    check("413", send(connect(), "PUT", "/healthz", body=b"x" * 20 * MIB)[0], 413)
+
+
 def other_versions():
     for version, status in ((9, 505), (20, 505), (30, 505), (10, 200)):
         connection = connect()
@@ -85,6 +90,7 @@ def many_header_fields():
 
 
 keep_alive()
+rejected_upload()
 other_versions()
 browsers()
 many_header_fields()

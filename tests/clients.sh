@@ -23,6 +23,8 @@ head -c 2000000 /dev/zero >"$files/long"
 check "a body beyond the limit" "$(status -H 'Expect: 100-continue' --data-binary "@$files/long" "$f20")" 413
 head -c 1000000 /dev/zero >"$files/short"
 check "a body within the limit" "$(status -H 'Expect: 100-continue' --data-binary "@$files/short" "$f20")" 405
+head -c 20000000 /dev/zero >"$files/huge"
+check "an upload that is rejected, without Expect" "$(status -H 'Expect:' -T "$files/huge" "$f20")" 413
 check chunks "$(status -H 'Transfer-Encoding: chunked' --data-binary "@$files/short" "$f20")" 405
 check "an upload" "$(status -T "$files/short" "$f20")" 405
 check "dot segments removed by curl" "$(status "$url/api/../api/fibonacci/20")" 200
