@@ -60,7 +60,7 @@ pub enum Stop {
     Replaced,
     /// The supervisor stops gracefully, or has exited.
     Graceful,
-    /// The same, with a person who waits at a terminal.
+    /// The same, from a terminal: times are short.
     Interactive,
     /// The worker exits at once.
     Immediate,

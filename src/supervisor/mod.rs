@@ -89,6 +89,8 @@ struct Supervisor<'c> {
     old: Vec<Worker>,
     /// Workers of the previous version that are stopping.
     leaving: Vec<Worker>,
+    /// When they are killed. The next upgrade waits for them.
+    leaving_until_ns: Option<u64>,
     state: SupervisorState,
     upgrade: Upgrade,
     notifier: Notifier,
@@ -143,12 +145,14 @@ pub fn run(
         others,
         old: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.workers))?,
         leaving: inherited.map_or(Ok(Vec::new()), |inherited| adopt_workers(&inherited.leaving))?,
+        leaving_until_ns: None,
         state: SupervisorState::Starting,
         upgrade: Upgrade::new(inherited, clock.now_ns())?,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
         heartbeat: Heartbeat::of_checks(hang_limit_ns(config)),
         clock,
     };
+    supervisor.leaving_until_ns = Some(supervisor.exit_deadline_ns());
     // Children of the program before may have exited already.
     supervisor.reap();
     let mut events = Events::with_capacity(FIRST_GROUP);
@@ -270,7 +274,8 @@ impl Supervisor<'_> {
                 due.fold(self.heartbeat.due_ns(), u64::min)
             }
         };
-        let deadlines = [self.group.next_check_ns(), self.upgrade.deadline_ns()];
+        let deadlines =
+            [self.group.next_check_ns(), self.upgrade.deadline_ns(), self.leaving_until_ns];
         let due_ns = deadlines.into_iter().flatten().fold(due_ns, u64::min);
         let timeout = Duration::from_nanos(due_ns.saturating_sub(now_ns));
         match self.poll.poll(events, Some(timeout)) {

@@ -96,8 +96,23 @@ impl Supervisor<'_> {
         stop_all(self.workers(), stop);
     }
 
+    /// Returns when workers that stop now must have exited.
+    pub(super) fn exit_deadline_ns(&self) -> u64 {
+        let longest_ns = self.config.drain.longest_ns().saturating_add(KILL_DELAY_NS);
+        self.clock.now_ns().saturating_add(longest_ns)
+    }
+
     /// Kills workers that have not exited in time.
     pub(super) fn enforce(&mut self) {
+        if self.leaving_until_ns.take_if(|until_ns| *until_ns <= self.clock.now_ns()).is_some() {
+            for worker in &self.leaving {
+                error!(
+                    "process {} of the previous version did not exit in time; killing it",
+                    worker.pid
+                );
+                send_signal(worker.pid, Signal::SIGKILL);
+            }
+        }
         let SupervisorState::Stopping { until_ns } = self.state else { return };
         if until_ns <= self.clock.now_ns() {
             error!("{} workers did not exit in time; killing them", self.workers().count());

@@ -220,6 +220,7 @@ impl Supervisor<'_> {
         self.upgrade.complete();
         stop_all(&self.old, Stop::Replaced);
         self.leaving.append(&mut self.old);
+        self.leaving_until_ns = Some(self.exit_deadline_ns());
     }
 }
 

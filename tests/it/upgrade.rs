@@ -212,6 +212,20 @@ fn a_rehearsal_that_hangs_blocks_nothing() {
 }
 
 #[test]
+fn a_stopped_worker_does_not_block_the_next_upgrade() {
+    let mut server =
+        Server::start(&["--workers", "2", "--drain-timeout", "1s", "--drain-grace", "0s"]);
+    let stopped = workers(&server)[0];
+    halt(stopped);
+    server.signal("HUP");
+    server.await_log("2 workers, listening on");
+    server.signal("HUP");
+    server.await_log("after the upgrade in progress");
+    server.await_log("of the previous version did not exit in time; killing it");
+    server.await_log("2 workers, listening on");
+}
+
+#[test]
 fn requests_during_an_upgrade_lead_to_one_more() {
     let count = 4;
     let mut server = Server::start(&["--workers", "4"]);
@@ -295,7 +309,7 @@ fn replaced_workers_skip_the_delay_and_stay_ready() {
     });
 }
 
-/// A program that accepts numbers up to 5 only, which tells it from the first version.
+/// Writes a program that accepts numbers up to 5 only, as a different version.
 fn small_version(path: &std::path::Path) {
     let text = format!("#!/bin/sh\nexec {BINARY} \"$@\" --max-n 5\n");
     fs::copy(BINARY, path).unwrap(); // for its permissions
