@@ -21,7 +21,7 @@ use crate::{
 };
 
 const MALFORMED: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
-const NO_MATCH: &[u8] = b"the number does not have the entity tag that If-Match asks for\n";
+const NO_MATCH: &[u8] = b"the number has no entity tag that If-Match names\n";
 const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
 
 /// `Retry-After` in seconds. Most computations take far less.

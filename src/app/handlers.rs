@@ -26,24 +26,24 @@ pub(super) struct Handlers {
     build: Build,
     /// The last exposition of the metrics.
     exposition: Vec<u8>,
-    readiness: Readiness,
+    availability: Availability,
 }
 
 /// The state that `/readyz` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readiness {
+enum Availability {
     Ready,
     Draining,
 }
 
 impl Handlers {
     pub(super) const fn new(fibonacci: FibonacciHandler, build: Build) -> Self {
-        Self { fibonacci, build, exposition: Vec::new(), readiness: Readiness::Ready }
+        Self { fibonacci, build, exposition: Vec::new(), availability: Availability::Ready }
     }
 
     /// Makes `/readyz` fail from now on.
     pub(super) const fn set_unready(&mut self) {
-        self.readiness = Readiness::Draining;
+        self.availability = Availability::Draining;
     }
 
     /// Handles a request whose head is `head`.
@@ -89,9 +89,9 @@ impl Handlers {
     }
 
     const fn readyz(&self) -> Response<'static> {
-        match self.readiness {
-            Readiness::Ready => Response::text(Status::Ok, b"ready"),
-            Readiness::Draining => Response::text(Status::ServiceUnavailable, b"draining\n"),
+        match self.availability {
+            Availability::Ready => Response::text(Status::Ok, b"ready"),
+            Availability::Draining => Response::text(Status::ServiceUnavailable, b"draining\n"),
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct Pool {
     view: View,
 }
 
-/// Whether this process can tell the owners of listeners apart.
+/// Whether this process can distinguish the owners of listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum View {
     /// It is connected to them.

@@ -43,7 +43,7 @@ pub use {
     requests::RequestLabels,
     shared::Claim,
     slot::Slot,
-    snapshot::{Owner, Snapshot},
+    snapshot::{OwnerState, Snapshot},
 };
 
 /// Where the running program comes from.

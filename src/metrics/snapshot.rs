@@ -11,7 +11,7 @@ use crate::metrics::{
 
 /// Whether a slot has an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum OwnerState {
     /// Its owner is running.
     Alive,
     /// It has none: its counters remain, and its gauges mean nothing.
@@ -38,13 +38,13 @@ impl Snapshot {
     pub fn of<'a>(slots: impl Iterator<Item = &'a Slot>) -> Self {
         let mut snapshot = Self::empty();
         for slot in slots {
-            snapshot.add(&slot.values(), Owner::Alive);
+            snapshot.add(&slot.values(), OwnerState::Alive);
         }
         snapshot
     }
 
     /// Adds the values of a slot.
-    pub(super) fn add(&mut self, values: &[u64; CELLS], owner: Owner) {
+    pub(super) fn add(&mut self, values: &[u64; CELLS], owner: OwnerState) {
         // Sums wrap around, as counters do: what is in shared memory must not stop a scrape.
         for (total, value) in self.values.iter_mut().zip(values) {
             *total = total.wrapping_add(*value);
@@ -101,12 +101,12 @@ impl Snapshot {
 }
 
 /// The sum of a gauge and the value of one more slot.
-fn add_gauge(kind: Kind, total: u64, value: u64, owner: Owner) -> u64 {
+fn add_gauge(kind: Kind, total: u64, value: u64, owner: OwnerState) -> u64 {
     match owner {
-        Owner::Gone => total,
-        Owner::Alive if kind == Kind::Earliest && total != 0 && value != 0 => total.min(value),
+        OwnerState::Gone => total,
+        OwnerState::Alive if kind == Kind::Earliest && total != 0 && value != 0 => total.min(value),
         // Unlimited and unlimited is unlimited.
-        Owner::Alive => total.saturating_add(value),
+        OwnerState::Alive => total.saturating_add(value),
     }
 }
 
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn counters_are_added_over_all_slots_and_gauges_over_those_with_an_owner() {
         let mut snapshot = Snapshot::empty();
-        for (n, owner) in [(1, Owner::Alive), (20, Owner::Alive), (300, Owner::Gone)] {
+        for (n, owner) in [(1, OwnerState::Alive), (20, OwnerState::Alive), (300, OwnerState::Gone)]
+        {
             snapshot.add(&values(n), owner);
         }
         let kinds =

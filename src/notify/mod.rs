@@ -50,12 +50,12 @@ impl Heartbeat {
 /// Sends status reports to the supervisor or the service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct StatusReporter {
-    target: Target,
+    recipient: Recipient,
     heartbeat: Option<Heartbeat>,
 }
 
 #[derive(Debug, Default)]
-enum Target {
+enum Recipient {
     #[default]
     None,
     Supervisor(File),
@@ -67,7 +67,7 @@ impl StatusReporter {
     /// `limit_ns` without a heartbeat.
     pub fn supervisor(channel: OwnedFd, limit_ns: Option<u64>) -> Self {
         Self {
-            target: Target::Supervisor(channel.into()),
+            recipient: Recipient::Supervisor(channel.into()),
             heartbeat: limit_ns.map(Heartbeat::for_limit),
         }
     }
@@ -75,7 +75,7 @@ impl StatusReporter {
     /// Reports to a service manager. It considers this process hung after `limit_ns` without a heartbeat.
     pub fn service_manager(notifier: Notifier, limit_ns: Option<u64>) -> Self {
         Self {
-            target: Target::ServiceManager(notifier),
+            recipient: Recipient::ServiceManager(notifier),
             heartbeat: limit_ns.map(Heartbeat::for_limit),
         }
     }
@@ -103,10 +103,10 @@ impl StatusReporter {
     }
 
     fn send(&mut self, notification: Notification<'_>) {
-        match &mut self.target {
-            Target::None => {}
-            Target::ServiceManager(notifier) => notifier.send(notification),
-            Target::Supervisor(channel) => match notification {
+        match &mut self.recipient {
+            Recipient::None => {}
+            Recipient::ServiceManager(notifier) => notifier.send(notification),
+            Recipient::Supervisor(channel) => match notification {
                 Notification::Ready(_) | Notification::Alive => {
                     // The channel has no reader if the supervisor has exited, which the group detects. If the
                     // channel is full, the supervisor has enough unread reports already.

@@ -1,4 +1,4 @@
-//! One connection: a socket, and the I/O that its session asks for.
+//! One connection: a socket, and the I/O that its session needs.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -209,7 +209,7 @@ impl Connection {
         outcome
     }
 
-    /// The loop: advances the session and does the I/O that it asks for.
+    /// The loop: advances the session and does the I/O that it needs.
     fn drive(&mut self, context: &mut WorkerContext) -> Outcome {
         let mut readiness = ReadReadiness::Unknown;
         loop {

@@ -63,7 +63,7 @@ enum DrainState {
     Finishing {
         until_ns: u64,
     },
-    Left,
+    Done,
 }
 
 /// The meaning of a signal to stop.
@@ -83,7 +83,7 @@ pub enum Step {
     /// Close idle connections.
     CloseIdle,
     /// Close all remaining connections.
-    Leave,
+    CloseAll,
 }
 
 impl Drain {
@@ -124,7 +124,7 @@ impl Drain {
 
     /// Ends the shutdown at once.
     pub const fn end(&mut self) {
-        self.state = DrainState::Left;
+        self.state = DrainState::Done;
     }
 
     /// Whether the shutdown has begun.
@@ -143,7 +143,7 @@ impl Drain {
             DrainState::Draining { until_ns, .. } | DrainState::Finishing { until_ns }
                 if until_ns <= now_ns =>
             {
-                (DrainState::Left, Step::Leave)
+                (DrainState::Done, Step::CloseAll)
             }
             DrainState::Draining { grace_until_ns, until_ns } if grace_until_ns <= now_ns => {
                 (DrainState::Finishing { until_ns }, Step::CloseIdle)
@@ -152,7 +152,7 @@ impl Drain {
             | DrainState::Announcing { .. }
             | DrainState::Draining { .. }
             | DrainState::Finishing { .. }
-            | DrainState::Left => return None,
+            | DrainState::Done => return None,
         };
         self.state = state;
         Some(step)
@@ -161,7 +161,7 @@ impl Drain {
     /// When the next step is due.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         match self.state {
-            DrainState::Serving | DrainState::Left => None,
+            DrainState::Serving | DrainState::Done => None,
             DrainState::Announcing { until_ns } | DrainState::Finishing { until_ns } => {
                 Some(until_ns)
             }
@@ -170,15 +170,15 @@ impl Drain {
     }
 
     /// Whether the worker must exit, whatever is left.
-    pub const fn has_left(&self) -> bool {
-        matches!(self.state, DrainState::Left)
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, DrainState::Done)
     }
 
     /// Whether no connection is accepted any more. The worker exits when the last one is closed.
     pub const fn is_draining(&self) -> bool {
         matches!(
             self.state,
-            DrainState::Draining { .. } | DrainState::Finishing { .. } | DrainState::Left
+            DrainState::Draining { .. } | DrainState::Finishing { .. } | DrainState::Done
         )
     }
 }
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!((drain.next_deadline_ns(), drain.is_draining()), (Some(1_015), true));
         assert_eq!(steps(&mut drain, 1_020), [Step::CloseIdle]);
         assert_eq!(drain.next_deadline_ns(), Some(1_030));
-        assert_eq!(steps(&mut drain, 1_030), [Step::Leave]);
+        assert_eq!(steps(&mut drain, 1_030), [Step::CloseAll]);
         assert_eq!(steps(&mut drain, 9_999), []);
     }
 
@@ -225,7 +225,7 @@ mod tests {
     fn without_delay_and_grace_the_steps_follow_at_once() {
         let mut drain = Drain::new(Times { delay_ns: 0, grace_ns: 0, timeout_ns: 0 });
         drain.request_stop(7);
-        assert_eq!(steps(&mut drain, 7), [Step::StopAccepting, Step::Leave]);
+        assert_eq!(steps(&mut drain, 7), [Step::StopAccepting, Step::CloseAll]);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         drain.begin(1_001);
         assert_eq!(drain.next_deadline_ns(), Some(1_005), "it begins once");
         drain.end();
-        assert!(drain.has_left());
+        assert!(drain.is_over());
     }
 
     #[test]

@@ -30,12 +30,12 @@ pub struct Listeners {
     registry: Registry,
     slab: Slab<ListenerEntry>,
     group: Group,
-    mode: Mode,
+    registration: Registration,
 }
 
 /// Whether the listeners are registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum Registration {
     /// They are.
     Watching,
     /// They are not, for now: a process that cannot accept must not be woken instead of one that can.
@@ -93,8 +93,8 @@ impl Listeners {
     pub fn new(registry: &Registry, mut group: Group) -> io::Result<Self> {
         let registry = registry.try_clone()?;
         group.register(&registry, FIRST_GROUP)?;
-        let mode = Mode::Watching;
-        let mut listeners = Self { registry, slab: Slab::new(), group, mode };
+        let registration = Registration::Watching;
+        let mut listeners = Self { registry, slab: Slab::new(), group, registration };
         listeners.watch();
         // After the registration, so that processes that register them again are behind this one.
         listeners.group.announce();
@@ -163,30 +163,30 @@ impl Listeners {
 
     /// Deregisters all listeners while this process cannot accept.
     pub fn pause(&mut self) {
-        if self.mode == Mode::Watching {
+        if self.registration == Registration::Watching {
             (0..self.places()).for_each(|place| self.deregister(place));
-            self.mode = Mode::Paused;
+            self.registration = Registration::Paused;
         }
     }
 
     /// Registers all listeners again. The poll reports connections that wait already.
     pub fn resume(&mut self) {
-        if self.mode == Mode::Paused {
-            self.mode = Mode::Watching;
+        if self.registration == Registration::Paused {
+            self.registration = Registration::Watching;
             (0..self.places()).for_each(|place| self.register(place));
         }
     }
 
     /// Whether the listeners are deregistered for now.
     pub fn is_paused(&self) -> bool {
-        self.mode == Mode::Paused
+        self.registration == Registration::Paused
     }
 
     /// Deregisters all listeners for shutdown. Connections in the queues may have been reported to this process alone,
     /// so they are still accepted. The descriptors stay open until this value is dropped.
     pub fn release(&mut self) {
         (0..self.places()).for_each(|place| self.deregister(place));
-        self.mode = Mode::Released;
+        self.registration = Registration::Released;
         self.group.leave();
         let held: Vec<_> = self.group.held().map(|(id, held)| (id, Rc::clone(held))).collect();
         for (id, listener) in held {
@@ -208,9 +208,9 @@ impl Listeners {
         if self.group.take_changed().is_empty() {
             return;
         }
-        match self.mode {
-            Mode::Released => self.mark_all_ready(),
-            Mode::Watching | Mode::Paused => self.watch(),
+        match self.registration {
+            Registration::Released => self.mark_all_ready(),
+            Registration::Watching | Registration::Paused => self.watch(),
         }
     }
 
@@ -250,7 +250,9 @@ impl Listeners {
     }
 
     fn register(&self, place: usize) {
-        let Some(entry) = self.slab.get(place).filter(|_| self.mode == Mode::Watching) else {
+        let Some(entry) =
+            self.slab.get(place).filter(|_| self.registration == Registration::Watching)
+        else {
             return;
         };
         // mio has no interest for EPOLLEXCLUSIVE. It reads its token from the data of an event.
@@ -263,7 +265,9 @@ impl Listeners {
 
     /// Removes a listener from the poll. The kernel does not, because the descriptor stays open.
     fn deregister(&self, place: usize) {
-        let Some(entry) = self.slab.get(place).filter(|_| self.mode == Mode::Watching) else {
+        let Some(entry) =
+            self.slab.get(place).filter(|_| self.registration == Registration::Watching)
+        else {
             return;
         };
         if let Err(error) = epoll::delete(&self.registry, &*entry.listener) {

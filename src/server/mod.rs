@@ -40,7 +40,7 @@ use crate::{
     },
     sys::{
         rlimit::FdBudget,
-        signals::{OnHangup, Request, Signals},
+        signals::{OnHangup, Signals, WorkerSignal},
     },
 };
 
@@ -197,8 +197,8 @@ impl Server {
     fn handle_signals(&mut self) -> io::Result<()> {
         for request in self.signals.pending()? {
             match request {
-                Request::Stop(signal) => self.begin_shutdown(signal),
-                Request::Reopen => self.context.reopen_access_log(),
+                WorkerSignal::Stop(signal) => self.begin_shutdown(signal),
+                WorkerSignal::Reopen => self.context.reopen_access_log(),
             }
         }
         Ok(())

@@ -66,14 +66,14 @@ impl Server {
             match step {
                 Step::StopAccepting => self.stop_accepting(),
                 Step::CloseIdle => self.close_idle(),
-                Step::Leave => {
+                Step::CloseAll => {
                     warn!("drain timeout expired; closing {} connections", self.connections.len());
                 }
             }
         }
         let is_done =
             self.drain.is_draining() && self.connections.is_empty() && self.listeners.all_stopped();
-        is_done || self.drain.has_left()
+        is_done || self.drain.is_over()
     }
 
     /// Hands the listening sockets over to the other processes on the port, if there are any.

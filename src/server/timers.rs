@@ -27,7 +27,7 @@ const DELAY_MAX_NS: u64 = 500_000_000;
 #[derive(Debug)]
 pub struct Timers {
     lists: [List; TimeoutKind::COUNT],
-    links: Vec<Link>,
+    links: Vec<DeadlineEntry>,
     /// The total of all pauses. Stored deadlines are this much too early.
     paused_ns: u64,
 }
@@ -41,14 +41,15 @@ struct List {
 
 /// The entry of one connection.
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct DeadlineEntry {
     deadline_ns: u64,
     previous: u32,
     next: u32,
     kind: Option<TimeoutKind>,
 }
 
-const UNSET: Link = Link { deadline_ns: 0, previous: NONE, next: NONE, kind: None };
+const UNSET: DeadlineEntry =
+    DeadlineEntry { deadline_ns: 0, previous: NONE, next: NONE, kind: None };
 
 impl Timers {
     /// Returns timers without deadlines. Those of each kind will be set `limits_ns` ahead.
@@ -76,7 +77,7 @@ impl Timers {
             list.first = key;
         }
         if let Some(link) = self.links.get_mut(key as usize) {
-            *link = Link { deadline_ns, previous, next: NONE, kind: Some(kind) };
+            *link = DeadlineEntry { deadline_ns, previous, next: NONE, kind: Some(kind) };
         }
         if let Some(link) = self.links.get_mut(previous as usize) {
             link.next = key;
@@ -86,7 +87,7 @@ impl Timers {
     /// Removes the deadline of `key`, if it has one.
     pub fn cancel(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let Link { previous, next, kind, .. } = std::mem::replace(link, UNSET);
+        let DeadlineEntry { previous, next, kind, .. } = std::mem::replace(link, UNSET);
         let Some(list) = kind.and_then(|kind| self.lists.get_mut(kind as usize)) else { return };
         match self.links.get_mut(previous as usize) {
             Some(link) => link.next = next,

@@ -31,7 +31,7 @@ pub(super) struct Worker {
 /// The place of a worker, and the process that has it.
 #[derive(Debug)]
 pub(super) struct Child {
-    pub(super) state: State,
+    pub(super) state: ProcessState,
     early_exits: u32,
     /// How often its process has exited or could not be started.
     pub(super) exits: u32,
@@ -40,7 +40,7 @@ pub(super) struct Child {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ProcessState {
     /// There is no process. One is started at this time.
     Due { at_ns: u64 },
     /// The process runs.
@@ -59,33 +59,38 @@ pub(super) enum Readiness {
 
 impl Child {
     pub(super) const fn new() -> Self {
-        Self { state: State::Due { at_ns: 0 }, early_exits: 0, exits: 0, missed_heartbeats: 0 }
+        Self {
+            state: ProcessState::Due { at_ns: 0 },
+            early_exits: 0,
+            exits: 0,
+            missed_heartbeats: 0,
+        }
     }
 
     /// Returns the process, if it runs.
     pub(super) const fn worker(&self) -> Option<&Worker> {
         match &self.state {
-            State::Running { worker, .. } => Some(worker),
-            State::Due { .. } | State::Stopped => None,
+            ProcessState::Running { worker, .. } => Some(worker),
+            ProcessState::Due { .. } | ProcessState::Stopped => None,
         }
     }
 
     /// Removes the process, if it runs. No other is started in its place.
     pub(super) fn take_worker(&mut self) -> Option<Worker> {
-        match mem::replace(&mut self.state, State::Stopped) {
-            State::Running { worker, .. } => Some(worker),
-            State::Due { .. } | State::Stopped => None,
+        match mem::replace(&mut self.state, ProcessState::Stopped) {
+            ProcessState::Running { worker, .. } => Some(worker),
+            ProcessState::Due { .. } | ProcessState::Stopped => None,
         }
     }
 
     /// Returns whether the worker is ready.
     pub(super) const fn is_ready(&self) -> bool {
-        matches!(self.state, State::Running { readiness: Readiness::Ready, .. })
+        matches!(self.state, ProcessState::Running { readiness: Readiness::Ready, .. })
     }
 
     /// Records that the worker is ready, if it has reported so since the last call. Returns its channel in that case.
     pub(super) fn update_readiness(&mut self) -> Option<&Channel> {
-        let State::Running { worker, readiness, .. } = &mut self.state else { return None };
+        let ProcessState::Running { worker, readiness, .. } = &mut self.state else { return None };
         let has_changed = *readiness == Readiness::Pending && worker.channel.take_reports();
         if has_changed {
             *readiness = Readiness::Ready;
@@ -108,14 +113,15 @@ impl Child {
     /// Records that the process was started.
     pub(super) fn mark_started(&mut self, worker: Worker, now_ns: u64) {
         self.missed_heartbeats = 0;
-        self.state = State::Running { worker, since_ns: now_ns, readiness: Readiness::Pending };
+        self.state =
+            ProcessState::Running { worker, since_ns: now_ns, readiness: Readiness::Pending };
     }
 
     /// Records that the process has exited or could not be started. The next one is due after the pause.
     pub(super) fn mark_exited(&mut self, now_ns: u64) {
         let is_early = match self.state {
-            State::Running { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
-            State::Due { .. } | State::Stopped => true,
+            ProcessState::Running { since_ns, .. } => now_ns.saturating_sub(since_ns) < EARLY_NS,
+            ProcessState::Due { .. } | ProcessState::Stopped => true,
         };
         self.exits += 1;
         self.early_exits = if is_early { self.early_exits.saturating_add(1) } else { 0 };
@@ -123,7 +129,7 @@ impl Child {
             None => 0,
             Some(doublings) => PAUSE_NS.saturating_mul(1 << doublings.min(20)).min(PAUSE_NS_MAX),
         };
-        self.state = State::Due { at_ns: now_ns.saturating_add(pause_ns) };
+        self.state = ProcessState::Due { at_ns: now_ns.saturating_add(pause_ns) };
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
                 child.mark_started(worker, now_ns);
                 now_ns += run_time_ns;
                 child.mark_exited(now_ns);
-                let State::Due { at_ns } = child.state else { panic!("{child:?}") };
+                let ProcessState::Due { at_ns } = child.state else { panic!("{child:?}") };
                 let pause_ns = at_ns - now_ns;
                 now_ns = at_ns;
                 pause_ns

@@ -38,7 +38,7 @@ use crate::{
     sys::{self, Fork, clock::Clock, signals},
 };
 
-use child::{Child, State, Worker};
+use child::{Child, ProcessState, Worker};
 use upgrade::Upgrade;
 
 /// Tokens of the signals, of the channels to workers, and of the group.
@@ -51,7 +51,7 @@ pub type OpenMemory = fn(OwnedFd) -> Option<OwnedFd>;
 
 /// The process in which [`run`] has returned.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Role {
     /// The supervisor. All workers have exited.
     Ended,
     /// A new worker process.
@@ -127,7 +127,7 @@ pub fn run(
     (workers, others): (usize, u64),
     mut group: Group,
     open_memory: OpenMemory,
-) -> Result<Outcome, Box<dyn Error>> {
+) -> Result<Role, Box<dyn Error>> {
     let (poll, signals) = (Poll::new()?, signals::open()?);
     let registry = poll.registry();
     registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
@@ -159,10 +159,10 @@ pub fn run(
     loop {
         supervisor.clock.tick();
         if let Some(forked) = supervisor.start_children() {
-            return Ok(Outcome::Worker(Box::new(supervisor.into_worker(forked)?)));
+            return Ok(Role::Worker(Box::new(supervisor.into_worker(forked)?)));
         }
         if supervisor.has_ended() {
-            return Ok(Outcome::Ended);
+            return Ok(Role::Ended);
         }
         supervisor.wait(&mut events)?;
         supervisor.handle(&events)?;
@@ -211,7 +211,7 @@ impl Supervisor<'_> {
         let now_ns = self.clock.now_ns();
         for place in 0..self.children.len() {
             let is_due = self.children.get(place).is_some_and(
-                |child| matches!(child.state, State::Due { at_ns } if at_ns <= now_ns),
+                |child| matches!(child.state, ProcessState::Due { at_ns } if at_ns <= now_ns),
             );
             if !is_due || self.is_stopping() {
                 continue;
@@ -265,8 +265,8 @@ impl Supervisor<'_> {
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         let due = self.children.iter().filter_map(|child| match child.state {
-            State::Due { at_ns } => Some(at_ns),
-            State::Running { .. } | State::Stopped => None,
+            ProcessState::Due { at_ns } => Some(at_ns),
+            ProcessState::Running { .. } | ProcessState::Stopped => None,
         });
         let due_ns = match self.state {
             SupervisorState::Stopping { until_ns } => until_ns,

@@ -15,7 +15,7 @@ use crate::{
     notify::socket::Notification,
     supervisor::{
         Supervisor, SupervisorState,
-        child::{State, Worker},
+        child::{ProcessState, Worker},
     },
     sys::signals,
 };
@@ -59,7 +59,7 @@ impl Supervisor<'_> {
         let exited = children.find(|(_, child)| child.worker().is_some_and(|it| it.pid == pid));
         let Some((place, child)) = exited else { return };
         if is_stopping {
-            child.state = State::Stopped;
+            child.state = ProcessState::Stopped;
             info!("worker {place} (pid {pid}) {how}");
         } else {
             child.mark_exited(now_ns);
@@ -90,7 +90,7 @@ impl Supervisor<'_> {
         self.state = SupervisorState::Stopping { until_ns: until_ns.saturating_add(KILL_DELAY_NS) };
         for child in &mut self.children {
             if child.worker().is_none() {
-                child.state = State::Stopped;
+                child.state = ProcessState::Stopped;
             }
         }
         stop_all(self.workers(), stop);

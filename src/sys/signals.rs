@@ -116,7 +116,7 @@ pub fn await_exit(child: Pid) -> io::Result<()> {
 
 /// Request that a signal makes to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum WorkerSignal {
     /// SIGTERM, SIGINT, or SIGHUP when the terminal is gone: shut down gracefully.
     Stop(Signal),
     /// SIGUSR1: reopen the access log.
@@ -151,13 +151,13 @@ impl Signals {
     }
 
     /// Returns the requests that have arrived since the last call.
-    pub fn pending(&mut self) -> io::Result<Vec<Request>> {
+    pub fn pending(&mut self) -> io::Result<Vec<WorkerSignal>> {
         let mut requests = Vec::new();
         while let Some(event) = read(&self.descriptor)? {
             match event {
-                Event::Reopen => requests.push(Request::Reopen),
+                Event::Reopen => requests.push(WorkerSignal::Reopen),
                 Event::Hangup => match self.on_hangup {
-                    OnHangup::Shutdown => requests.push(Request::Stop(Signal::SIGHUP)),
+                    OnHangup::Shutdown => requests.push(WorkerSignal::Stop(Signal::SIGHUP)),
                     OnHangup::Continue => {
                         info!(
                             "received SIGHUP; there is no supervisor (--workers) that could upgrade"
@@ -167,7 +167,7 @@ impl Signals {
                 },
                 // Process 1 of a container inherits processes whose parents have exited.
                 Event::ChildExited => while reap()?.is_some() {},
-                Event::Stop(signal) => requests.push(Request::Stop(signal)),
+                Event::Stop(signal) => requests.push(WorkerSignal::Stop(signal)),
             }
         }
         Ok(requests)

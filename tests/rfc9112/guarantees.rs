@@ -21,7 +21,7 @@ fn keep_alive_is_the_default_in_1_1_and_opt_in_in_1_0() {
         ("1.0", "Connection: keep-alive\r\n", Ending::Open),
     ] {
         let mut wire = Wire::new();
-        wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+        wire.reply_to(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
         assert_eq!(wire.ending(), ending, "{version} {fields:?}");
     }
 }
@@ -37,7 +37,7 @@ fn connection_options_are_compared_case_insensitively_in_lists() {
         ("close;q=1", Ending::Open),
     ] {
         let mut wire = Wire::new();
-        wire.ask(request("GET /healthz", &format!("Connection: {value}\r\n")));
+        wire.reply_to(request("GET /healthz", &format!("Connection: {value}\r\n")));
         assert_eq!(wire.ending(), ending, "{value:?}");
     }
 }
@@ -96,7 +96,7 @@ fn every_response_has_a_date() {
         "GET / HTTP/2.0\r\n\r\n".to_owned(),
         "\0".to_owned(),
     ] {
-        let reply = Wire::new().ask(&stream);
+        let reply = Wire::new().reply_to(&stream);
         assert_eq!(reply.field("Date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"), "{stream:?}");
     }
 }
@@ -126,7 +126,7 @@ fn a_request_body_is_never_interpreted() {
         for sent in
             [format!("{known}{body}"), format!("{chunked}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())]
         {
-            assert_eq!(Wire::new().ask(&sent).body, "6765", "{sent:?}");
+            assert_eq!(Wire::new().reply_to(&sent).body, "6765", "{sent:?}");
             check_served(&sent, 200);
         }
     }
@@ -209,7 +209,7 @@ fn the_close_lingers_after_an_error_in_the_framing() {
         request("GET /", "Content-Length: 9999999\r\n"),
     ] {
         let mut wire = Wire::new();
-        assert_eq!(wire.ask(&input).field("Connection"), Some("close"), "{input:?}");
+        assert_eq!(wire.reply_to(&input).field("Connection"), Some("close"), "{input:?}");
         assert_eq!(wire.ending(), Ending::Lingering, "{input:?}");
     }
 }
@@ -248,7 +248,7 @@ fn every_error_response_is_a_short_line_of_plain_text() {
     ];
     let mut seen = Vec::new();
     for input in inputs {
-        let reply = Wire::new().ask(&input);
+        let reply = Wire::new().reply_to(&input);
         assert!(reply.status >= 400, "{input:?}");
         assert_eq!(reply.field("Content-Type"), Some("text/plain; charset=utf-8"), "{input:?}");
         let text = &reply.body;

@@ -75,7 +75,7 @@ fn an_invalid_target_is_400_up_to_the_limit_and_414_beyond() {
     let limits = Limits { target_bytes: 20, ..default_limits() };
     for (length, status) in [(20, 400), (21, 414)] {
         let target = format!("/%zz{}", "x".repeat(length - "/%zz".len()));
-        let reply = Wire::with_limits(limits).ask(request(&format!("GET {target}"), ""));
+        let reply = Wire::with_limits(limits).reply_to(request(&format!("GET {target}"), ""));
         assert_eq!(reply.status, status, "{target}");
     }
 }
@@ -182,7 +182,7 @@ fn a_silent_connection_closes_without_a_response() {
 #[test]
 fn an_idle_keep_alive_connection_closes() {
     let mut wire = Wire::new();
-    assert_eq!(wire.ask(NEXT).status, 200);
+    assert_eq!(wire.reply_to(NEXT).status, 200);
     assert_eq!(wire.timeout(), Some(TimeoutKind::Idle));
     assert_eq!(wire.expire(), []);
     assert_eq!(wire.ending(), Ending::Lingering);

@@ -6,7 +6,7 @@ use crate::wire::{Ending, Wire, check_served, only, request};
 fn status(value: &str) -> u16 {
     let fields = format!("If-None-Match: {value}\r\n");
     let mut wire = Wire::new();
-    let get = wire.ask(request("GET /api/fibonacci/20", &fields));
+    let get = wire.reply_to(request("GET /api/fibonacci/20", &fields));
     let head = only(wire.send_head(request("HEAD /api/fibonacci/20", &fields)));
     assert_eq!(get.fields, head.fields, "{value:?}");
     assert_eq!(get.status, head.status, "{value:?}");
@@ -82,8 +82,8 @@ fn a_malformed_value_gets_a_full_response() {
 /// RFC 9110 section 15.4.5: a 304 has the fields of the 200 that a cache needs, and none that describe content.
 #[test]
 fn a_304_has_the_caching_fields_of_the_200() {
-    let full = Wire::new().ask(request("GET /api/fibonacci/20", ""));
-    let short = Wire::new().ask(request("GET /api/fibonacci/20", "If-None-Match: \"20\"\r\n"));
+    let full = Wire::new().reply_to(request("GET /api/fibonacci/20", ""));
+    let short = Wire::new().reply_to(request("GET /api/fibonacci/20", "If-None-Match: \"20\"\r\n"));
     assert_eq!(short.status, 304);
     for name in ["Date", "ETag", "Cache-Control", "Vary", "Expires", "Content-Location"] {
         assert_eq!(short.field(name), full.field(name), "{name}");
@@ -103,7 +103,7 @@ fn a_precondition_is_ignored_with_other_methods() {
     for target in ["/healthz", "/metrics"] {
         let asked = request(&format!("GET {target}"), "If-None-Match: *\r\n");
         assert_eq!(
-            Wire::new().ask(asked).status,
+            Wire::new().reply_to(asked).status,
             200,
             "{target}: it has no entity tag and must not be stored"
         );
@@ -127,7 +127,7 @@ fn the_tag_identifies_the_number() {
         for version in ["1.0", "1.1"] {
             let head =
                 format!("GET {target} HTTP/{version}\r\nHost: a\r\nIf-None-Match: \"20\"\r\n\r\n");
-            let reply = Wire::new().ask(head);
+            let reply = Wire::new().reply_to(head);
             assert_eq!((reply.status, reply.field("ETag")), (304, Some("\"20\"")), "{target}");
         }
     }

@@ -5,8 +5,8 @@ use crate::{
     wire::{Ending, NEXT, Wire, check_served, only, request, statuses},
 };
 
-fn ask(method_and_target: &str) -> Reply {
-    Wire::new().ask(request(method_and_target, ""))
+fn reply_to(method_and_target: &str) -> Reply {
+    Wire::new().reply_to(request(method_and_target, ""))
 }
 
 /// RFC 9110 section 9.3.2: the response to HEAD has the status and the fields of GET, and no content.
@@ -23,7 +23,7 @@ fn head_has_the_fields_of_get_and_no_content() {
         "/",
         "http://a/healthz",
     ] {
-        let get = ask(&format!("GET {target}"));
+        let get = reply_to(&format!("GET {target}"));
         let mut wire = Wire::new();
         let head = only(wire.send_head(request(&format!("HEAD {target}"), "")));
         assert_eq!((head.status, head.fields), (get.status, get.fields), "{target}");
@@ -69,7 +69,7 @@ fn a_rejected_head_has_no_content() {
 fn a_rejected_head_with_cached_headers_has_no_content() {
     let fields = "Transfer-Encoding: chunked\r\n";
     let mut wire = Wire::new();
-    assert_eq!(wire.ask(request("PUT /healthz", fields) + "0\r\n\r\n").status, 405);
+    assert_eq!(wire.reply_to(request("PUT /healthz", fields) + "0\r\n\r\n").status, 405);
     let reply = only(wire.send_head(request("HEAD /healthz", fields) + "x"));
     assert_eq!((reply.status, &*reply.body), (400, ""));
 }
@@ -88,7 +88,7 @@ fn a_head_that_times_out_has_no_content() {
 #[test]
 fn date_is_an_imf_fixdate() {
     for line in ["GET /healthz", "GET /api/fibonacci/1", "GET /nothing", "OPTIONS *", "BREW /"] {
-        let reply = ask(line);
+        let reply = reply_to(line);
         let date = reply.field("Date").unwrap();
         let shape: String =
             date.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect();
@@ -101,7 +101,11 @@ fn date_is_an_imf_fixdate() {
 fn every_response_has_cache_control() {
     for target in ["/api/fibonacci/0", "/api/fibonacci/100"] {
         let caching = "public, max-age=31536000, immutable";
-        assert_eq!(ask(&format!("GET {target}")).field("Cache-Control"), Some(caching), "{target}");
+        assert_eq!(
+            reply_to(&format!("GET {target}")).field("Cache-Control"),
+            Some(caching),
+            "{target}"
+        );
     }
     for line in [
         "GET /healthz",
@@ -115,7 +119,7 @@ fn every_response_has_cache_control() {
         "BREW /",
         "GET *",
     ] {
-        assert_eq!(ask(line).field("Cache-Control"), Some("no-store"), "{line}");
+        assert_eq!(reply_to(line).field("Cache-Control"), Some("no-store"), "{line}");
     }
 }
 
@@ -130,7 +134,7 @@ fn content_has_a_media_type_and_nosniff() {
         "PUT /healthz",
         "BREW /",
     ] {
-        let reply = ask(line);
+        let reply = reply_to(line);
         assert!(!reply.body.is_empty(), "{line}");
         assert!(reply.field("Content-Type").is_some_and(|media| media.starts_with("text/plain;")));
         assert_eq!(reply.field("X-Content-Type-Options"), Some("nosniff"), "{line}");
@@ -141,13 +145,13 @@ fn content_has_a_media_type_and_nosniff() {
 #[test]
 fn entity_tags_are_strong_and_for_numbers_only() {
     for n in [0, 1, 9, 10, 99, 100] {
-        let reply = ask(&format!("GET /api/fibonacci/{n}"));
+        let reply = reply_to(&format!("GET /api/fibonacci/{n}"));
         assert_eq!(reply.field("ETag"), Some(&*format!("\"{n}\"")));
     }
     for line in
         ["GET /healthz", "GET /metrics", "GET /nothing", "GET /api/fibonacci/101", "OPTIONS *"]
     {
-        assert_eq!(ask(line).field("ETag"), None, "{line}");
+        assert_eq!(reply_to(line).field("ETag"), None, "{line}");
     }
 }
 
@@ -156,10 +160,10 @@ fn entity_tags_are_strong_and_for_numbers_only() {
 fn allow_is_in_405_and_in_responses_to_options() {
     for target in ["/healthz", "/readyz", "/metrics", "/api/fibonacci/1", "/api/fibonacci/x"] {
         for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
-            let reply = ask(&format!("{method} {target}"));
+            let reply = reply_to(&format!("{method} {target}"));
             assert_eq!((reply.status, reply.field("Allow")), (405, Some("GET, HEAD, OPTIONS")));
         }
-        let reply = ask(&format!("OPTIONS {target}"));
+        let reply = reply_to(&format!("OPTIONS {target}"));
         assert_eq!((reply.status, reply.field("Allow")), (204, Some("GET, HEAD, OPTIONS")));
     }
 }
@@ -167,7 +171,7 @@ fn allow_is_in_405_and_in_responses_to_options() {
 /// RFC 9110 section 9.3.8: TRACE is not implemented, so that no field of a request is sent back.
 #[test]
 fn trace_does_not_reflect_the_request() {
-    let reply = Wire::new().ask(request("TRACE /healthz", "Cookie: secret\r\n"));
+    let reply = Wire::new().reply_to(request("TRACE /healthz", "Cookie: secret\r\n"));
     assert_eq!(reply.status, 405);
     assert!(!reply.body.contains("secret"));
 }
@@ -227,7 +231,7 @@ fn a_request_that_is_rejected_gets_its_final_status_instead_of_100() {
             let head = request(line, &format!("Expect: 100-continue\r\n{fields}"));
             for body in ["", NEXT] {
                 let mut wire = Wire::new();
-                let reply = wire.ask(format!("{head}{body}"));
+                let reply = wire.reply_to(format!("{head}{body}"));
                 assert_eq!((reply.status, reply.field("Connection")), (status, Some("close")));
                 assert_eq!(wire.ending(), Ending::Lingering, "{line}");
                 assert_eq!(wire.send(NEXT), [], "{line}");
@@ -275,7 +279,7 @@ fn an_upgrade_is_ignored() {
 fn a_range_is_ignored() {
     for range in ["bytes=0-0", "bytes=-1", "bytes=9-", "lines=1-2"] {
         let reply =
-            Wire::new().ask(request("GET /api/fibonacci/20", &format!("Range: {range}\r\n")));
+            Wire::new().reply_to(request("GET /api/fibonacci/20", &format!("Range: {range}\r\n")));
         assert_eq!((reply.status, &*reply.body), (200, "6765"), "{range}");
     }
 }
@@ -286,10 +290,10 @@ fn escapes_of_unreserved_characters_are_decoded() {
     for path in ["/%68ealthz", "/%68%65%61%6c%74%68%7a", "/%68%65%61%6C%74%68%7A", "/healthz?%zz?"]
     {
         let status = if path.contains('?') { 400 } else { 200 };
-        assert_eq!(ask(&format!("GET {path}")).status, status, "{path}");
+        assert_eq!(reply_to(&format!("GET {path}")).status, status, "{path}");
     }
     for path in ["/api/fibonacci/%32%30", "/%61%70i/fibonacci/2%30", "/api/fibonacci/20?%00"] {
-        assert_eq!(ask(&format!("GET {path}")).body, "6765", "{path}");
+        assert_eq!(reply_to(&format!("GET {path}")).body, "6765", "{path}");
     }
 }
 
@@ -315,9 +319,9 @@ fn escapes_of_reserved_characters_are_not_decoded() {
         "/Healthz",
     ] {
         let status = if path.starts_with('%') { 400 } else { 404 };
-        assert_eq!(ask(&format!("GET {path}")).status, status, "{path}");
+        assert_eq!(reply_to(&format!("GET {path}")).status, status, "{path}");
     }
     for n in ["%2B1", "%2D1", "%201", "1%20", "%D9%A3", "%EF%BC%91", "%00", "%253"] {
-        assert_eq!(ask(&format!("GET /api/fibonacci/{n}")).status, 400, "{n}");
+        assert_eq!(reply_to(&format!("GET /api/fibonacci/{n}")).status, 400, "{n}");
     }
 }

@@ -115,7 +115,7 @@ fn an_empty_line_alone_gets_no_response() {
     let mut wire = Wire::new();
     assert_eq!(wire.send("\r\n"), []);
     assert_eq!(wire.ending(), Ending::Open);
-    assert_eq!(wire.ask(NEXT).status, 200);
+    assert_eq!(wire.reply_to(NEXT).status, 200);
 }
 
 /// RFC 9112 section 2.2: a client may send an empty line after a request. It begins no request: the connection stays
@@ -255,7 +255,7 @@ fn a_higher_minor_version_is_served_as_1_1() {
 fn responses_have_the_version_of_the_server() {
     for version in ["1.0", "1.1", "1.2", "0.9", "2.0"] {
         let mut wire = Wire::new();
-        let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"));
+        let reply = wire.reply_to(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n"));
         let is_served = version.starts_with("1.");
         assert_eq!(reply.status, if is_served { 200 } else { 505 }, "{version}");
     }

@@ -203,14 +203,14 @@ fn absolute_form_is_accepted() {
 /// hosts gets the same response as one with a single host. `Host` must still be present and valid.
 #[test]
 fn absolute_form_overrides_host() {
-    let ask = |target: &str, host: &str| {
+    let reply_to = |target: &str, host: &str| {
         let line = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        Wire::new().ask(line)
+        Wire::new().reply_to(line)
     };
-    let expected = ask("http://a/api/fibonacci/20", "a");
+    let expected = reply_to("http://a/api/fibonacci/20", "a");
     assert_eq!((expected.status, &*expected.body), (200, "6765"));
     for host in ["b", "b:81", ""] {
-        assert_eq!(ask("http://a/api/fibonacci/20", host), expected, "{host}");
+        assert_eq!(reply_to("http://a/api/fibonacci/20", host), expected, "{host}");
     }
     check_rejected("GET http://a/healthz HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
 }
@@ -243,7 +243,7 @@ fn asterisk_form_is_valid_with_options_only() {
         let reply = if line.starts_with("HEAD") {
             wire.send_head(request(line, "")).remove(0)
         } else {
-            wire.ask(request(line, ""))
+            wire.reply_to(request(line, ""))
         };
         assert_eq!((reply.status, reply.field("Connection")), (400, Some("close")), "{line}");
     }

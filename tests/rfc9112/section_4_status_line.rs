@@ -41,6 +41,6 @@ fn reason_phrases_are_those_of_the_registry() {
         ("GET /api/fibonacci/101", "Unprocessable Content"),
         ("BREW /", "Not Implemented"),
     ] {
-        assert_eq!(Wire::new().ask(request(line, "")).reason, phrase, "{line}");
+        assert_eq!(Wire::new().reply_to(request(line, "")).reason, phrase, "{line}");
     }
 }

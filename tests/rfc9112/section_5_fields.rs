@@ -38,7 +38,7 @@ fn a_line_that_is_not_a_field_is_400() {
 fn field_names_are_case_insensitive() {
     for name in ["connection", "CONNECTION", "cOnNeCtIoN"] {
         let mut wire = Wire::new();
-        let reply = wire.ask(request("GET /healthz", &format!("{name}: close\r\n")));
+        let reply = wire.reply_to(request("GET /healthz", &format!("{name}: close\r\n")));
         assert_eq!((reply.status, reply.field("Connection")), (200, Some("close")), "{name}");
     }
     for name in ["content-length", "CONTENT-LENGTH", "cONTENT-lENGTH"] {
@@ -81,10 +81,10 @@ fn white_space_around_a_value_is_excluded() {
     }
     for option in ["close", " \tclose", "close\t \t"] {
         let mut wire = Wire::new();
-        wire.ask(request("GET /healthz", &format!("Connection:{option}\r\n")));
+        wire.reply_to(request("GET /healthz", &format!("Connection:{option}\r\n")));
         assert_eq!(wire.ending(), Ending::Closed, "{option:?}");
     }
-    let tag = Wire::new().ask(request("GET /api/fibonacci/9", "If-None-Match:\t\"9\" \t\r\n"));
+    let tag = Wire::new().reply_to(request("GET /api/fibonacci/9", "If-None-Match:\t\"9\" \t\r\n"));
     assert_eq!(tag.status, 304);
 }
 

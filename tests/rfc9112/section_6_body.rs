@@ -28,7 +28,7 @@ fn the_framing_of_a_request_does_not_depend_on_its_method() {
     let mut wire = Wire::new();
     let head = request("HEAD /healthz", &format!("Content-Length: {}\r\n", NEXT.len()));
     assert_eq!(only(wire.send_head(format!("{head}{NEXT}"))).status, 200);
-    assert_eq!(wire.ask(NEXT).body, "55");
+    assert_eq!(wire.reply_to(NEXT).body, "55");
 }
 
 /// RFC 9112 section 6: 1xx, 204 and 304 have no content (`Reply` expects none, and the next reply follows in the
@@ -73,7 +73,7 @@ fn no_transfer_coding_is_sent() {
     }
     for version in ["1.0", "1.1"] {
         let head = format!("GET /metrics HTTP/{version}\r\nHost: a\r\nTE: chunked, gzip\r\n\r\n");
-        assert_eq!(Wire::new().ask(head).field("Transfer-Encoding"), None, "{version}");
+        assert_eq!(Wire::new().reply_to(head).field("Transfer-Encoding"), None, "{version}");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_transfer_coding_in_http_1_0_is_faulty_framing() {
 fn the_length_sent_is_that_of_the_content() {
     for target in ["/healthz", "/metrics", "/api/fibonacci/100", "/api/fibonacci/x", "/nothing"] {
         let mut wire = Wire::new();
-        let get = wire.ask(request(&format!("GET {target}"), ""));
+        let get = wire.reply_to(request(&format!("GET {target}"), ""));
         assert_eq!(wire.ending(), Ending::Open, "{target}: nothing is left over");
         assert_eq!(get.field("Content-Length"), Some(&*get.body.len().to_string()), "{target}");
         if target != "/metrics" {

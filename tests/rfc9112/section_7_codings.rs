@@ -295,9 +295,9 @@ fn the_next_request_begins_after_the_last_chunk() {
 /// RFC 9112 section 7.4: `TE` lists the codings that a client accepts, and none has to be used.
 #[test]
 fn the_codings_in_te_are_not_used() {
-    let plain = Wire::new().ask(request("GET /healthz", ""));
+    let plain = Wire::new().reply_to(request("GET /healthz", ""));
     for offer in ["trailers", "gzip", "chunked", "trailers, gzip;q=0.5", ""] {
         let offered = request("GET /healthz", &format!("TE: {offer}\r\nConnection: TE\r\n"));
-        assert_eq!(Wire::new().ask(offered), plain, "{offer:?}");
+        assert_eq!(Wire::new().reply_to(offered), plain, "{offer:?}");
     }
 }

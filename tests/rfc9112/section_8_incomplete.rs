@@ -43,7 +43,7 @@ fn a_body_shorter_than_its_length_is_incomplete() {
 #[test]
 fn complete_requests_before_an_incomplete_one_are_served() {
     let mut wire = Wire::new();
-    assert_eq!(wire.ask(format!("{NEXT}GET /hea")).body, "55");
+    assert_eq!(wire.reply_to(format!("{NEXT}GET /hea")).body, "55");
     assert_eq!(only(wire.end()).status, 400);
     assert_eq!(wire.ending(), Ending::Closed);
 }

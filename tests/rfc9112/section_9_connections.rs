@@ -7,7 +7,7 @@ use crate::wire::{Ending, NEXT, NEXT_BODY, Wire, check_rejected, check_served, r
 /// of the response.
 fn persistence(version: &str, fields: &str) -> (Ending, Option<String>) {
     let mut wire = Wire::new();
-    let reply = wire.ask(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+    let reply = wire.reply_to(format!("GET /healthz HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
     assert_eq!(reply.status, 200, "{version} {fields:?}");
     (wire.ending(), reply.field("Connection").map(str::to_owned))
 }
@@ -82,7 +82,7 @@ fn the_last_response_has_close() {
     let mut wire = Wire::new();
     for target in ["/healthz", "/nothing", "/api/fibonacci/x", "/api/fibonacci/1", "/metrics"] {
         wire.reconnect();
-        let reply = wire.ask(request(&format!("GET {target}"), "Connection: close\r\n"));
+        let reply = wire.reply_to(request(&format!("GET {target}"), "Connection: close\r\n"));
         assert_eq!(reply.field("Connection"), Some("close"), "{target}");
         assert_eq!(wire.ending(), Ending::Closed, "{target}");
     }
@@ -126,7 +126,7 @@ fn errors_among_pipelined_requests_keep_the_order() {
 #[test]
 fn an_idle_connection_closes_without_a_response() {
     let mut wire = Wire::new();
-    assert_eq!(wire.ask(NEXT).status, 200);
+    assert_eq!(wire.reply_to(NEXT).status, 200);
     assert_eq!(wire.expire(), []);
     assert_eq!(wire.ending(), Ending::Lingering);
 }
@@ -137,7 +137,7 @@ fn an_idle_connection_closes_without_a_response() {
 fn no_request_is_processed_after_a_client_sent_close() {
     let last = request("GET /api/fibonacci/10", "Connection: close\r\n");
     let mut wire = Wire::new();
-    let reply = wire.ask(format!("{last}{NEXT}"));
+    let reply = wire.reply_to(format!("{last}{NEXT}"));
     assert_eq!((&*reply.body, reply.field("Connection")), (NEXT_BODY, Some("close")));
     assert_eq!(wire.ending(), Ending::Lingering, "unread input is left, so in stages");
     assert_eq!(wire.send(NEXT), []);
@@ -145,7 +145,7 @@ fn no_request_is_processed_after_a_client_sent_close() {
     assert_eq!(wire.ending(), Ending::Closed);
 
     wire.reconnect();
-    assert_eq!(wire.ask(&last).body, NEXT_BODY);
+    assert_eq!(wire.reply_to(&last).body, NEXT_BODY);
     assert_eq!(wire.ending(), Ending::Closed, "none is left, so at once");
 }
 
@@ -193,9 +193,9 @@ fn a_rejected_upload_is_discarded() {
 #[test]
 fn the_last_response_while_draining_closes_in_stages() {
     let mut wire = Wire::new();
-    assert_eq!(wire.ask(NEXT).field("Connection"), None);
+    assert_eq!(wire.reply_to(NEXT).field("Connection"), None);
     wire.drain();
-    let last = wire.ask(NEXT);
+    let last = wire.reply_to(NEXT);
     assert_eq!((&*last.body, last.field("Connection")), (NEXT_BODY, Some("close")));
     assert_eq!(wire.ending(), Ending::Lingering);
     assert_eq!(wire.send(NEXT), []);
@@ -204,7 +204,7 @@ fn the_last_response_while_draining_closes_in_stages() {
 
     let mut closing = Wire::new();
     closing.drain();
-    assert_eq!(closing.ask(request("GET /healthz", "Connection: close\r\n")).status, 200);
+    assert_eq!(closing.reply_to(request("GET /healthz", "Connection: close\r\n")).status, 200);
     assert_eq!(closing.ending(), Ending::Closed, "the client knows about the close");
 }
 

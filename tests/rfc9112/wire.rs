@@ -70,7 +70,7 @@ impl Wire {
     }
 
     /// Sends one request. Returns the only reply.
-    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Reply {
+    pub(crate) fn reply_to(&mut self, request: impl AsRef<[u8]>) -> Reply {
         only(self.send(request))
     }
 

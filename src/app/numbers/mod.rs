@@ -78,7 +78,7 @@ pub struct Completed {
     pub duration_ns: u64,
 }
 
-/// A connection that asks for a number, and when.
+/// A connection that needs a number, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) id: ConnectionId,

@@ -47,19 +47,19 @@ pub(super) struct Doubling {
     plans: Plans,
     /// The widest vectors that the CPU has.
     arch: Arch,
-    memory: Memory,
+    memory: WorkingMemory,
 }
 
 /// Working memory of a computation: two numbers and their points.
 #[derive(Default)]
-struct Memory {
+struct WorkingMemory {
     numbers: [Vec<f64>; 2],
     points: [Vec<Lanes>; 2],
 }
 
 impl Doubling {
     pub(super) fn new(table: Table, arch: Arch) -> Self {
-        Self { table, plans: Plans::default(), arch, memory: Memory::default() }
+        Self { table, plans: Plans::default(), arch, memory: WorkingMemory::default() }
     }
 
     /// Returns F(n), by limbs of so many digits, or `None` if rounding errors might reach one half.
@@ -126,7 +126,7 @@ impl Doubling {
     }
 }
 
-impl Memory {
+impl WorkingMemory {
     /// Makes points of the numbers. Returns the index of their plan, or `None` if products of them might be wrong.
     fn split(&mut self, plans: &mut Plans, arch: Arch) -> Option<usize> {
         let shape = Shape::for_limbs(self.numbers.iter().map(Vec::len).max().unwrap_or(0));

@@ -34,7 +34,7 @@ use std::{
 };
 
 use crate::metrics::{
-    METRICS_SHARED, Owner, Snapshot,
+    METRICS_SHARED, OwnerState, Snapshot,
     families::CELLS,
     ids::{SCHEMA, Schema},
 };
@@ -141,7 +141,7 @@ fn sum(layout: &Layout, file: &File, own: Option<usize>) -> Snapshot {
         // If the kernel reports an error, the slot counts as one without an owner.
         let is_alive = own == Some(index)
             || matches!(locks::claimed_by_other(file, index), Ok(Claimed::Finished));
-        snapshot.add(&values, if is_alive { Owner::Alive } else { Owner::Gone });
+        snapshot.add(&values, if is_alive { OwnerState::Alive } else { OwnerState::Gone });
     }
     snapshot.set(METRICS_SHARED, 1);
     snapshot
