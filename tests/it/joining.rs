@@ -167,3 +167,22 @@ fn an_upgrade_adopts_no_listener() {
     // Each new process has adopted the listener without an owner.
     assert_eq!(listeners(server.address()), 3);
 }
+
+#[test]
+fn a_process_whose_user_is_not_mapped_shares_with_no_other() {
+    let first = Server::start(&[]);
+    let mut unmapped = std::process::Command::new("unshare");
+    unmapped.args(["--user", env!("CARGO_BIN_EXE_fibsrv")]);
+    unmapped.args(["--listen", &first.address().to_string()]);
+    let unmapped = Server::spawn(unmapped);
+    let log = unmapped.preface();
+    let reason = "this user is not mapped in the user namespace, so no user can be verified";
+    assert!(log.contains(reason), "{log}");
+    eventually("each reports that it counts alone", || {
+        (0..20).all(|_| {
+            let counted = first.counted();
+            counted["fibsrv_metrics_shared"] == 0.0 && counted["fibsrv_workers"] == 1.0
+        })
+    });
+    assert_eq!(listeners_of(unmapped.id()).len(), 1, "it has received no listener");
+}
