@@ -343,11 +343,31 @@ fn check_layers(edges: &BTreeMap<String, BTreeSet<String>>, found: &mut Vec<Stri
     found.extend(cycle(edges).map(|files| format!("a cycle: {}", files.join(" -> "))));
 }
 
+/// The type names with more than one definition.
+fn check_type_names(sources: &Sources, found: &mut Vec<String>) {
+    let mut defined: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, text) in sources {
+        for line in code(text).lines() {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric()).collect();
+            let definition =
+                words.windows(2).find(|pair| ["struct", "enum", "trait"].contains(&pair[0]));
+            let is_definition = line.trim_start().starts_with("pub") || !line.starts_with(' ');
+            let Some(pair) = definition.filter(|pair| is_definition && !pair[1].is_empty()) else {
+                continue;
+            };
+            if let Some(other) = defined.insert(pair[1].to_owned(), name) {
+                found.push(format!("{name} defines {}, as {other} does", pair[1]));
+            }
+        }
+    }
+}
+
 fn violations(sources: &Sources) -> Vec<String> {
     let mut found = Vec::new();
     for (name, text) in sources {
         check_text(name, text, &mut found);
     }
+    check_type_names(sources, &mut found);
     check_layers(&dependencies(sources), &mut found);
     found
 }
@@ -395,6 +415,12 @@ fn violations_are_found() {
     let mut sources = made_of(&[]);
     sources.insert("app/route.rs".to_owned(), "use std::fmt;".to_owned());
     assert_eq!(violations(&sources).len(), 1);
+}
+
+#[test]
+fn type_names_with_two_definitions_are_found() {
+    let both = [("http/a.rs", "pub struct Entry;"), ("app/b.rs", "enum Entry {}\nstruct Entries;")];
+    assert_eq!(violations(&made_of(&both)), ["http/a.rs defines Entry, as app/b.rs does"]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ use crate::{
         drain::Drain,
         process_stats::ProcessStats,
     },
-    supervisor::{self, Role},
+    supervisor::{self, Returned},
     sys::{
         self, Fork,
         activation::{self, PassedError},
@@ -95,8 +95,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     let own = config.inherited.as_ref().map_or(0, |old| old.workers.len() + old.leaving.len());
     let others = workers_of(memory.as_ref()).saturating_sub(own as u64);
     match supervisor::run(config, (workers, others), group, open_memory)? {
-        Role::Ended => info!("stopped"),
-        Role::Worker(init) => {
+        Returned::Ended => info!("stopped"),
+        Returned::Worker(init) => {
             logging::set_worker(init.number);
             let access_log = open_access_log(config)?;
             let counters = claim(current_memory(&init.group, memory).as_ref());

@@ -51,7 +51,7 @@ pub type OpenMemory = fn(OwnedFd) -> Option<OwnedFd>;
 
 /// The process in which [`run`] has returned.
 #[derive(Debug)]
-pub enum Role {
+pub enum Returned {
     /// The supervisor. All workers have exited.
     Ended,
     /// A new worker process.
@@ -127,7 +127,7 @@ pub fn run(
     (workers, others): (usize, u64),
     mut group: Group,
     open_memory: OpenMemory,
-) -> Result<Role, Box<dyn Error>> {
+) -> Result<Returned, Box<dyn Error>> {
     let (poll, signals) = (Poll::new()?, signals::open()?);
     let registry = poll.registry();
     registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
@@ -159,10 +159,10 @@ pub fn run(
     loop {
         supervisor.clock.tick();
         if let Some(forked) = supervisor.start_children() {
-            return Ok(Role::Worker(Box::new(supervisor.into_worker(forked)?)));
+            return Ok(Returned::Worker(Box::new(supervisor.into_worker(forked)?)));
         }
         if supervisor.has_ended() {
-            return Ok(Role::Ended);
+            return Ok(Returned::Ended);
         }
         supervisor.wait(&mut events)?;
         supervisor.handle(&events)?;
