@@ -343,20 +343,22 @@ fn check_layers(edges: &BTreeMap<String, BTreeSet<String>>, found: &mut Vec<Stri
     found.extend(cycle(edges).map(|files| format!("a cycle: {}", files.join(" -> "))));
 }
 
+/// The name of the type that a line at the top level defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let rest = line.trim_start_matches("pub(super) ").trim_start_matches("pub(crate) ");
+    let rest = rest.trim_start_matches("pub ");
+    let rest = ["struct ", "enum ", "trait "].iter().find_map(|word| rest.strip_prefix(*word))?;
+    rest.split(|c: char| !c.is_alphanumeric()).next().filter(|name| !name.is_empty())
+}
+
 /// The type names with more than one definition.
 fn check_type_names(sources: &Sources, found: &mut Vec<String>) {
     let mut defined: BTreeMap<String, &str> = BTreeMap::new();
     for (name, text) in sources {
         for line in code(text).lines() {
-            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric()).collect();
-            let definition =
-                words.windows(2).find(|pair| ["struct", "enum", "trait"].contains(&pair[0]));
-            let is_definition = line.trim_start().starts_with("pub") || !line.starts_with(' ');
-            let Some(pair) = definition.filter(|pair| is_definition && !pair[1].is_empty()) else {
-                continue;
-            };
-            if let Some(other) = defined.insert(pair[1].to_owned(), name) {
-                found.push(format!("{name} defines {}, as {other} does", pair[1]));
+            let Some(type_name) = defined_type(line) else { continue };
+            if let Some(other) = defined.insert(type_name.to_owned(), name) {
+                found.push(format!("{name} defines {type_name}, as {other} does"));
             }
         }
     }
