@@ -1,7 +1,7 @@
 //! Graceful shutdown, as a sequence of steps in time.
 //!
 //! ```text
-//! Serving ──signal──▶ Announcing ──delay──▶ Draining ──grace──▶ Finishing ──timeout──▶ Left
+//! Serving ──signal──▶ Announcing ──delay──▶ Draining ──grace──▶ Finishing ──timeout──▶ Done
 //!                         └───────────────────── second signal ─────────────────────────▲
 //! ```
 //!
