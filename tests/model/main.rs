@@ -301,8 +301,10 @@ impl<'p> Run<'p> {
         let next = self.plan.requests.get(self.state.responded);
         let received = self.state.received;
         assert!(next.is_none_or(|request| received < request.end), "it has all of a request");
+        // Half of an empty line begins no request.
+        let has_begun = !matches!(self.plan.stream.get(start..received), None | Some([] | [b'\r']));
         let expected = match next {
-            _ if received <= start && self.state.responded > 0 => TimeoutKind::Idle,
+            _ if !has_begun && self.state.responded > 0 => TimeoutKind::Idle,
             Some(request) if received >= request.head_end => TimeoutKind::Body,
             // The plan does not know where the head of an invalid or incomplete request ends.
             None if timeout == TimeoutKind::Body => timeout,
