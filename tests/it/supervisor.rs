@@ -101,25 +101,32 @@ impl Program {
         let folder = std::env::temp_dir().join(format!("fibsrv-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("fibsrv");
-        copy(&path);
+        copy(Path::new(env!("CARGO_BIN_EXE_fibsrv")), &path);
         Self(path)
     }
 
     /// Replaces it by a rename, as an installation does.
     pub(crate) fn replace(&self, other: &str) {
         let new = self.0.with_extension("new");
-        copy(&new); // for its permissions
-        if !other.is_empty() {
-            fs::write(&new, other).unwrap();
-        }
+        write_program(&new, other);
         fs::rename(new, &self.0).unwrap();
     }
 }
 
-/// Copies the program, in a process of its own. A descriptor of this process could be inherited by a child that another
+/// Writes a script, or if it is empty a copy of the program.
+pub(crate) fn write_program(path: &Path, script: &str) {
+    copy(Path::new(env!("CARGO_BIN_EXE_fibsrv")), path); // for its permissions
+    if !script.is_empty() {
+        let text = path.with_extension("text");
+        fs::write(&text, script).unwrap();
+        copy(&text, path);
+    }
+}
+
+/// Copies a file, in a process of its own. A descriptor of this process could be inherited by a child that another
 /// test starts meanwhile, and a file that is open for writing cannot be executed.
-fn copy(to: &Path) {
-    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_fibsrv")).arg(to).status().unwrap();
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().unwrap();
     assert!(status.success());
 }
 

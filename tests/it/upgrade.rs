@@ -14,7 +14,7 @@ use crate::{
         process::{children, state},
         signal,
     },
-    supervisor::{Program, workers},
+    supervisor::{Program, workers, write_program},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fibsrv");
@@ -312,8 +312,7 @@ fn replaced_workers_skip_the_delay_and_stay_ready() {
 /// Writes a program that accepts numbers up to 5 only, as a different version.
 fn small_version(path: &std::path::Path) {
     let text = format!("#!/bin/sh\nexec {BINARY} \"$@\" --max-n 5\n");
-    fs::copy(BINARY, path).unwrap(); // for its permissions
-    fs::write(path, text).unwrap();
+    write_program(path, &text);
 }
 
 #[test]

@@ -82,12 +82,12 @@ fn await_address(
 }
 
 /// Waits until the pipe has data or its end.
-fn await_readable(pipe: &PipeReader, timeout: Duration) -> io::Result<()> {
+pub(crate) fn await_readable(pipe: &PipeReader, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(timeout).map_err(|_| Error::other("a long timeout"))?;
     let mut fds = [PollFd::new(pipe, PollFlags::IN)];
     loop {
         match poll(&mut fds, Some(&timeout)) {
-            Ok(0) => return Err(Error::new(ErrorKind::TimedOut, "the server does not listen")),
+            Ok(0) => return Err(Error::new(ErrorKind::TimedOut, "nothing is logged")),
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

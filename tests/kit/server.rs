@@ -17,13 +17,16 @@ use rustix::{
 
 use super::{
     client::Client,
-    launcher::{Launched, Streams, launch},
+    launcher::{Launched, Streams, await_readable, launch},
     process::{send_signal, state},
     reply::Reply,
 };
 
 /// Far longer than anything here takes; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Maximum time between two lines of a log, while a test waits for one.
+const LOG_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Polls a condition that has no event to wait for, such as a figure of the kernel.
 #[expect(clippy::disallowed_methods, reason = "the kernel does not report when its figures change")]
@@ -131,11 +134,16 @@ impl Server {
         self.await_log_line(text);
     }
 
-    /// Waits for a log line with this text; returns the line.
+    /// Waits for a log line with this text; returns the line. Fails if nothing is logged for so long.
     pub(crate) fn await_log_line(&mut self, text: &str) -> String {
         let stdout = self.stdout.as_mut().expect("the log is still read");
         let mut line = String::new();
         while !line.contains(text) {
+            if stdout.buffer().is_empty()
+                && let Err(error) = await_readable(stdout.get_ref(), LOG_TIMEOUT)
+            {
+                panic!("{error} after {line:?}, waiting for {text:?}");
+            }
             line.clear();
             assert!(stdout.read_line(&mut line).expect("text") > 0, "it exited without {text:?}");
         }
