@@ -373,7 +373,8 @@ fn memory_that_cannot_be_read_is_replaced() {
     let program = Program::new("memory");
     let mut server = Server::start_program(&program.0, &["--workers", "2"]);
     let run = format!("exec {BINARY} \"$@\"");
-    program.replace(&format!("#!/bin/sh\nexec 9</dev/null\nFIBSRV_INHERITED_REGION=9 {run}\n"));
+    // A number that is no socket of the server, however many descriptors the test was started with.
+    program.replace(&format!("#!/bin/bash\nexec 99</dev/null\nFIBSRV_INHERITED_REGION=99 {run}\n"));
     server.signal("HUP");
     server.await_log("cannot share metrics between workers");
     server.await_log("2 workers, listening on");
