@@ -14,8 +14,8 @@ use crate::{
     metrics::{self, Executor, RejectReason, Slot},
 };
 
-/// Up to this n a number is computed at once, on the event loop: it takes 10 µs with wide vectors and 25 µs without,
-/// about as long as handing it to the compute thread and back.
+/// Up to this n a number is computed at once, on the event loop: with wide vectors it takes 10 µs at most, about as long as
+/// handing it to the compute thread and back.
 pub const AT_ONCE_MAX_N: u64 = 20_000;
 
 /// A cached number of at least this many digits is shared with the responses that carry it, not copied.
