@@ -196,6 +196,10 @@ class Report:
             if len(drill.messages) < len(drill.alerts):
                 drill.wait_for_alerts(self.staging.watch)
 
+    def wait_for_lines(self, since, until, timeout):
+        """Waits up to `timeout` seconds for the log lines of the requests in a window. Those that do not arrive are in the table."""
+        self._settled([self.staging.traffic.results(since, until)], timeout)
+
     def close(self, timeout):
         """Computes the rows; waits up to `timeout` seconds for log lines in transit."""
         seen = [self.staging.traffic.results(drill.since, drill.until) for drill in self.drills]
@@ -308,11 +312,14 @@ def run_drills(staging, report):
         staging.hosts[1].shipper = rsyslog.start(staging.hosts[1].machine)
 
     def interrupt_log_host():
+        since = time.monotonic()
         staging.receiver.freeze()
         time.sleep(1.5)
         staging.receiver.kill()
         time.sleep(1.5)
         staging.receiver = rsyslog.start(staging.log_host)
+        # A shipper that is killed before it has reconnected loses what the log host has not acknowledged, so the next drill waits.
+        report.wait_for_lines(since, time.monotonic(), 60)
 
     def stop_all():
         for host in staging.hosts:
