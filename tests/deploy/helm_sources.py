@@ -30,7 +30,9 @@ if about["appVersion"] != version:
 
 flags = set(
     re.findall(
-        r"^\| `--[^|]*\| `(FIBSRV_\w+)` \|", pathlib.Path("README.md").read_text(), re.MULTILINE
+        r"^\| `--[^|]*\| `(FIBSRV_\w+)` \|",
+        pathlib.Path("docs/configuration.md").read_text(),
+        re.MULTILINE,
     )
 )
 schema = json.loads((CHART / "values.schema.json").read_text())
@@ -39,7 +41,7 @@ known = {
     for key in schema["properties"]["config"]["properties"]
 }
 if len(flags) < 15:
-    found.append("the table of flags in README.md is not found")
+    found.append("the table of flags in docs/configuration.md is not found")
 found += [
     f"config of values.schema.json lacks {flag}" for flag in sorted(flags - known - set(ELSEWHERE))
 ]

@@ -2,7 +2,7 @@
 
 Starts a server with two workers and Prometheus with the rules of prometheus/, sends requests of all kinds, and checks: every rule
 is evaluated and every recording rule has a result; every dashboard expression returns numbers; every metric named in a rule, a
-dashboard, the chart or a document exists, and every existing metric is in README.md; every alert has a section in
+dashboard, the chart or a document exists, and every existing metric is in docs/metrics.md; every alert has a section in
 docs/runbooks.md, and every section an alert.
 
 With a path as argument it also draws an SVG of the dashboard, see deploy/grafana/README.md.
@@ -158,9 +158,9 @@ def check_names(scraped, alerts):
         count += len(named)
         for name in sorted(named - families - samples - elsewhere):
             problems.append(f"{path.relative_to(ROOT)}: unknown metric {name}")
-    readme = metrics_named((ROOT / "README.md").read_text())
-    for family in sorted(families - readme):
-        problems.append(f"README.md: {family} is not documented")
+    documented = metrics_named((ROOT / "docs/metrics.md").read_text())
+    for family in sorted(families - documented):
+        problems.append(f"docs/metrics.md: {family} is not documented")
     sections = set(re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE))
     for name in sorted(alerts - sections):
         problems.append(f"docs/runbooks.md: no section for {name}")

@@ -11,7 +11,7 @@ use crate::logging::access::{
     trace_context,
 };
 
-/// Format of the lines. README.md has an example of each.
+/// Format of the lines. docs/access-log.md has an example of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineFormat {
     /// The combined log format of Apache and nginx, followed by more fields.
