@@ -268,7 +268,7 @@ impl Server {
     /// Closes connections whose deadline has passed, after a response if one is due.
     fn expire(&mut self) {
         while let Some(key) = self.connections.pop_expired(self.context.clock.now_ns()) {
-            if self.still_waits(key) && !self.renews_write(key) {
+            if self.still_waits(key) && !self.renews_deadline(key) {
                 let Some(connection) = self.connections.get_mut(key) else { continue };
                 connection.expire(&self.context.app);
                 self.drive(key);
@@ -276,13 +276,15 @@ impl Server {
         }
     }
 
-    /// Whether the expired deadline is the end of a period of a write, and the client is fast enough. Then sets the next.
-    fn renews_write(&mut self, key: usize) -> bool {
+    /// Whether the expired deadline is the end of a period of a write or of lingering, and the client is fast enough. Then
+    /// sets the next.
+    fn renews_deadline(&mut self, key: usize) -> bool {
         let period_ns = self.connections.limit_ns(TimeoutKind::Write);
         let renews =
-            self.connections.get_mut(key).is_some_and(|found| found.renew_write(period_ns));
+            self.connections.get_mut(key).is_some_and(|found| found.renew_deadline(period_ns));
         if renews {
             self.connections.set_deadline(key, self.context.clock.now_ns());
+            self.schedule(key); // its last turn may have ended before the socket was empty
         }
         renews
     }

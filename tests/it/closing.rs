@@ -1,12 +1,18 @@
 //! How connections are closed, as seen over sockets (RFC 9112 section 9.6): the client receives the response and
 //! the end of the stream, not a reset. What it keeps sending is read and discarded, for a bounded time.
 
-use std::{io::Write as _, net::Shutdown};
+use std::{io::Write as _, net::Shutdown, time::Duration};
 
 use crate::kit::{Client, Reply, Server, request};
 
 /// More than one read, so that an immediate close would leave some of it unread.
 const EXCESS: usize = 200 * 1024;
+
+/// Time after which a client that sends nothing after the last response is reset.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pieces of a slow upload.
+const PIECES: u32 = 100;
 
 /// Rejected requests and their status.
 const REJECTED: [(&str, u16); 6] = [
@@ -54,6 +60,21 @@ fn an_upload_of_20_mb_without_expect_receives_its_413() {
         }
         assert_eq!(last_reply(&mut client).status, 413, "{framing}");
     }
+}
+
+/// RFC 9112 section 9.6: on a slow path an upload takes longer than a silent client may linger.
+#[test]
+fn a_slow_upload_receives_its_413_after_the_linger_timeout() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20971520\r\n\r\n");
+    let mut pace = server.connect();
+    for _ in 0..PIECES {
+        client.send(&[b'x'; 8 * 1024]);
+        pace.is_silent_for(LINGER_TIMEOUT * 3 / 2 / PIECES);
+    }
+    client.end();
+    assert_eq!(last_reply(&mut client).status, 413);
 }
 
 #[test]

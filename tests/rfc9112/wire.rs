@@ -95,6 +95,11 @@ impl Wire {
         self.take_replies(ReplyTo::Head)
     }
 
+    /// Lets a period of lingering end. Returns whether another one begins.
+    pub(crate) fn renew_linger(&mut self) -> bool {
+        self.session.conn_mut().renew_linger()
+    }
+
     /// Makes the next response the last one, as a server that drains does.
     pub(crate) fn drain(&mut self) {
         self.session.conn_mut().disable_keep_alive();

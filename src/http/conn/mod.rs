@@ -20,13 +20,16 @@
 
 mod buffers;
 mod io;
+mod linger;
 mod outbox;
 mod parse;
 mod phase;
 
 pub use buffers::Buffers;
 pub use io::{Io, ResponseMeta, TimeoutKind, Wait};
+pub use linger::{LINGER_BYTES_MAX, LINGER_BYTES_MIN, LINGER_PERIODS_MAX};
 
+use linger::Lingering;
 use outbox::Outbox;
 use phase::{CloseMode, KeepAlive, Phase, ReadState, WriteBatch};
 
@@ -99,8 +102,9 @@ impl Conn {
         if self.read_state == ReadState::MorePending {
             self.read_state = ReadState::Open;
         }
-        match self.phase {
-            Phase::Closing(_) | Phase::Lingering | Phase::Over => {}
+        match &mut self.phase {
+            Phase::Lingering(lingering) => lingering.receive(bytes.len()),
+            Phase::Closing(_) | Phase::Over => {}
             Phase::Head | Phase::Body { .. } | Phase::Rejected(_) | Phase::AwaitingResponse(_) => {
                 // Consumed bytes are removed first: one turn may finish a batch and read again.
                 self.inbox.drain(..self.start);
@@ -145,11 +149,11 @@ impl Conn {
             Phase::AwaitingResponse(_) => Some(self.flush_or(Io::Wait)),
             Phase::Closing(_) if self.has_outgoing() => Some(self.flush_or(Io::Wait)),
             Phase::Closing(CloseMode::Lingering) if self.read_state != ReadState::Eof => {
-                self.phase = Phase::Lingering;
+                self.phase = Phase::Lingering(Lingering::default());
                 Some(Io::Shutdown)
             }
-            Phase::Lingering if self.read_state != ReadState::Eof => Some(Io::Read),
-            Phase::Closing(_) | Phase::Lingering | Phase::Over => Some(Io::Close),
+            Phase::Lingering(_) if self.read_state != ReadState::Eof => Some(Io::Read),
+            Phase::Closing(_) | Phase::Lingering(_) | Phase::Over => Some(Io::Close),
         }
     }
 
@@ -243,7 +247,7 @@ impl Conn {
     /// What the connection waits for once [`Self::advance`] has returned.
     pub fn wait(&self) -> Wait {
         let timeout = match self.phase {
-            Phase::Lingering | Phase::Over => Some(TimeoutKind::Linger),
+            Phase::Lingering(_) | Phase::Over => Some(TimeoutKind::Linger),
             _ if self.has_outgoing() => Some(TimeoutKind::Write),
             Phase::Head if self.progress > 0 && !self.has_begun() => Some(TimeoutKind::Idle),
             Phase::Head => Some(TimeoutKind::Head),
@@ -268,6 +272,13 @@ impl Conn {
                 Phase::Over
             }
         };
+    }
+
+    /// Handles an expired deadline of a lingering close. Returns whether the client sends fast enough for another; if
+    /// not, call [`Self::expire`].
+    pub const fn renew_linger(&mut self) -> bool {
+        let Phase::Lingering(lingering) = &mut self.phase else { return false };
+        lingering.end_period()
     }
 
     /// Disables keep-alive: the next response closes the connection.

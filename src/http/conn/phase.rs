@@ -2,6 +2,7 @@
 
 use crate::http::{
     Reject,
+    conn::linger::Lingering,
     request::{
         body::BodyDiscarder,
         head::Request,
@@ -33,7 +34,7 @@ pub(super) enum Phase {
     Closing(CloseMode),
     /// The sending half is shut down. Further bytes are read and discarded, until the client closes or the deadline
     /// expires.
-    Lingering,
+    Lingering(Lingering),
     /// To be closed.
     Over,
 }

@@ -1,5 +1,7 @@
 //! One connection: a socket, and the I/O that its session needs.
 
+mod slow;
+
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
     net::Shutdown,
@@ -14,11 +16,7 @@ use crate::{
     app::{App, ConnectionId, Session},
     http::conn::{Io, TimeoutKind, Wait},
     metrics::{self, CloseReason},
-    server::{
-        context::WorkerContext,
-        delivery::{Delivery, SendBudget},
-    },
-    sys::{self, send_buffer},
+    server::{context::WorkerContext, delivery::Delivery},
 };
 
 /// Maximum number of bytes per write. A large response takes several turns.
@@ -151,24 +149,6 @@ impl Connection {
         (self.wait.replace(wait) != Some(wait)).then_some(wait)
     }
 
-    /// Ends a period of a write. Returns whether the client is fast enough; then the next deadline is that of a new wait.
-    pub fn renew_write(&mut self, period_ns: u64) -> bool {
-        if !self.is_writing() {
-            return false;
-        }
-        let Some(delivery) = &mut self.delivery else { return false };
-        if delivery.elapsed().is_zero() {
-            // The kernel counts the time since the receive window was last large enough for all that is to be sent at once.
-            send_buffer::limit_unacknowledged(&self.socket, None);
-        }
-        let renews = sys::unacknowledged(&self.socket)
-            .is_ok_and(|held| delivery.end_period(held, period_ns));
-        if renews {
-            self.wait = None;
-        }
-        renews
-    }
-
     /// Handles an expired deadline and counts it. A turn must follow.
     pub fn expire(&mut self, app: &App) {
         let conn = self.session.conn_mut();
@@ -299,33 +279,6 @@ impl Connection {
             self.end_delivery(context.unacknowledged);
         }
         Ok(Written::Everything)
-    }
-
-    /// Handles a full socket, when `left` bytes of the batch were left. If it has been full before, the client has accepted
-    /// something since: then the kernel may hold more for it.
-    #[cold]
-    fn block(&mut self, left: usize, budget: &SendBudget) {
-        match &mut self.delivery {
-            None => self.delivery = Some(Box::default()),
-            Some(delivery) => {
-                if delivery.claim(left, budget) {
-                    send_buffer::enlarge_send_buffer(&self.socket);
-                }
-            }
-        }
-    }
-
-    /// Ends the delivery of a batch. What the kernel still holds gets the usual time from now on.
-    #[cold]
-    fn end_delivery(&mut self, unacknowledged: Duration) {
-        let Some(mut delivery) = self.delivery.take() else { return };
-        if delivery.release() {
-            send_buffer::restore_send_buffer(&self.socket);
-        }
-        if !delivery.elapsed().is_zero() {
-            let limit = unacknowledged + delivery.elapsed();
-            send_buffer::limit_unacknowledged(&self.socket, Some(limit));
-        }
     }
 }
 
