@@ -3,13 +3,15 @@
 
 use fibsrv::{
     app::{
-        App, Completed, ConnectionId, NumberLimits, Recorder, Session, Settings, Timestamp,
+        App, Completed, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings,
+        Timestamp,
         route::{Index, Route, route},
     },
     fibonacci::{Calculator, Table},
     http::{
         Method, Reject, Status,
         conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, Service},
+        preamble::Preamble,
         request::{
             head::{Parser, Request},
             limits::Limits,
@@ -23,7 +25,7 @@ use fibsrv_fuzz::Script;
 
 use crate::parser::ReplyTo;
 
-const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 /// The content of `/metrics`: large, so that few of them fill a batch.
 const LARGE_BODY: &[u8] = &[b'm'; 12 * 1024];
 /// No response is longer.
@@ -188,7 +190,7 @@ impl Service for Responder<'_, '_> {
     fn reject(&mut self, conn: &mut Conn, reject: Reject) {
         let is_timeout = matches!(reject, Reject::HeadTimeout | Reject::BodyTimeout);
         assert_eq!(is_timeout, self.outcome.has_expired, "{reject:?}");
-        conn.respond(&Response::text(reject.status(), reject.text().as_bytes()), DATE);
+        conn.respond(&Response::text(reject.status(), reject.text().as_bytes()), &PREAMBLE);
         // A rejected request may be HEAD as well.
         let is_head = conn.outgoing().concat().ends_with(b"\r\n\r\n");
         self.outcome.asked.push(if is_head { ReplyTo::Head } else { ReplyTo::Other });
@@ -216,7 +218,7 @@ impl Responder<'_, '_> {
             Route::Server | Route::Tunnel => Response::text(Status::NoContent, b""),
             Route::Unknown => Response::text(Status::NotFound, b"not found\n"),
         };
-        conn.respond(&response, DATE);
+        conn.respond(&response, &PREAMBLE);
     }
 }
 
@@ -225,12 +227,12 @@ pub(crate) fn app(limits: Limits) -> App {
     let numbers = NumberLimits { max_n: 30_000, max_in_flight: 1, bytes: 64 * 1024 };
     let build = Build { version: "", revision: "", rustc: "" };
     let recorder = Recorder::new(Claim::private(), None);
-    App::new(Table::new(100).unwrap(), Settings { limits, numbers, build }, recorder)
+    App::new(ResponseTable::new(100).unwrap(), Settings { limits, numbers, build }, recorder)
 }
 
 /// Has the application respond to a stream that arrives at once. It must end and not panic.
 pub(crate) fn serve(app: &mut App, mut stream: &[u8]) {
-    let now = Timestamp { now_ns: 0, unix_ms: 0, date: DATE };
+    let now = Timestamp { now_ns: 0, unix_ms: 0, preamble: &PREAMBLE };
     let mut session = Session::new(ConnectionId { key: 0, generation: 0 }, None);
     let mut calculator = Calculator::default();
     for _ in 0..2_000 + stream.len() {

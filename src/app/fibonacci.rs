@@ -2,11 +2,11 @@
 
 use crate::{
     app::{
+        ResponseTable,
         handled::Handled,
         numbers::{Lookup, NumberLimits, Numbers, Waiter},
         route::Index,
     },
-    fibonacci::Table,
     http::{
         Method, Status,
         request::{
@@ -37,7 +37,7 @@ pub(super) struct FibonacciHandler {
 }
 
 impl FibonacciHandler {
-    pub(super) fn new(table: Table, limits: NumberLimits) -> Self {
+    pub(super) fn new(table: ResponseTable, limits: NumberLimits) -> Self {
         Self {
             numbers: Numbers::new(table, limits),
             max_n: limits.max_n,

@@ -8,11 +8,13 @@ mod handled;
 mod handlers;
 mod numbers;
 mod recorder;
+mod response_table;
 pub mod route;
 mod session;
 
 pub use numbers::{AT_ONCE_MAX_N, Completed, ConnectionId, Job, NumberLimits};
 pub use recorder::{Exchange, Recorder};
+pub use response_table::ResponseTable;
 pub use session::{Session, Timestamp};
 
 use fibonacci::FibonacciHandler;
@@ -48,7 +50,7 @@ pub struct Settings {
 
 impl App {
     /// Returns an application that has responded to nothing.
-    pub fn new(table: Table, settings: Settings, recorder: Recorder) -> Self {
+    pub fn new(table: ResponseTable, settings: Settings, recorder: Recorder) -> Self {
         let fibonacci = FibonacciHandler::new(table, settings.numbers);
         Self {
             parser: Parser::new(settings.limits),

@@ -14,7 +14,7 @@ use crate::{
     http::{
         Reject,
         conn::{Conn, Io, Service},
-        date,
+        preamble::Preamble,
         request::head::Request,
         response::{Body, Response},
     },
@@ -29,8 +29,8 @@ pub struct Timestamp<'a> {
     pub now_ns: u64,
     /// Wall clock, in milliseconds since 1970-01-01T00:00:00Z.
     pub unix_ms: u64,
-    /// Wall clock, as the value of `Date`.
-    pub date: &'a [u8; date::LENGTH],
+    /// Wall clock, as the value of `Date`, and what precedes it.
+    pub preamble: &'a Preamble,
 }
 
 /// A connection without its socket.
@@ -170,7 +170,7 @@ fn respond(
     client: &Client,
     now: &Timestamp<'_>,
 ) {
-    let rendered = conn.respond(response, now.date);
+    let rendered = conn.respond(response, now.preamble);
     recorder.record(&Exchange {
         request,
         handler,

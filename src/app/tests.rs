@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     fibonacci::Calculator,
-    http::{Method, Reject, conn::Io},
+    http::{Method, Reject, conn::Io, preamble::Preamble},
     logging::access,
     metrics::{self, BUCKETS, Claim},
 };
@@ -12,11 +12,12 @@ const LIMITS: Limits =
     Limits { head_bytes: 8192, target_bytes: 4096, fields: 16, body_bytes: 0, pipelined: 8 };
 const BUILD: Build = Build { version: "1", revision: "r", rustc: "c" };
 const NUMBERS: NumberLimits = NumberLimits { max_n: 1_000_000, max_in_flight: 2, bytes: 300_000 };
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 const ID: ConnectionId = ConnectionId { key: 0, generation: 1 };
 
 fn app_with(log: Option<access::LineFormat>) -> App {
     let settings = Settings { limits: LIMITS, numbers: NUMBERS, build: BUILD };
-    App::new(Table::new(100).unwrap(), settings, Recorder::new(Claim::private(), log))
+    App::new(ResponseTable::new(100).unwrap(), settings, Recorder::new(Claim::private(), log))
 }
 
 fn app() -> App {
@@ -24,7 +25,7 @@ fn app() -> App {
 }
 
 fn now(now_ns: u64) -> Timestamp<'static> {
-    Timestamp { now_ns, unix_ms: 0, date: b"Sun, 06 Nov 1994 08:49:37 GMT" }
+    Timestamp { now_ns, unix_ms: 0, preamble: &PREAMBLE }
 }
 
 fn session(key: usize) -> Session {

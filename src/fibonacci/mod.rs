@@ -20,4 +20,4 @@ pub use cache::Cache;
 pub use calculator::{Calculator, Computed, DEFAULT_MAX_N, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;
-pub use table::{DEFAULT_LAST, MAX_LAST, Table, TableError};
+pub use table::{DEFAULT_LAST, MAX_LAST, Prefixed, Table, TableError};

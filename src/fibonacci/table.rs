@@ -30,19 +30,45 @@ pub const MAX_LAST: u32 = 100_000;
 const ANCHOR_EVERY: u32 = 256;
 
 /// F(0)..=F(last) in decimal. Clones share the memory.
+///
+/// Each number may follow a prefix, so that text which always precedes it is copied together with it.
 #[derive(Clone)]
 pub struct Table {
-    /// All numbers, without separators.
-    digits: Arc<[u8]>,
-    /// The start of each number in `digits`, then the end of the last one.
-    offsets: Arc<[u32]>,
+    /// All prefixes and numbers, without separators.
+    arena: Arc<[u8]>,
+    /// Where each number is, and last the end of the arena.
+    places: Arc<[Place]>,
     last: u32,
 }
 
+/// Where a number begins in the arena, and where its prefix does.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    prefix: u32,
+    digits: u32,
+}
+
+/// A number of the table after its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixed<'a> {
+    /// Both.
+    pub bytes: &'a [u8],
+    /// Length of the prefix in bytes.
+    pub prefix_bytes: usize,
+}
+
 impl Table {
-    /// Builds F(0)..=F(last).
+    /// Builds F(0)..=F(last) without prefixes.
     pub fn new(last: u32) -> Result<Self, TableError> {
-        let mut builder = Builder::new(last)?;
+        Self::with_prefixes(last, |_, _, _| ())
+    }
+
+    /// Builds F(0)..=F(last). The function appends the prefix of F(n), given n and its number of digits.
+    pub fn with_prefixes(
+        last: u32,
+        push_prefix: impl Fn(&mut Vec<u8>, u64, usize),
+    ) -> Result<Self, TableError> {
+        let mut builder = Builder::new(last, push_prefix)?;
         for n in 0..=last {
             builder.push(n)?;
         }
@@ -52,7 +78,17 @@ impl Table {
     /// Returns the digits of F(n), or `None` beyond the table.
     #[inline]
     pub fn get(&self, n: u64) -> Option<&[u8]> {
-        self.digits.get(self.place(usize::try_from(n).ok()?)?)
+        self.arena.get(self.digits(usize::try_from(n).ok()?)?)
+    }
+
+    /// Returns the prefix and the digits of F(n), or `None` beyond the table.
+    #[inline]
+    pub fn get_prefixed(&self, n: u64) -> Option<Prefixed<'_>> {
+        let &[place, next] = self.places.get(usize::try_from(n).ok()?..)?.first_chunk()?;
+        Some(Prefixed {
+            bytes: self.arena.get(place.prefix as usize..next.prefix as usize)?,
+            prefix_bytes: (place.digits - place.prefix) as usize,
+        })
     }
 
     /// Returns the largest n in the table.
@@ -62,22 +98,30 @@ impl Table {
 
     /// Returns the heap memory in bytes.
     pub fn size_bytes(&self) -> usize {
-        size_of_val(&*self.digits) + size_of_val(&*self.offsets)
+        size_of_val(&*self.arena) + size_of_val(&*self.places)
     }
 
-    /// Returns the position of F(n) in the arena.
+    /// Returns the position of the digits of F(n) in the arena.
     #[inline]
-    fn place(&self, n: usize) -> Option<Range<usize>> {
-        let &[start, end] = self.offsets.get(n..)?.first_chunk()?;
-        Some(start as usize..end as usize)
+    fn digits(&self, n: usize) -> Option<Range<usize>> {
+        let &[place, next] = self.places.get(n..)?.first_chunk()?;
+        Some(place.digits as usize..next.prefix as usize)
+    }
+
+    /// Writes the prefix of F(n).
+    fn write_prefix(&mut self, n: usize, prefix: &[u8]) -> Option<()> {
+        let start = self.places.get(n)?.prefix as usize;
+        let arena = Arc::get_mut(&mut self.arena)?;
+        arena.get_mut(start..start + prefix.len())?.copy_from_slice(prefix);
+        Some(())
     }
 
     /// Writes F(n) as the sum of its two predecessors. Returns `None` if it does not fit its place.
     fn write(&mut self, n: usize) -> Option<&[u8]> {
-        let Range { start, end } = self.place(n)?;
-        let summands = if n < 2 { None } else { Some((self.place(n - 1)?, self.place(n - 2)?)) };
-        let digits = Arc::get_mut(&mut self.digits)?;
-        let (before, from_here) = digits.split_at_mut_checked(start)?;
+        let Range { start, end } = self.digits(n)?;
+        let summands = if n < 2 { None } else { Some((self.digits(n - 1)?, self.digits(n - 2)?)) };
+        let arena = Arc::get_mut(&mut self.arena)?;
+        let (before, from_here) = arena.split_at_mut_checked(start)?;
         let number = from_here.get_mut(..end - start)?;
         let fits = if let Some((longer, shorter)) = summands {
             digits::add(number, before.get(longer)?, before.get(shorter)?)
@@ -92,7 +136,8 @@ impl Table {
 impl Default for Table {
     /// Returns the table of F(0) only.
     fn default() -> Self {
-        Self { digits: Arc::new([b'0']), offsets: Arc::new([0, 1]), last: 0 }
+        let places = [Place { prefix: 0, digits: 0 }, Place { prefix: 1, digits: 1 }];
+        Self { arena: Arc::new([b'0']), places: Arc::new(places), last: 0 }
     }
 }
 
@@ -131,33 +176,42 @@ impl fmt::Display for TableError {
 impl std::error::Error for TableError {}
 
 /// A table being filled in the order of n, with the current number in binary for the anchors.
-struct Builder {
+struct Builder<P> {
     table: Table,
+    push_prefix: P,
+    /// The prefix written last.
+    prefix: Vec<u8>,
     /// F(n) for the n to be pushed next, and F(n + 1).
     binary: [UBig; 2],
 }
 
-impl Builder {
+impl<P: Fn(&mut Vec<u8>, u64, usize)> Builder<P> {
     /// Allocates all memory at its final size, since the lengths of the numbers are known.
-    fn new(last: u32) -> Result<Self, TableError> {
+    fn new(last: u32, push_prefix: P) -> Result<Self, TableError> {
         if last > MAX_LAST {
             return Err(TableError::TooLong { last });
         }
-        let too_long = |_| TableError::TooLong { last };
-        let mut end = 0;
-        let mut offsets = Vec::with_capacity(last as usize + 2);
-        offsets.push(0);
-        for n in 0..=last {
-            end += digit_count(u64::from(n));
-            offsets.push(u32::try_from(end).map_err(too_long)?);
+        let position = |at: usize| u32::try_from(at).map_err(|_| TableError::TooLong { last });
+        let (mut end, mut prefix) = (0, Vec::new());
+        let mut places = Vec::with_capacity(last as usize + 2);
+        for n in (0..=last).map(u64::from) {
+            prefix.clear();
+            push_prefix(&mut prefix, n, digit_count(n));
+            let digits = end + prefix.len();
+            places.push(Place { prefix: position(end)?, digits: position(digits)? });
+            end = digits + digit_count(n);
         }
-        let table =
-            Table { digits: std::iter::repeat_n(0, end).collect(), offsets: offsets.into(), last };
-        Ok(Self { table, binary: [UBig::from(0_u8), UBig::from(1_u8)] })
+        places.push(Place { prefix: position(end)?, digits: position(end)? });
+        let arena = std::iter::repeat_n(0, end).collect();
+        let table = Table { arena, places: places.into(), last };
+        Ok(Self { table, push_prefix, prefix, binary: [UBig::from(0_u8), UBig::from(1_u8)] })
     }
 
     /// Writes F(n), and checks it if it is an anchor or the last.
     fn push(&mut self, n: u32) -> Result<(), TableError> {
+        self.prefix.clear();
+        (self.push_prefix)(&mut self.prefix, n.into(), digit_count(n.into()));
+        self.table.write_prefix(n as usize, &self.prefix).ok_or(TableError::Corrupt { n })?;
         let [current, next] = &mut self.binary;
         let anchor = n.is_multiple_of(ANCHOR_EVERY) || n == self.table.last;
         let written = self.table.write(n as usize);
@@ -203,6 +257,27 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_precede_their_numbers() {
+        let push_prefix = |out: &mut Vec<u8>, n: u64, length| {
+            out.extend_from_slice(format!("F({n}) has {length}: ").repeat(length % 3).as_bytes());
+        };
+        let (table, plain) =
+            (Table::with_prefixes(300, push_prefix).unwrap(), Table::new(300).unwrap());
+        for n in 0..=300 {
+            let digits = plain.get(n).unwrap();
+            let mut expected = Vec::new();
+            push_prefix(&mut expected, n, digits.len());
+            let prefix_bytes = expected.len();
+            expected.extend_from_slice(digits);
+            let bytes = expected.as_slice();
+            assert_eq!(table.get_prefixed(n), Some(Prefixed { bytes, prefix_bytes }), "F({n})");
+            assert_eq!(table.get(n), Some(digits), "F({n})");
+        }
+        assert_eq!(table.get_prefixed(301), None);
+        assert_eq!(plain.get_prefixed(20), Some(Prefixed { bytes: b"6765", prefix_bytes: 0 }));
+    }
+
+    #[test]
     fn every_entry_equals_ibig() {
         let table = Table::new(DEFAULT_LAST).unwrap();
         let [mut current, mut next] = [UBig::from(0_u8), UBig::from(1_u8)];
@@ -242,13 +317,13 @@ mod tests {
     /// Changes one digit of F(`wrong`) right after it is written. The number at `caught_at` must be rejected.
     #[track_caller]
     fn check_corruption(wrong: u32, last: u32, caught_at: u32) {
-        let mut builder = Builder::new(last).unwrap();
+        let mut builder = Builder::new(last, |_, _, _| ()).unwrap();
         let outcome = (0..=last).try_for_each(|n| {
             builder.push(n)?;
             if n == wrong {
-                let place = builder.table.place(n as usize).unwrap();
-                let digits = Arc::get_mut(&mut builder.table.digits).unwrap();
-                let digit = digits[place].last_mut().unwrap();
+                let digits = builder.table.digits(n as usize).unwrap();
+                let arena = Arc::get_mut(&mut builder.table.arena).unwrap();
+                let digit = arena[digits].last_mut().unwrap();
                 *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
             }
             Ok(())

@@ -65,7 +65,7 @@ impl WorkerContext {
 
     /// The time of this iteration.
     pub const fn timestamp(clock: &Clock) -> Timestamp<'_> {
-        Timestamp { now_ns: clock.now_ns(), unix_ms: clock.unix_ms(), date: clock.date() }
+        Timestamp { now_ns: clock.now_ns(), unix_ms: clock.unix_ms(), preamble: clock.preamble() }
     }
 
     /// The address of a client, if it is going to be logged.

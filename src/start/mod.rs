@@ -15,9 +15,8 @@ use log::{info, warn};
 use mio::net::TcpListener;
 
 use crate::{
-    app::{App, Recorder, Settings},
+    app::{App, Recorder, ResponseTable, Settings},
     config::{Config, Inherited, OpenedBy},
-    fibonacci::Table,
     group::Group,
     http::conn::Buffers,
     logging::{self, access::AccessLog},
@@ -55,7 +54,7 @@ const BUILD: Build = Build {
 pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     rlimit::raise_open_files();
     check_features(config.listeners)?;
-    let table = Table::new(config.table_max_n)?;
+    let table = ResponseTable::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
     let (group, memory) = join(config, 1, passed(config)?, new_memory())?;
     let (addresses, others) = (group.own_addresses(), workers_of(memory.as_ref()));
@@ -78,7 +77,7 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     rlimit::raise_open_files();
     check_features(config.listeners)?;
     // The table is computed once. Forked processes share its pages, as no process writes to them.
-    let table = match Table::new(config.table_max_n) {
+    let table = match ResponseTable::new(config.table_max_n) {
         Ok(table) => table,
         Err(error) => return Err(supervisor::return_to_previous(config, error.into())),
     };
@@ -116,7 +115,7 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
 pub fn rehearse(config: &Config) -> Result<String, Box<dyn Error>> {
     rlimit::raise_open_files();
     check_features(config.listeners)?;
-    let _table = Table::new(config.table_max_n)?;
+    let _table = ResponseTable::new(config.table_max_n)?;
     let inherited = config.inherited.as_ref().ok_or("there is no upgrade to rehearse")?;
     let (_sockets, _memory) = inherit(config, inherited)?;
     drop(open_access_log(config)?);
@@ -235,7 +234,7 @@ fn bind_ports(
 /// Returns a server that is ready to run.
 fn prepare(
     config: &Config,
-    table: Table,
+    table: ResponseTable,
     group: Group,
     counters: Claim,
     access_log: Option<AccessLog>,

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::http::date;
+use crate::http::{date, preamble::Preamble};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -17,7 +17,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub struct Clock {
     origin: Instant,
     now_ns: u64,
-    date: [u8; date::LENGTH],
+    preamble: Preamble,
     /// Wall time for which the date was rendered, in seconds since 1970.
     unix_s: u64,
     /// Monotonic time at which the next second of wall time begins.
@@ -31,7 +31,7 @@ impl Clock {
         let mut clock = Self {
             origin: Instant::now(),
             now_ns: 0,
-            date: date::imf_fixdate(0),
+            preamble: Preamble::new(&date::imf_fixdate(0)),
             unix_s: 0,
             date_valid_until_ns: 0,
         };
@@ -57,9 +57,9 @@ impl Clock {
         self.read_ns().saturating_sub(self.now_ns)
     }
 
-    /// Returns the value of `Date` as of the last tick.
-    pub const fn date(&self) -> &[u8; date::LENGTH] {
-        &self.date
+    /// Returns the start of a number's head, with the value of `Date` as of the last tick.
+    pub const fn preamble(&self) -> &Preamble {
+        &self.preamble
     }
 
     /// Returns the wall time as of the last tick, in milliseconds since 1970.
@@ -77,7 +77,7 @@ impl Clock {
     fn render_date(&mut self) {
         // `Date` cannot represent a time before 1970.
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.date = date::imf_fixdate(wall.as_secs());
+        self.preamble = Preamble::new(&date::imf_fixdate(wall.as_secs()));
         self.unix_s = wall.as_secs();
         self.date_valid_until_ns = self.now_ns + SECOND_NS - u64::from(wall.subsec_nanos());
     }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn the_date_is_rendered_for_the_current_second() {
         let clock = Clock::new();
-        assert!(clock.date().ends_with(b" GMT"));
+        assert!(clock.preamble().date().ends_with(b" GMT"));
         let left_ns = clock.date_valid_until_ns - clock.now_ns;
         assert!((1..=SECOND_NS).contains(&left_ns), "{left_ns}");
     }

@@ -23,6 +23,7 @@ use fibsrv::{
     http::{
         Reject, Status,
         conn::{BATCH_BYTES_HIGH, Buffers, Conn, Io, Service, TimeoutKind},
+        preamble::Preamble,
         request::{
             head::{Parser, Request},
             limits::Limits,
@@ -36,7 +37,7 @@ use plan::{BodyHandling, Plan};
 use rng::Rng;
 
 const RUNS: u64 = 1_000;
-const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 /// Bytes of the largest content of a response.
 const CONTENT_BYTES_MAX: usize = BATCH_BYTES_HIGH + BATCH_BYTES_HIGH / 4;
 /// Bytes that a socket holds unread at most: its receive buffer, as doubled by the kernel.
@@ -167,7 +168,7 @@ impl Service for State<'_> {
             assert_eq!(Some(code), self.plan.rejection);
         }
         self.rejected = Some(reject);
-        conn.respond(&Response::text(reject.status(), b"no\n"), DATE);
+        conn.respond(&Response::text(reject.status(), b"no\n"), &PREAMBLE);
     }
 }
 
@@ -182,7 +183,7 @@ impl State<'_> {
         let planned = &self.plan.requests[self.responded];
         let body = body(planned.n, planned.content_bytes);
         let kind = ResponseKind::Number(planned.n);
-        conn.respond(&Response { status: Status::Ok, kind, body: Body::Bytes(&body) }, DATE);
+        conn.respond(&Response { status: Status::Ok, kind, body: Body::Bytes(&body) }, &PREAMBLE);
         self.responded += 1;
     }
 

@@ -3,10 +3,10 @@
 //! It drives [`App::advance`], as the event loop does, and is shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    app::{App, ConnectionId, NumberLimits, Recorder, Session, Settings, Timestamp},
-    fibonacci::Table,
+    app::{App, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings, Timestamp},
     http::{
         conn::{Buffers, Io},
+        preamble::Preamble,
         request::limits::Limits,
     },
     logging::access::{AccessLog, AccessLogOptions},
@@ -15,7 +15,9 @@ use fibsrv::{
 
 /// Time stands still.
 pub(crate) const NOW: Timestamp<'_> =
-    Timestamp { now_ns: 0, unix_ms: 784_111_777_000, date: b"Sun, 06 Nov 1994 08:49:37 GMT" };
+    Timestamp { now_ns: 0, unix_ms: 784_111_777_000, preamble: &PREAMBLE };
+
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 
 /// The application, and the parts of a worker that it needs.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Offline {
         let build = Build { version: "", revision: "", rustc: "" };
         let numbers = NumberLimits { max_n: table_last.into(), max_in_flight: 1, bytes: 0 };
         let recorder = Recorder::new(Claim::private(), log.map(|options| options.format));
-        let table = Table::new(table_last).expect("a table");
+        let table = ResponseTable::new(table_last).expect("a table");
         Self {
             app: App::new(table, Settings { limits, numbers, build }, recorder),
             buffers: Buffers::default(),

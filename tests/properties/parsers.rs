@@ -4,12 +4,14 @@ use fibsrv::{
     app::route::route,
     http::{
         Method, Span, Status, date,
+        preamble::Preamble,
+        render,
         request::{
             body::{BodyDiscarder, CHUNK_FRAMING_MAX, Framing},
             etag::{self, Comparison},
             lines, target,
         },
-        response::{self, Body, BodyMode, ConnectionHeader, Response, ResponseKind},
+        response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind},
     },
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -21,7 +23,7 @@ use crate::{
     pieces, requests,
 };
 
-const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 const CONTENT_MAX: u64 = 100;
 const YEAR_10000: u64 = 253_402_300_800;
 /// 2000-02-28, the day before a leap day that occurs every 400 years, and the seconds of 400 years.
@@ -110,7 +112,7 @@ proptest! {
         let n = n >> shift;
         let response = Response { status: Status::Ok, kind: ResponseKind::Number(n), body: Body::Bytes(&body) };
         let mut output = Vec::new();
-        response::render(&mut output, &response, BodyMode::Send, ConnectionHeader::Close, DATE);
+        render::render(&mut output, &response, BodyMode::Send, ConnectionHeader::Close, &PREAMBLE);
         let mut rest = &output[..];
         let reply = ReplyRef::take(&mut rest, ReplyTo::Other).unwrap();
         prop_assert!(rest.is_empty());

@@ -3,8 +3,9 @@
 use fibsrv::http::{
     Status,
     conn::TimeoutKind,
-    date,
-    response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind, render},
+    preamble::Preamble,
+    render::render,
+    response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind},
 };
 
 use crate::wire::{
@@ -15,7 +16,7 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Renders every possible head: each status with each kind of fields and connection.
 pub(crate) fn all_response_heads() -> Vec<String> {
-    let date: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    let preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
     let mut heads = Vec::new();
     for status in Status::ALL {
         for kind in [
@@ -29,7 +30,7 @@ pub(crate) fn all_response_heads() -> Vec<String> {
             {
                 let mut out = Vec::new();
                 let response = Response { status, kind, body: Body::Bytes(b"") };
-                render(&mut out, &response, BodyMode::Send, connection, date);
+                render(&mut out, &response, BodyMode::Send, connection, &preamble);
                 heads.push(String::from_utf8(out).unwrap());
             }
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    app::ResponseTable,
     fibonacci::{Cache, Calculator, Computed, Mismatch, Table, digit_count},
     http::response::Body,
     metrics::{self, Executor, RejectReason, Slot},
@@ -88,7 +89,7 @@ pub(super) struct Waiter {
 /// The numbers: those of the table, those cached, and those being computed.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    table: Table,
+    table: ResponseTable,
     cache: Cache,
     /// Computes small numbers at once.
     calculator: Calculator,
@@ -116,9 +117,9 @@ enum JobState {
 }
 
 impl Numbers {
-    pub(super) fn new(table: Table, limits: NumberLimits) -> Self {
+    pub(super) fn new(table: ResponseTable, limits: NumberLimits) -> Self {
         Self {
-            calculator: Calculator::new(table.clone()),
+            calculator: Calculator::new(table.numbers().clone()),
             table,
             cache: Cache::new(limits.bytes),
             in_flight: HashMap::new(),
@@ -130,21 +131,21 @@ impl Numbers {
 
     /// The numbers that are not computed.
     pub(super) const fn table(&self) -> &Table {
-        &self.table
+        self.table.numbers()
     }
 
     /// Looks F(n) up, or has it computed for `waiter`.
     #[inline]
     pub(super) fn get(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
-        if n > self.table.last().into() {
+        if n > self.table.numbers().last().into() {
             return self.get_computed(n, waiter, counters);
         }
-        Lookup::Ready(Body::Bytes(self.table.get(n).unwrap_or_default()))
+        Lookup::Ready(self.table.get(n).unwrap_or(Body::Bytes(b"")))
     }
 
     /// Number of digits of F(n), without computing it.
     pub(super) fn digit_count(&self, n: u64) -> usize {
-        self.table.get(n).map_or_else(|| digit_count(n), <[u8]>::len)
+        self.table.get(n).map_or_else(|| digit_count(n), |body| body.len())
     }
 
     /// Records that a connection no longer waits for F(n). A job that no connection waits for is dropped from the

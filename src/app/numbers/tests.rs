@@ -7,7 +7,7 @@ const LIMITS: NumberLimits =
     NumberLimits { max_n: 10_000_000, max_in_flight: 64, bytes: 64 * 1024 * 1024 };
 
 fn numbers(limits: NumberLimits) -> (Numbers, Claim) {
-    (Numbers::new(Table::new(100).unwrap(), limits), Claim::private())
+    (Numbers::new(ResponseTable::new(100).unwrap(), limits), Claim::private())
 }
 
 fn id(key: usize) -> ConnectionId {

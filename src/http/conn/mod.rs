@@ -34,14 +34,16 @@ use outbox::Outbox;
 use phase::{CloseMode, KeepAlive, Phase, ReadState, WriteBatch};
 
 use crate::http::{
-    Reject, Span, date,
+    Reject, Span,
+    preamble::Preamble,
+    render,
     request::{
         head::{Parser, Request},
         headers::{Persistence, Version},
         limits::Limits,
         scan::HeadScanner,
     },
-    response::{self, Body, BodyMode, ConnectionHeader, Response},
+    response::{Body, BodyMode, ConnectionHeader, Response},
 };
 
 /// A batch of this many bytes takes no further response.
@@ -168,7 +170,7 @@ impl Conn {
     }
 
     /// Puts the pending response into the outbox.
-    pub fn respond(&mut self, response: &Response<'_>, date: &[u8; date::LENGTH]) -> ResponseMeta {
+    pub fn respond(&mut self, response: &Response<'_>, preamble: &Preamble) -> ResponseMeta {
         let Phase::AwaitingResponse(pending) = self.phase else {
             debug_assert!(false, "no response is pending");
             return ResponseMeta { bytes: 0, body_mode: BodyMode::Omit, start: self.start };
@@ -183,7 +185,7 @@ impl Conn {
             (Persistence::KeepAlive, Version::Http10) => ConnectionHeader::KeepAlive,
         };
         let out = &mut self.outbox.bytes;
-        let mut length = response::render(out, response, pending.body_mode, connection, date);
+        let mut length = render::render(out, response, pending.body_mode, connection, preamble);
         if let (Body::Shared(body), BodyMode::Send) = (response.body, pending.body_mode) {
             self.outbox.share(body);
             length += body.len();

@@ -7,13 +7,14 @@ use crate::http::{
         io::Io,
         phase::{CloseMode, PendingResponse, Phase, ReadState},
     },
+    render,
     request::{
         body::{BodyDiscarder, Framing},
         head::{Parser, Request},
         headers::{Expectation, Persistence, Version},
         limits::Limits,
     },
-    response::{self, BodyMode},
+    response::BodyMode,
 };
 
 impl Conn {
@@ -65,7 +66,7 @@ impl Conn {
             let has_begun = self.inbox.len() > self.start + request.head_bytes
                 || self.read_state == ReadState::MorePending;
             if !has_begun {
-                self.outbox.bytes.extend_from_slice(response::CONTINUE);
+                self.outbox.bytes.extend_from_slice(render::CONTINUE);
             }
         }
         self.phase = Phase::Body { request, discarder };

@@ -7,7 +7,7 @@ use crate::http::{Status, response::ResponseKind};
 
 const LIMITS: Limits =
     Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64, pipelined: 8 };
-const DATE: &[u8; date::LENGTH] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 
 /// Responds with the target, and records what it is called with.
 #[derive(Debug, Default)]
@@ -73,7 +73,10 @@ fn next(conn: &mut Conn) -> Io {
 }
 
 fn respond(conn: &mut Conn, status: Status, body: &[u8]) {
-    conn.respond(&Response { status, kind: ResponseKind::Text, body: Body::Bytes(body) }, DATE);
+    conn.respond(
+        &Response { status, kind: ResponseKind::Text, body: Body::Bytes(body) },
+        &PREAMBLE,
+    );
 }
 
 fn check(input: &str, expected: &str) {
@@ -180,7 +183,7 @@ fn continue_is_sent_before_the_body_is_read() {
     let head = "PUT /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     conn.receive(head.as_bytes());
     assert_eq!(next(&mut conn), Io::Write);
-    assert_eq!(conn.outgoing().concat(), response::CONTINUE);
+    assert_eq!(conn.outgoing().concat(), render::CONTINUE);
     assert_eq!(run(&mut conn), ["write"]);
     conn.receive(b"abc");
     assert_eq!(run(&mut conn), ["/1", "write"]);
@@ -325,7 +328,7 @@ fn a_shared_body_is_not_copied_and_ends_the_batch() {
     assert_eq!(next(&mut conn), Io::Wait);
     let response =
         Response { status: Status::Ok, kind: ResponseKind::Text, body: Body::Shared(&body) };
-    let length = conn.respond(&response, DATE).bytes;
+    let length = conn.respond(&response, &PREAMBLE).bytes;
     assert_eq!(next(&mut conn), Io::Write, "nothing may follow it");
     let [head, shared] = conn.outgoing();
     assert!(std::ptr::eq(shared, &raw const *body));
