@@ -14,7 +14,7 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 16 : 2 * n)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help build run test check lint fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
+.PHONY: help build run test check lint docs fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
 	chaos_test uploads_test monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -39,6 +39,9 @@ lint: ## format, lints, documentation
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	cd fuzz && $(CARGO) clippy --locked --no-default-features --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+docs: ## write the generated parts of docs/
+	UPDATE=1 $(CARGO) test --locked --test docs --quiet -- generated
 
 fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
 	fuzz/run

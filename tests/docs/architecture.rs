@@ -1,15 +1,9 @@
-//! Checks that ARCHITECTURE.md is short and its core path is true.
+//! ARCHITECTURE.md is short and its core path is true.
 
-#![expect(clippy::unwrap_used, reason = "a failed test")]
-
-use std::fs;
+use crate::read;
 
 const ARCHITECTURE_LINES_MAX: usize = 250;
 const CORE_PATH_LINES_MAX: usize = 2_000;
-
-fn read(path: &str) -> String {
-    fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
 
 #[test]
 fn the_architecture_is_short() {
