@@ -16,9 +16,10 @@ ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbol
 # Dependencies are a layer of their own, rebuilt only when these files change. Test and bench targets are removed from
 # Cargo.toml, as their files are not copied.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY src/app/assets ./src/app/assets
 RUN rustc -vV > /rustc && sed -n 's/^host: //p' /rustc > /target \
  && sed -i '/^\[\[/,/^$/d' Cargo.toml \
- && mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
+ && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
  && cargo auditable build --release --locked --target "$(cat /target)"
 
 # COPY keeps modification times, which may be older than the build above.

@@ -141,7 +141,8 @@ fn sources() -> Sources {
                 continue;
             }
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-            if !name.ends_with("tests.rs") {
+            let is_source = path.extension().is_some_and(|extension| extension == "rs");
+            if is_source && !name.ends_with("tests.rs") {
                 found.insert(name, fs::read_to_string(&path).unwrap());
             }
         }

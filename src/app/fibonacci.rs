@@ -5,16 +5,12 @@ use crate::{
         ResponseTable,
         handled::Handled,
         numbers::{Lookup, NumberLimits, Numbers, Waiter},
+        precondition::{FailedPrecondition, failed_precondition},
         route::Index,
     },
     http::{
         Method, Status,
-        request::{
-            etag::{self, Comparison},
-            head::Request,
-            headers::Condition,
-            lines,
-        },
+        request::{head::Request, headers::Condition},
         response::{Body, Response, ResponseKind},
     },
     metrics::{Handler, Slot},
@@ -63,7 +59,7 @@ impl FibonacciHandler {
             return respond(Response::text(Status::UnprocessableContent, text));
         }
         if request.condition == Condition::Some
-            && let Some(response) = failed_precondition(n, head)
+            && let Some(response) = respond_to_precondition(n, head)
         {
             return respond(response);
         }
@@ -93,19 +89,15 @@ pub(super) const fn busy() -> Response<'static> {
     }
 }
 
-/// The response if a precondition is false, in their order of precedence (RFC 9110 section 13.2.2).
+/// The response if a precondition is false.
 #[cold]
-fn failed_precondition(n: u64, head: &[u8]) -> Option<Response<'static>> {
-    let tag = n.to_string();
-    let matches =
-        |name, comparison| etag::matches(lines::values(head, name), tag.as_bytes(), comparison);
-    let has_if_match = lines::values(head, "if-match").next().is_some();
-    if has_if_match && !matches("if-match", Comparison::Strong) {
-        return Some(Response::text(Status::PreconditionFailed, NO_MATCH));
-    }
-    matches("if-none-match", Comparison::Weak).then_some(Response {
-        status: Status::NotModified,
-        kind: ResponseKind::Number(n),
-        body: Body::Bytes(b""),
+fn respond_to_precondition(n: u64, head: &[u8]) -> Option<Response<'static>> {
+    Some(match failed_precondition(head, n.to_string().as_bytes())? {
+        FailedPrecondition::IfMatch => Response::text(Status::PreconditionFailed, NO_MATCH),
+        FailedPrecondition::IfNoneMatch => Response {
+            status: Status::NotModified,
+            kind: ResponseKind::Number(n),
+            body: Body::Bytes(b""),
+        },
     })
 }

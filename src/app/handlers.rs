@@ -2,6 +2,7 @@
 
 use crate::{
     app::{
+        assets::Assets,
         fibonacci::FibonacciHandler,
         handled::Handled,
         numbers::Waiter,
@@ -23,6 +24,7 @@ const NOT_ALLOWED: &[u8] = b"the method is not allowed here\n";
 #[derive(Debug)]
 pub(super) struct Handlers {
     pub(super) fibonacci: FibonacciHandler,
+    assets: Assets,
     build: Build,
     /// The last exposition of the metrics.
     exposition: Vec<u8>,
@@ -37,8 +39,14 @@ enum Availability {
 }
 
 impl Handlers {
-    pub(super) const fn new(fibonacci: FibonacciHandler, build: Build) -> Self {
-        Self { fibonacci, build, exposition: Vec::new(), availability: Availability::Ready }
+    pub(super) fn new(fibonacci: FibonacciHandler, build: Build) -> Self {
+        Self {
+            fibonacci,
+            assets: Assets::new(),
+            build,
+            exposition: Vec::new(),
+            availability: Availability::Ready,
+        }
     }
 
     /// Makes `/readyz` fail from now on.
@@ -65,6 +73,9 @@ impl Handlers {
             (Route::Metrics, Method::Get | Method::Head) => self.metrics(request, head, counters),
             (Route::Healthz, Method::Get | Method::Head) => Response::text(Status::Ok, b"ok"),
             (Route::Readyz, Method::Get | Method::Head) => self.readyz(),
+            (Route::Asset(asset), Method::Get | Method::Head) => {
+                self.assets.handle(asset, request, head)
+            }
             _ => allow(Status::MethodNotAllowed, NOT_ALLOWED),
         };
         Handled::Response(label(route), response)
@@ -119,6 +130,7 @@ const fn label(route: Route) -> Handler {
         Route::Metrics => Handler::Metrics,
         Route::Healthz => Handler::Healthz,
         Route::Readyz => Handler::Readyz,
+        Route::Asset(asset) => asset.label(),
         Route::Server | Route::Tunnel | Route::Unknown => Handler::None,
     }
 }

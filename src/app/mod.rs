@@ -3,15 +3,18 @@
 //! No sockets, no threads and no clock: the time, the state of the process and numbers computed on another thread
 //! are arguments. [`App::advance`] does everything that happens on a connection between two I/O operations.
 
+mod assets;
 mod fibonacci;
 mod handled;
 mod handlers;
 mod numbers;
+mod precondition;
 mod recorder;
 mod response_table;
 pub mod route;
 mod session;
 
+pub use assets::Asset;
 pub use numbers::{AT_ONCE_MAX_N, Completed, ConnectionId, Job, NumberLimits};
 pub use recorder::{Exchange, Recorder};
 pub use response_table::ResponseTable;

@@ -1,8 +1,9 @@
 //! Routing: from a request target to a resource. Methods and responses are decided in [`crate::app`].
 
-use std::borrow::Cow;
-
-use crate::http::request::{lines::parse_u64, target::Target};
+use crate::{
+    app::assets::Asset,
+    http::request::{escapes::decode_unreserved, lines::parse_u64, target::Target},
+};
 
 /// The resources of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Route {
     Healthz,
     /// `/readyz`: readiness.
     Readyz,
+    /// A static file, such as the page at `/`.
+    Asset(Asset),
     /// The server as a whole, the target of `OPTIONS *`.
     Server,
     /// The other end of a tunnel, the target of CONNECT.
@@ -74,7 +77,8 @@ fn route_other(path: &[u8]) -> Route {
         b"/readyz" => Route::Readyz,
         path => match path.strip_prefix(FIBONACCI) {
             Some(index) if !index.contains(&b'/') => Route::Fibonacci(parse_index(index)),
-            _ => Route::Unknown,
+            Some(_) => Route::Unknown,
+            None => Asset::at(path).map_or(Route::Unknown, Route::Asset),
         },
     }
 }
@@ -85,41 +89,6 @@ fn parse_index(text: &[u8]) -> Index {
         return Index::Malformed;
     }
     Index::Number(parse_u64(text).unwrap_or(u64::MAX))
-}
-
-/// Decodes the escapes of unreserved characters, which are equivalent to the characters (RFC 3986 section 6.2.2.2).
-/// Other escapes are left as they are.
-fn decode_unreserved(path: &[u8]) -> Cow<'_, [u8]> {
-    if !path.contains(&b'%') {
-        return Cow::Borrowed(path);
-    }
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, after)) = rest.split_first() {
-        match unescape(rest) {
-            Some(byte) if is_unreserved(byte) => {
-                decoded.push(byte);
-                rest = rest.get(3..).unwrap_or_default();
-            }
-            _ => {
-                decoded.push(*first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(decoded)
-}
-
-/// Decodes the escape at the front of `text`.
-fn unescape(text: &[u8]) -> Option<u8> {
-    let [b'%', high, low, ..] = text else { return None };
-    let high = char::from(*high).to_digit(16)?;
-    let low = char::from(*low).to_digit(16)?;
-    u8::try_from(high * 16 + low).ok()
-}
-
-const fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 #[cfg(test)]
@@ -157,13 +126,20 @@ mod tests {
         check("/healthz", Route::Healthz);
         check("/readyz", Route::Readyz);
         check("/%72ead%79z", Route::Readyz);
+        check("/", Route::Asset(Asset::Page));
+        check("", Route::Asset(Asset::Page));
+        check("/openapi.json", Route::Asset(Asset::OpenApi));
+        check("/%6fpenapi%2ejson", Route::Asset(Asset::OpenApi));
+        check("/robots.txt", Route::Asset(Asset::Robots));
+        check("/favicon.ico", Route::Asset(Asset::Favicon));
     }
 
     #[test]
     fn unknown_paths() {
         for path in [
-            "",
-            "/",
+            "//",
+            "/index.html",
+            "/openapi.json/",
             "/api",
             "/api/fibonacci",
             "/api/fibonacci/1/",

@@ -160,6 +160,8 @@ fn other_resources_and_methods() {
     check("GET /healthz", "200", "ok");
     check("GET /readyz", "200", "ready");
     check("GET /nothing", "404", "not found\n");
+    check("GET /robots.txt", "200", "User-agent: *\nDisallow: /api/\n");
+    check("POST /", "405", "the method is not allowed here\n");
     check("DELETE /nothing", "404", "not found\n");
     check("OPTIONS *", "204", "");
     check("OPTIONS /healthz", "204", "");
@@ -265,9 +267,17 @@ fn every_response_has_a_series_of_its_own() {
     // A combination without one stops a debug build.
     let mut app = app();
     for method in Method::ALL.map(Method::as_str) {
-        for target in
-            ["/", "/healthz", "/readyz", "/metrics", "/api/fibonacci/1", "/api/fibonacci/x"]
-        {
+        for target in [
+            "/",
+            "/openapi.json",
+            "/robots.txt",
+            "/nothing",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/api/fibonacci/1",
+            "/api/fibonacci/x",
+        ] {
             let target = if method == "CONNECT" { "a:1" } else { target };
             let mut session = session(0);
             receive(&mut app, &mut session, &format!("{method} {target}"), "");

@@ -14,7 +14,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Bytes to reserve for a head; the longest has about 350.
+/// Bytes to reserve for a head; the longest has about 350, except that of the page.
 const HEAD_BYTES_MAX: usize = 512;
 
 /// Appends `response` to `out`, except a shared body. Returns the number of bytes appended.
@@ -80,12 +80,20 @@ fn push_fields(
     out.extend_from_slice(status_line(response.status).as_bytes());
     out.extend_from_slice(b"\r\n");
     if !matches!(response.status, Status::NoContent | Status::NotModified) {
-        let media = if let ResponseKind::Media(media) = response.kind { media } else { TEXT };
+        let media = match response.kind {
+            ResponseKind::Media(media) => media,
+            ResponseKind::File(fields) => fields.media_type,
+            ResponseKind::Number(_)
+            | ResponseKind::Text
+            | ResponseKind::Retry(_)
+            | ResponseKind::Allow(_) => TEXT,
+        };
         push_field(out, "Content-Type", media.as_bytes());
         push_field(out, "X-Content-Type-Options", b"nosniff");
     }
     let caching = match response.kind {
         ResponseKind::Number(_) => "public, max-age=31536000, immutable",
+        ResponseKind::File(fields) => fields.cache_control,
         ResponseKind::Text
         | ResponseKind::Media(_)
         | ResponseKind::Retry(_)
@@ -97,6 +105,12 @@ fn push_fields(
     match response.kind {
         ResponseKind::Text | ResponseKind::Media(_) => {}
         ResponseKind::Number(n) => push_tag(out, n),
+        ResponseKind::File(fields) => {
+            push_field(out, "ETag", fields.etag.as_bytes());
+            if response.status == Status::Ok {
+                out.extend_from_slice(fields.others.as_bytes());
+            }
+        }
         ResponseKind::Retry(seconds) => {
             out.extend_from_slice(b"Retry-After: ");
             decimal::push(out, seconds.into());

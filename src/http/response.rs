@@ -78,6 +78,21 @@ pub enum ResponseKind {
     Retry(u32),
     /// A line of text or no content, and the methods for `Allow`.
     Allow(&'static str),
+    /// A static file with these fields.
+    File(&'static FileFields),
+}
+
+/// The fields of a static file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileFields {
+    /// The value of `Content-Type`.
+    pub media_type: &'static str,
+    /// The value of `Cache-Control`.
+    pub cache_control: &'static str,
+    /// The strong entity tag, in quotes.
+    pub etag: &'static str,
+    /// Further field lines, each with its line end, which a 304 lacks.
+    pub others: &'static str,
 }
 
 /// Whether the content is sent, or only the fields that describe it (RFC 9110 section 9.3.2).

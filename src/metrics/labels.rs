@@ -42,6 +42,12 @@ label! {
     Healthz = "healthz";
     /// `/readyz`.
     Readyz = "readyz";
+    /// `/`.
+    Page = "page";
+    /// `/openapi.json`.
+    OpenApi = "openapi";
+    /// `/robots.txt` and `/favicon.ico`.
+    File = "file";
     /// No handler: no path matched, or the request was rejected before it had one.
     None = "none";
 }

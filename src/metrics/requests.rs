@@ -92,6 +92,9 @@ const fn occurs(handler: Handler, method: Option<Method>, status: Status) -> boo
         ),
         (H::Readyz, Some(M::Get | M::Head)) => matches!(status, S::Ok | S::ServiceUnavailable),
         (H::Metrics | H::Healthz, Some(M::Get | M::Head)) => matches!(status, S::Ok),
+        (H::Page | H::OpenApi | H::File, Some(M::Get | M::Head)) => {
+            matches!(status, S::Ok | S::NotModified | S::PreconditionFailed)
+        }
         (_, Some(M::Options)) => matches!(status, S::NoContent),
         (_, Some(_)) => matches!(status, S::MethodNotAllowed),
         (_, None) => false,
@@ -146,7 +149,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The rules as a list: handler, methods, codes.
-    const EXPECTED: [(&str, &str, &str); 17] = [
+    const EXPECTED: [(&str, &str, &str); 26] = [
         ("fibonacci", "GET HEAD", "200 304 400 412 422 503"),
         ("fibonacci", "OPTIONS", "204"),
         ("fibonacci", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
@@ -159,6 +162,15 @@ mod tests {
         ("readyz", "GET HEAD", "200 503"),
         ("readyz", "OPTIONS", "204"),
         ("readyz", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
+        ("page", "GET HEAD", "200 304 412"),
+        ("page", "OPTIONS", "204"),
+        ("page", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
+        ("openapi", "GET HEAD", "200 304 412"),
+        ("openapi", "OPTIONS", "204"),
+        ("openapi", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
+        ("file", "GET HEAD", "200 304 412"),
+        ("file", "OPTIONS", "204"),
+        ("file", "POST PUT DELETE CONNECT TRACE PATCH", "405"),
         ("none", "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH", "404"),
         ("none", "OPTIONS", "204"),
         ("none", "CONNECT", "405"),

@@ -21,6 +21,9 @@ fn head_has_the_fields_of_get_and_no_content() {
         "/api/fibonacci/x",
         "/nothing",
         "/",
+        "/openapi.json",
+        "/robots.txt",
+        "/favicon.ico",
         "http://a/healthz",
     ] {
         let get = reply_to(&format!("GET {target}"));

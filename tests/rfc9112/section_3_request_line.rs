@@ -171,7 +171,8 @@ fn origin_form_is_served() {
         ("/healthz", 200),
         ("/healthz?", 200),
         ("/healthz?a=b&c=/?", 200),
-        ("/", 404),
+        ("/", 200),
+        ("/?a", 200),
         ("//healthz", 404),
         ("/api/fibonacci/7?x", 200),
         ("/healthz;a=b", 404),
@@ -191,7 +192,8 @@ fn absolute_form_is_accepted() {
     }
     check_served(request("OPTIONS http://a/healthz", ""), 204);
     check_served(request("POST http://a/healthz", ""), 405);
-    check_served(request("GET http://a", ""), 404);
+    check_served(request("GET http://a", ""), 200);
+    check_served(request("GET http://a?q", ""), 200);
     for bad in
         ["http://", "http:///healthz", "ftp://a/healthz", "http://u@a/healthz", "http://a b/"]
     {

@@ -36,7 +36,7 @@ fn reason_phrases_are_those_of_the_registry() {
         ("GET /healthz", "OK"),
         ("OPTIONS *", "No Content"),
         ("GET *", "Bad Request"),
-        ("GET /", "Not Found"),
+        ("GET /nothing", "Not Found"),
         ("PUT /healthz", "Method Not Allowed"),
         ("GET /api/fibonacci/101", "Unprocessable Content"),
         ("BREW /", "Not Implemented"),

@@ -2,6 +2,7 @@
 
 pub mod body;
 mod chunk_extension;
+pub mod escapes;
 pub mod etag;
 pub mod head;
 mod header_cache;
