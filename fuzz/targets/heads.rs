@@ -4,7 +4,8 @@
 use fibsrv::http::request::{
     body::Framing,
     head::Request,
-    headers::{Condition, Expectation, Persistence, Version},
+    headers::{Expectation, Persistence, Version},
+    preferences::Preferences,
     target::Target,
 };
 
@@ -59,7 +60,9 @@ impl<'h> Head<'h> {
         let expects = !is_10 && self.values("expect").any(is_listed);
         assert_eq!(request.expectation == Expectation::Continue, expects);
         let conditions = self.values("if-none-match").count() + self.values("if-match").count();
-        assert_eq!(request.condition == Condition::Some, conditions > 0);
+        assert_eq!(request.preferences.has(Preferences::CONDITION), conditions > 0);
+        let ranges = self.values("range").count();
+        assert_eq!(request.preferences.has(Preferences::RANGE), ranges > 0);
     }
 
     fn path(&self) -> &'h str {

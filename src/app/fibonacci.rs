@@ -10,7 +10,7 @@ use crate::{
     },
     http::{
         Method, Status,
-        request::{head::Request, headers::Condition},
+        request::{head::Request, preferences::Preferences},
         response::{Body, Response, ResponseKind},
     },
     metrics::{Handler, Slot},
@@ -58,7 +58,7 @@ impl FibonacciHandler {
             let text = self.too_large.as_bytes();
             return respond(Response::text(Status::UnprocessableContent, text));
         }
-        if request.condition == Condition::Some
+        if request.preferences.has(Preferences::CONDITION)
             && let Some(response) = respond_to_precondition(n, head)
         {
             return respond(response);

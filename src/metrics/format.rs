@@ -4,6 +4,8 @@
 //! browser's `*/*` gets the text format. Elements that cannot be parsed are skipped. If neither format is
 //! acceptable the response is text: a scraper gains more from it than from a 406.
 
+use crate::http::request::weight::{WEIGHT_MAX, Weight, parameter, parse_weight, split_unquoted};
+
 /// A format in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpositionFormat {
@@ -25,12 +27,12 @@ impl ExpositionFormat {
     /// Returns the format that the `Accept` header fields prefer; `accept` yields the value of each of them.
     #[expect(single_use_lifetimes, reason = "the elided form is not stable in impl Trait")]
     pub fn negotiate<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut preferences = Preferences::default();
+        let mut weights = FormatWeights::default();
         for range in accept.into_iter().flat_map(|value| split_unquoted(value, b',')) {
-            preferences.record(range);
+            weights.record(range);
         }
-        let open_metrics = preferences.open_metrics.unwrap_or(0);
-        if open_metrics > 0 && open_metrics >= preferences.text_weight() {
+        let open_metrics = weights.open_metrics.unwrap_or(0);
+        if open_metrics > 0 && open_metrics >= weights.text_weight() {
             Self::OpenMetrics
         } else {
             Self::Text
@@ -38,20 +40,16 @@ impl ExpositionFormat {
     }
 }
 
-/// A weight (`q`) in thousandths, the finest that RFC 9110 section 12.4.2 allows.
-type Weight = u32;
-const WEIGHT_MAX: Weight = 1000;
-
 /// The highest weight of each of the media ranges that match a format.
 #[derive(Debug, Default)]
-struct Preferences {
+struct FormatWeights {
     open_metrics: Option<Weight>,
     text_plain: Option<Weight>,
     text_any: Option<Weight>,
     any: Option<Weight>,
 }
 
-impl Preferences {
+impl FormatWeights {
     /// Records one element of the list, unless it is malformed or names another type or version.
     fn record(&mut self, range: &[u8]) {
         let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
@@ -79,42 +77,6 @@ impl Preferences {
     fn text_weight(&self) -> Weight {
         self.text_plain.or(self.text_any).or(self.any).unwrap_or(0)
     }
-}
-
-/// Name and value of a parameter, without the quotes of a quoted value.
-fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = text.iter().position(|byte| *byte == b'=')?;
-    let (name, value) = (text.get(..equals)?.trim_ascii(), text.get(equals + 1..)?.trim_ascii());
-    let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    Some((name, unquoted.unwrap_or(value)))
-}
-
-/// A weight in the syntax of RFC 9110: at most 1, with up to three decimals.
-fn parse_weight(text: &[u8]) -> Option<Weight> {
-    let (whole, decimals) = match text {
-        [whole] => (whole, [].as_slice()),
-        [whole, b'.', decimals @ ..] if decimals.len() <= 3 => (whole, decimals),
-        _ => return None,
-    };
-    let digits = std::iter::once(whole).chain(decimals).chain(std::iter::repeat(&b'0')).take(4);
-    let mut weight = 0;
-    for digit in digits {
-        weight = weight * 10 + char::from(*digit).to_digit(10)?;
-    }
-    (weight <= WEIGHT_MAX).then_some(weight)
-}
-
-/// The parts of `text` between separators outside of quoted strings.
-fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |byte| {
-        let is_separator = *byte == separator && !is_quoted;
-        if *byte == b'"' && !is_escaped {
-            is_quoted = !is_quoted;
-        }
-        is_escaped = *byte == b'\\' && is_quoted && !is_escaped;
-        is_separator
-    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     app::precondition::{FailedPrecondition, failed_precondition},
     http::{
         Status,
-        request::{head::Request, headers::Condition},
+        request::{head::Request, preferences::Preferences},
         response::{Body, FileFields, Response, ResponseKind},
     },
     metrics::Handler,
@@ -142,11 +142,9 @@ impl Assets {
     pub(super) fn handle(&self, asset: Asset, request: &Request, head: &[u8]) -> Response<'_> {
         let fields = asset.fields();
         let kind = ResponseKind::File(fields);
-        let failed = match request.condition {
-            Condition::Some => failed_precondition(head, fields.etag.trim_matches('"').as_bytes()),
-            Condition::None => None,
-        };
-        match failed {
+        let tag = fields.etag.trim_matches('"').as_bytes();
+        let is_conditional = request.preferences.has(Preferences::CONDITION);
+        match is_conditional.then(|| failed_precondition(head, tag)).flatten() {
             None => Response { status: Status::Ok, kind, body: Body::Shared(self.content(asset)) },
             Some(FailedPrecondition::IfMatch) => {
                 Response::text(Status::PreconditionFailed, NO_MATCH)

@@ -13,7 +13,8 @@ use crate::http::{
     request::{
         body::Framing,
         header_cache::{CacheSlot, HeaderCache},
-        headers::{Condition, Expectation, HeaderSummary, Persistence, Version},
+        headers::{Expectation, HeaderSummary, Persistence, Version},
+        preferences::Preferences,
         request_line::RequestLine,
         scan::{CompleteHead, HeadScanner},
         target::Target,
@@ -36,8 +37,8 @@ pub struct Request {
     pub framing: Framing,
     /// What the client waits for before it sends the body.
     pub expectation: Expectation,
-    /// Whether the response may depend on a precondition.
-    pub condition: Condition,
+    /// What the response may depend on beside the target.
+    pub preferences: Preferences,
     /// Length of the head in bytes, the empty line included.
     pub head_bytes: usize,
     /// Length of the body in bytes on the wire: zero until it has been discarded.
@@ -145,7 +146,7 @@ fn build_request(
         persistence: summary.persistence(version),
         framing: summary.framing(version)?,
         expectation: summary.expectation(version),
-        condition: summary.condition(),
+        preferences: summary.preferences(),
         head_bytes,
         body_bytes: 0,
     })

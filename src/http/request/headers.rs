@@ -1,6 +1,6 @@
-//! Interprets the header fields that decide framing, persistence, expectation and preconditions of a request.
+//! Interprets the header fields that decide framing, persistence, expectation and [`Preferences`] of a request.
 //!
-//! Each field is added to a [`HeaderSummary`], which then yields these values. Other fields (`Accept`, the value of
+//! Each field is added to a [`HeaderSummary`], which then yields these values. The values of other fields (`Range`,
 //! `If-None-Match`) are only looked up by [`lines::values`](super::lines::values), when a response depends on them.
 
 use crate::http::{
@@ -8,6 +8,7 @@ use crate::http::{
     request::{
         body::Framing,
         lines::{is_token, list, parse_u64},
+        preferences::{CodingWeights, MediaWeights, Preferences},
         target::is_host,
     },
 };
@@ -40,17 +41,6 @@ pub enum Expectation {
     Continue,
 }
 
-/// Whether the request has a precondition that this server evaluates: `If-Match` or `If-None-Match` (RFC 9110
-/// section 13.1). The others are about modification dates, and no resource has one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// None.
-    #[default]
-    None,
-    /// At least one.
-    Some,
-}
-
 /// A summary of the header fields of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderSummary {
@@ -59,7 +49,9 @@ pub struct HeaderSummary {
     coding: TransferCoding,
     connection: ConnectionOption,
     expectation: Expectation,
-    condition: Condition,
+    media: MediaWeights,
+    codings: CodingWeights,
+    preferences: Preferences,
 }
 
 /// The value of `Transfer-Encoding`.
@@ -86,24 +78,37 @@ impl HeaderSummary {
     pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Reject> {
         // The length rules out most names with one jump. Names are case-insensitive.
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => self.add_host(value),
-            6 if name.eq_ignore_ascii_case("expect") => self.add_expect(value),
-            10 if name.eq_ignore_ascii_case("connection") => {
-                self.add_connection(value);
-                Ok(())
+            4 if name.eq_ignore_ascii_case("host") => return self.add_host(value),
+            5 if name.eq_ignore_ascii_case("range") => self.prefer(Preferences::RANGE),
+            6 if name.eq_ignore_ascii_case("accept") => self.add_accept(value),
+            6 if name.eq_ignore_ascii_case("expect") => return self.add_expect(value),
+            8 if name.eq_ignore_ascii_case("if-match") => self.prefer(Preferences::CONDITION),
+            10 if name.eq_ignore_ascii_case("connection") => self.add_connection(value),
+            13 if name.eq_ignore_ascii_case("if-none-match") => self.prefer(Preferences::CONDITION),
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                return self.add_content_length(value);
             }
-            8 if name.eq_ignore_ascii_case("if-match") => {
-                self.condition = Condition::Some;
-                Ok(())
+            15 if name.eq_ignore_ascii_case("accept-encoding") => self.add_accept_encoding(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                return self.add_transfer_coding(value);
             }
-            13 if name.eq_ignore_ascii_case("if-none-match") => {
-                self.condition = Condition::Some;
-                Ok(())
-            }
-            14 if name.eq_ignore_ascii_case("content-length") => self.add_content_length(value),
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.add_transfer_coding(value),
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
+    }
+
+    const fn prefer(&mut self, preference: Preferences) {
+        self.preferences = self.preferences.and(preference);
+    }
+
+    fn add_accept(&mut self, value: &[u8]) {
+        self.media.add(value);
+        self.preferences = self.media.apply(self.preferences);
+    }
+
+    fn add_accept_encoding(&mut self, value: &[u8]) {
+        self.codings.add(value);
+        self.preferences = self.codings.apply(self.preferences);
     }
 
     fn add_host(&mut self, value: &[u8]) -> Result<(), Reject> {
@@ -196,9 +201,9 @@ impl HeaderSummary {
         }
     }
 
-    /// Whether the response may depend on a precondition.
-    pub const fn condition(&self) -> Condition {
-        self.condition
+    /// What the response may depend on beside the target.
+    pub const fn preferences(&self) -> Preferences {
+        self.preferences
     }
 
     /// What the client waits for. An expectation in HTTP/1.0 is ignored (RFC 9110 section 10.1.1).
@@ -296,6 +301,24 @@ mod tests {
         assert!(summary(&[("Host", "")]).is_ok());
         assert_eq!(summary(&[("Host", "a"), ("host", "a")]).unwrap_err(), Reject::BadHost);
         assert_eq!(summary(&[("Host", "a b")]).unwrap_err(), Reject::BadHost);
+    }
+
+    #[test]
+    fn preferences_are_collected_from_all_fields() {
+        let preferences = |fields| summary(fields).unwrap().preferences();
+        assert_eq!(preferences(&[("Host", "a"), ("Accept", "*/*")]), Preferences::default());
+        assert_eq!(preferences(&[("RANGE", "x")]), Preferences::RANGE);
+        assert_eq!(preferences(&[("if-match", "")]), Preferences::CONDITION);
+        let all = preferences(&[
+            ("If-None-Match", "*"),
+            ("accept-encoding", "gzip"),
+            ("Accept", "application/json"),
+            ("Accept", "text/plain;q=0.1"),
+            ("Range", "bytes=0-"),
+        ]);
+        let expected = [Preferences::RANGE, Preferences::JSON, Preferences::PROBLEM];
+        let expected = expected.into_iter().fold(Preferences::GZIP, Preferences::and);
+        assert_eq!(all, expected.and(Preferences::CONDITION));
     }
 
     #[test]
