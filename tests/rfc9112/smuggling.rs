@@ -329,9 +329,9 @@ fn framing_does_not_leak_into_the_next_request() {
     check_served(format!("{length}GET /"), 405);
 }
 
-/// A valid header block is cached. It is rejected if another request line makes it invalid.
+/// Valid heads are cached. The same fields are rejected after a request line that makes them invalid.
 #[test]
-fn cached_header_blocks_are_checked_against_each_request_line() {
+fn cached_fields_are_checked_against_each_request_line() {
     let chunked = "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let good = format!("GET /healthz HTTP/1.1\r\n{chunked}");
     for line in ["GET /healthz HTTP/1.0", "GET /healthz HTTP/1.1 ", "GET /heal thz HTTP/1.1"] {

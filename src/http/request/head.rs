@@ -8,54 +8,29 @@
 
 use super::limits::{FIELDS_MAX, Limits};
 
+pub use crate::http::request::parsed::Request;
+
 use crate::http::{
-    Method, Reject, Span,
+    Reject,
     request::{
-        body::Framing,
-        header_cache::{CacheSlot, HeaderCache},
-        headers::{Expectation, HeaderSummary, Persistence, Version},
-        preferences::Preferences,
+        head_cache::{CacheSlot, HeadCache},
+        headers::HeaderSummary,
         request_line::RequestLine,
         scan::{CompleteHead, HeadScanner},
-        target::Target,
     },
 };
-
-/// A request as far as the server needs it. It borrows nothing: it refers to the text of the head by offsets, so
-/// that the buffer stays usable while the response is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The method.
-    pub method: Method,
-    /// The request target, as offsets into the head.
-    pub target: Target,
-    /// The protocol version of the client.
-    pub version: Version,
-    /// Whether the connection stays open after the response.
-    pub persistence: Persistence,
-    /// How the body is delimited.
-    pub framing: Framing,
-    /// What the client waits for before it sends the body.
-    pub expectation: Expectation,
-    /// What the response may depend on beside the target.
-    pub preferences: Preferences,
-    /// Length of the head in bytes, the empty line included.
-    pub head_bytes: usize,
-    /// Length of the body in bytes on the wire: zero until it has been discarded.
-    pub body_bytes: u64,
-}
 
 /// Parses heads, within limits.
 #[derive(Debug)]
 pub struct Parser {
     limits: Limits,
-    cache: HeaderCache,
+    cache: HeadCache,
 }
 
 impl Parser {
-    /// Creates a parser with an empty cache of header blocks.
+    /// Creates a parser with an empty cache.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, cache: HeaderCache::new() }
+        Self { limits, cache: HeadCache::new() }
     }
 
     /// The limits of this parser.
@@ -73,7 +48,7 @@ impl Parser {
         scan: &mut HeadScanner,
     ) -> Result<Option<Request>, Reject> {
         if scan.is_at_start()
-            && let Some(request) = self.parse_cached(bytes, scan.cached)
+            && let Some(request) = self.cache.parse(scan.cached, bytes)
         {
             return Ok(Some(request));
         }
@@ -87,24 +62,7 @@ impl Parser {
         }
     }
 
-    /// Parses a head whose header block is cached, as nearly every one on a keep-alive connection is. Returns
-    /// `None` for any other head and for a defective one.
-    fn parse_cached(&self, bytes: &[u8], cached: CacheSlot) -> Option<Request> {
-        let line_bytes = memchr::memchr(b'\n', bytes)? + 1;
-        let headers = self.cache.find(cached, bytes.get(line_bytes..)?)?;
-        let head = bytes.get(..line_bytes + headers.len())?;
-        if head.len() > self.limits.head_bytes || !head.get(..line_bytes)?.ends_with(b"\r\n") {
-            return None;
-        }
-        let line = Span::new(0, line_bytes - 2);
-        let line = RequestLine::parse(head, line, &self.limits).ok()?;
-        if line.method == Method::Head {
-            return None; // `HeadScanner::is_head_method` must know it, should the body be rejected
-        }
-        build_request(line, head.len(), headers.summary()).ok()
-    }
-
-    /// Parses a complete head and caches its header block.
+    /// Parses a complete head and caches it.
     fn parse_full(
         &mut self,
         head: &CompleteHead<'_>,
@@ -126,7 +84,11 @@ impl Parser {
             summary.add(field.name, field.value)?;
         }
         let request = build_request(head.request_line, head.bytes.len(), &summary)?;
-        *cached = self.cache.insert(head.header_block, &summary);
+        if let Some(slot) =
+            self.cache.insert((head.bytes, head.header_block), &request, &self.limits)
+        {
+            *cached = slot;
+        }
         Ok(request)
     }
 }
@@ -170,6 +132,7 @@ impl From<httparse::Error> for Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{Method, request::target::Target};
 
     const LIMITS: Limits =
         Limits { head_bytes: 200, target_bytes: 40, fields: 4, body_bytes: 0, pipelined: 8 };
@@ -183,7 +146,7 @@ mod tests {
             .find(|outcome| outcome != &Ok(None))
             .unwrap_or(Ok(None));
         assert_eq!(whole, byte_by_byte, "{}", head.escape_ascii());
-        // Again with a parser that has cached another header block or this one.
+        // Again with a parser that has cached another head or this one.
         let (mut parser, mut scan) = (Parser::new(LIMITS), HeadScanner::default());
         for before in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], head] {
             let _outcome = parser.parse(before, &mut scan);

@@ -4,7 +4,7 @@
 use crate::http::{
     Method, Reject, Span,
     request::{
-        header_cache::CacheSlot,
+        head_cache::CacheSlot,
         limits::Limits,
         request_line::{Prefix, RequestLine},
     },
@@ -23,7 +23,7 @@ pub struct HeadScanner {
     /// Bytes of empty lines that have been removed from the input. They count towards the limit of the head.
     removed: usize,
     request_line: Progress,
-    /// Where the header block of the connection's previous request may be cached.
+    /// Where the connection's previous head may be cached.
     pub(super) cached: CacheSlot,
 }
 

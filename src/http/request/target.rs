@@ -108,6 +108,12 @@ fn is_ip_literal(address: &[u8]) -> bool {
     address.parse::<core::net::Ipv6Addr>().is_ok()
 }
 
+/// Returns the number of bytes at the start of `text` that may be part of a path as they are.
+#[inline]
+pub(super) fn plain_run(text: &[u8]) -> usize {
+    run(text, PATH)
+}
+
 /// Returns the number of bytes at the start of `text` that are in `class`.
 fn run(text: &[u8], class: u8) -> usize {
     text.iter().take_while(|byte| classes_of(**byte) & class != 0).count()
