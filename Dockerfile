@@ -3,14 +3,16 @@
 #   make docker_build        tags fibsrv:VERSION and fibsrv:latest
 #   docker run --rm -p 3000:3000 --read-only --cap-drop ALL --security-opt no-new-privileges fibsrv
 
-FROM rust:1.95-slim-bookworm AS build
+# A digest pins the base: --build-arg BUILDER=rust:1.95-slim-bookworm@sha256:...
+ARG BUILDER=rust:1.95-slim-bookworm
+FROM ${BUILDER} AS build
 WORKDIR /src
 
 # Embeds the list of crates into the binary, for vulnerability scanners and SBOM tools.
 RUN cargo install --locked --version 0.7.7 cargo-auditable
 
 # Links the C library statically. Without an explicit target, crt-static would apply to build scripts and procedural
-# macros too, which cannot be static.
+# macros too, which cannot be static. The target is that of the base image, and so of the platform.
 ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols
 
 # Dependencies are a layer of their own, rebuilt only when these files change. Test and bench targets are removed from
@@ -24,10 +26,13 @@ RUN rustc -vV > /rustc && sed -n 's/^host: //p' /rustc > /target \
 
 # COPY keeps modification times, which may be older than the build above.
 ARG REVISION=unknown
+# Time of the commit, of the file and, with BuildKit, of the image.
+ARG SOURCE_DATE_EPOCH=0
 COPY src ./src
 RUN touch src/lib.rs src/main.rs \
  && FIBSRV_REVISION="$REVISION" cargo auditable build --release --locked --target "$(cat /target)" \
- && install -D "target/$(cat /target)/release/fibsrv" /out/fibsrv
+ && install -D "target/$(cat /target)/release/fibsrv" /out/fibsrv \
+ && touch --date "@$SOURCE_DATE_EPOCH" /out/fibsrv /out
 
 FROM scratch
 ARG VERSION=unknown

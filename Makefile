@@ -13,9 +13,11 @@ SHARD ?= 0/100
 TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 16 : 2 * n)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build run test check lint docs fuzz mutants bench pgo load docker_build docker_test up down deb deb_test versions_test \
-	chaos_test uploads_test monitoring_test deploy_test staging front_test page_test screenshot external_monitoring_test logs_test helm_test k8s_test clean
+.PHONY: help build run test check lint docs fuzz mutants bench pgo load docker_build docker_test up down deb deb_test release \
+	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test screenshot \
+	external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9_]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,7 +64,7 @@ load: build ## load the server and others with wrk, and print a table of rates a
 	benches/load.py $(LOAD)
 
 docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest
-	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE_DATE_EPOCH=$(EPOCH) \
 		--tag fibsrv:$(VERSION) --tag fibsrv:latest .
 
 docker_test: ## build the image and bring up the compose file with stand-ins for foreign images; needs root
@@ -76,6 +78,15 @@ down: ## stop what `make up` has started; the data of Prometheus is kept
 
 deb: build ## make a Debian package below target/deb
 	deploy/deb/build
+
+release: ## build the files of a release below target/dist
+	deploy/release/build
+
+release_test: ## build a release twice, in two clones in two directories, compare and try the files
+	tests/release.sh
+
+audit: ## licences, sources and duplicates of all crates, and the workflow files
+	tests/audit.sh
 
 deb_test: build ## install, reload, upgrade and remove that package under load, with systemd as process 1; needs root
 	tests/deploy/deb_test.sh

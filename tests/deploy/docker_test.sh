@@ -124,7 +124,7 @@ say 'hadolint: no findings'
 compose --profile '*' config --quiet
 say "the compose file is valid: $(compose config --services | sort | paste -sd ' ')"
 
-substitute "$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)" make_rust
+substitute "$(sed -n 's/^ARG BUILDER=//p' Dockerfile)" make_rust
 substitute "$(compose config --images | grep prom/prometheus)" make_prometheus
 substitute "$(compose config --images | grep alertmanager)" make_alertmanager
 

@@ -218,7 +218,7 @@ def the_memory_limit_covers_the_worst_case(documents):
 @rule(
     ("default", "Deployment", SERVER + "image", "fibsrv"),
     ("default", "Deployment", SERVER + "image", "fibsrv:latest"),
-    ("image", "Pod", "spec.containers.0.image", "fibsrv:0.1.0"),
+    ("image", "Pod", "spec.containers.0.image", "fibsrv:0.2.0"),
 )
 def all_containers_use_one_pinned_image(documents):
     images = {container["image"] for _, container in containers(documents)}
