@@ -3,11 +3,7 @@
 //! The scenarios are those of `make load`, so that a difference seen here can be confirmed there. Instructions are
 //! counted with `valgrind --tool=callgrind`, see benches/README.md.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark that cannot continue has failed"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot continue has failed")]
 
 #[path = "../tests/offline/mod.rs"]
 mod offline;
@@ -41,7 +37,7 @@ fn connection(criterion: &mut Criterion) {
         ("logged in JSON", WRK.to_owned(), 1, Some(LineFormat::Json)),
     ] {
         let log = log.map(|format| AccessLogOptions { format, file: Some("/dev/null".into()) });
-        let mut offline = Offline::new(1_000, Limits::DEFAULT, log.as_ref());
+        let mut offline = Offline::new((1_000, 1_000), Limits::DEFAULT, log.as_ref());
         let mut session = session();
         group.throughput(Throughput::Elements(depth));
         group.bench_function(name, |bencher| {

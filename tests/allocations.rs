@@ -1,6 +1,6 @@
 //! A request allocates nothing, once the buffers of a worker have grown.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "test helpers")]
+#![expect(clippy::expect_used, reason = "test helpers")]
 
 mod offline;
 
@@ -20,7 +20,7 @@ fn check(request: &str) {
 }
 
 fn check_logged(request: &str, log: Option<&AccessLogOptions>) {
-    let mut offline = Offline::new(100, Limits::DEFAULT, log);
+    let mut offline = Offline::new((100, 100), Limits::DEFAULT, log);
     let mut session = session();
     let mut turn = |offline: &mut Offline| {
         offline.output.clear();

@@ -31,6 +31,13 @@ check "dot segments removed by curl" "$(status "$url/api/../api/fibonacci/20")" 
 check "dot segments in the request" "$(status --path-as-is "$url/api/../api/fibonacci/20")" 404
 check "a matching entity tag" "$(status -H 'If-None-Match: "20"' "$f20")" 304
 check "another entity tag" "$(status -H 'If-None-Match: "21"' "$f20")" 200
+check "a range" "$(curl -r 1-2 "$f20")" 76
+large=$url/api/fibonacci/1000000
+curl -o "$files/whole" "$large"
+head -c 100000 "$files/whole" >"$files/resumed"
+curl -C - -o "$files/resumed" "$large"
+check "a download that is resumed" "$(cksum <"$files/resumed")" "$(cksum <"$files/whole")"
+check "a complete download that is resumed" "$(status -C - -o "$files/resumed" "$large")" 416
 check OPTIONS "$(status -X OPTIONS "$f20")" 204
 check "Accept-Encoding" "$(curl --compressed "$f20")" 6765
 

@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
@@ -45,7 +44,7 @@ fn final_responses(output: &[u8]) -> Vec<u8> {
 /// Returns a server with limits low enough for streams at them to be cut everywhere.
 fn server() -> Offline {
     let limits = Limits { head_bytes: 8192, target_bytes: 4096, ..Limits::DEFAULT };
-    Offline::new(100, limits, None)
+    Offline::new((100, 100), limits, None)
 }
 
 fn corpus() -> Vec<Vec<u8>> {

@@ -1,23 +1,22 @@
-//! The handler of `/api/fibonacci/:n`: checks n and the preconditions, and makes responses of numbers.
+//! The handler of `/api/fibonacci/:n`: checks n, and looks the number up or has it computed.
 
 use crate::{
     app::{
         ResponseTable,
         handled::Handled,
         numbers::{Lookup, NumberLimits, Numbers, Waiter},
-        precondition::{FailedPrecondition, failed_precondition},
+        representation::Representation,
         route::Index,
     },
     http::{
         Method, Status,
-        request::{head::Request, preferences::Preferences},
+        request::head::Request,
         response::{Body, Response, ResponseKind},
     },
     metrics::{Handler, Slot},
 };
 
 const MALFORMED: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
-const NO_MATCH: &[u8] = b"the number has no entity tag that If-Match names\n";
 const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
 
 /// `Retry-After` in seconds. Most computations take far less.
@@ -58,26 +57,23 @@ impl FibonacciHandler {
             let text = self.too_large.as_bytes();
             return respond(Response::text(Status::UnprocessableContent, text));
         }
-        if request.preferences.has(Preferences::CONDITION)
-            && let Some(response) = respond_to_precondition(n, head)
-        {
-            return respond(response);
+        let mut representation = Representation::Text;
+        if request.preferences.has(Representation::PREFERENCES) {
+            match Representation::select(n, self.numbers.digit_count(n), (request, head)) {
+                Ok(selected) => representation = selected,
+                Err(response) => return respond(response),
+            }
         }
         if request.method == Method::Head {
             let length = self.numbers.digit_count(n);
-            return respond(number(n, Body::Length(length)));
+            return respond(representation.response(n, Body::Length(length)));
         }
         match self.numbers.get(n, waiter, counters) {
-            Lookup::Ready(digits) => respond(number(n, digits)),
-            Lookup::Pending => Handled::Pending(n),
+            Lookup::Ready(digits) => respond(representation.response(n, digits)),
+            Lookup::Pending => Handled::Pending(n, representation),
             Lookup::Busy => respond(busy()),
         }
     }
-}
-
-/// The response with F(n).
-pub(super) const fn number(n: u64, digits: Body<'_>) -> Response<'_> {
-    Response { status: Status::Ok, kind: ResponseKind::Number(n), body: digits }
 }
 
 /// The response when a number cannot be computed now.
@@ -87,17 +83,4 @@ pub(super) const fn busy() -> Response<'static> {
         kind: ResponseKind::Retry(RETRY_S),
         body: Body::Bytes(BUSY),
     }
-}
-
-/// The response if a precondition is false.
-#[cold]
-fn respond_to_precondition(n: u64, head: &[u8]) -> Option<Response<'static>> {
-    Some(match failed_precondition(head, n.to_string().as_bytes())? {
-        FailedPrecondition::IfMatch => Response::text(Status::PreconditionFailed, NO_MATCH),
-        FailedPrecondition::IfNoneMatch => Response {
-            status: Status::NotModified,
-            kind: ResponseKind::Number(n),
-            body: Body::Bytes(b""),
-        },
-    })
 }

@@ -10,6 +10,7 @@ mod handlers;
 mod numbers;
 mod precondition;
 mod recorder;
+mod representation;
 mod response_table;
 pub mod route;
 mod session;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::{
     app::{
         App,
-        fibonacci::{busy, number},
+        fibonacci::busy,
         handled::Handled,
         handlers::{self, Handlers},
         numbers::{ConnectionId, Waiter},
         recorder::{Exchange, Recorder},
+        representation::Representation,
     },
     http::{
         Reject,
@@ -55,6 +56,7 @@ struct Client {
 struct PendingNumber {
     request: Request,
     n: u64,
+    representation: Representation,
     since_ns: u64,
 }
 
@@ -105,7 +107,7 @@ impl App {
             return; // timed out
         }
         let response = match digits {
-            Some(digits) => number(pending.n, Body::Shared(digits)),
+            Some(digits) => pending.representation.response(pending.n, Body::Shared(digits)),
             None => busy(),
         };
         let exchange = (Ok(&pending.request), Handler::Fibonacci, &response);
@@ -142,8 +144,8 @@ impl Service for SessionService<'_> {
                 let exchange = (Ok(request), handler, &response);
                 respond(conn, self.recorder, exchange, self.client, self.now);
             }
-            Handled::Pending(n) => {
-                let pending = PendingNumber { request: *request, n, since_ns };
+            Handled::Pending(n, representation) => {
+                let pending = PendingNumber { request: *request, n, representation, since_ns };
                 self.client.pending = Some(Box::new(pending));
             }
         }

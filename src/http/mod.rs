@@ -124,6 +124,7 @@ impl Method {
 pub enum Status {
     Ok,
     NoContent,
+    PartialContent,
     NotModified,
     BadRequest,
     NotFound,
@@ -132,6 +133,7 @@ pub enum Status {
     PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
+    RangeNotSatisfiable,
     ExpectationFailed,
     UnprocessableContent,
     HeaderFieldsTooLarge,
@@ -142,9 +144,10 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the discriminants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Ok,
         Self::NoContent,
+        Self::PartialContent,
         Self::NotModified,
         Self::BadRequest,
         Self::NotFound,
@@ -153,6 +156,7 @@ impl Status {
         Self::PreconditionFailed,
         Self::ContentTooLarge,
         Self::UriTooLong,
+        Self::RangeNotSatisfiable,
         Self::ExpectationFailed,
         Self::UnprocessableContent,
         Self::HeaderFieldsTooLarge,
@@ -166,6 +170,7 @@ impl Status {
         match self {
             Self::Ok => "200",
             Self::NoContent => "204",
+            Self::PartialContent => "206",
             Self::NotModified => "304",
             Self::BadRequest => "400",
             Self::NotFound => "404",
@@ -174,6 +179,7 @@ impl Status {
             Self::PreconditionFailed => "412",
             Self::ContentTooLarge => "413",
             Self::UriTooLong => "414",
+            Self::RangeNotSatisfiable => "416",
             Self::ExpectationFailed => "417",
             Self::UnprocessableContent => "422",
             Self::HeaderFieldsTooLarge => "431",

@@ -6,6 +6,7 @@ use crate::http::date;
 const BEFORE_DATE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     X-Content-Type-Options: nosniff\r\n\
+    Accept-Ranges: bytes\r\n\
     Cache-Control: public, max-age=31536000, immutable\r\n\
     Date: ";
 

@@ -4,7 +4,7 @@
 //! buffer and does not use `core::fmt`.
 
 use crate::http::{
-    Status, decimal,
+    Span, Status, decimal,
     preamble::Preamble,
     response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind},
 };
@@ -84,17 +84,28 @@ fn push_fields(
             ResponseKind::Media(media) => media,
             ResponseKind::File(fields) => fields.media_type,
             ResponseKind::Number(_)
+            | ResponseKind::NumberPart { .. }
+            | ResponseKind::BeyondEnd { .. }
             | ResponseKind::Text
             | ResponseKind::Retry(_)
             | ResponseKind::Allow(_) => TEXT,
         };
         push_field(out, "Content-Type", media.as_bytes());
         push_field(out, "X-Content-Type-Options", b"nosniff");
+        if let ResponseKind::Number(_)
+        | ResponseKind::NumberPart { .. }
+        | ResponseKind::BeyondEnd { .. } = response.kind
+        {
+            push_field(out, "Accept-Ranges", b"bytes");
+        }
     }
     let caching = match response.kind {
-        ResponseKind::Number(_) => "public, max-age=31536000, immutable",
+        ResponseKind::Number(_) | ResponseKind::NumberPart { .. } => {
+            "public, max-age=31536000, immutable"
+        }
         ResponseKind::File(fields) => fields.cache_control,
         ResponseKind::Text
+        | ResponseKind::BeyondEnd { .. }
         | ResponseKind::Media(_)
         | ResponseKind::Retry(_)
         | ResponseKind::Allow(_) => "no-store",
@@ -105,6 +116,11 @@ fn push_fields(
     match response.kind {
         ResponseKind::Text | ResponseKind::Media(_) => {}
         ResponseKind::Number(n) => push_tag(out, n),
+        ResponseKind::NumberPart { n, span, length } => {
+            push_tag(out, n);
+            push_content_range(out, Some(span), length);
+        }
+        ResponseKind::BeyondEnd { length } => push_content_range(out, None, length),
         ResponseKind::File(fields) => {
             push_field(out, "ETag", fields.etag.as_bytes());
             if response.status == Status::Ok {
@@ -141,6 +157,21 @@ fn push_tag(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"\"\r\n");
 }
 
+/// Appends the positions of the bytes that are sent, of `length`, or `*` if there are none (RFC 9110 section 14.4).
+fn push_content_range(out: &mut Vec<u8>, span: Option<Span>, length: usize) {
+    out.extend_from_slice(b"Content-Range: bytes ");
+    if let Some(span) = span {
+        decimal::push(out, span.range().start as u64);
+        out.push(b'-');
+        decimal::push(out, span.range().end.saturating_sub(1) as u64);
+    } else {
+        out.push(b'*');
+    }
+    out.push(b'/');
+    decimal::push(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends `Content-Length` and the empty line.
 fn push_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(b"Content-Length: ");
@@ -153,6 +184,7 @@ const fn status_line(status: Status) -> &'static str {
     match status {
         Status::Ok => "HTTP/1.1 200 OK",
         Status::NoContent => "HTTP/1.1 204 No Content",
+        Status::PartialContent => "HTTP/1.1 206 Partial Content",
         Status::NotModified => "HTTP/1.1 304 Not Modified",
         Status::BadRequest => "HTTP/1.1 400 Bad Request",
         Status::NotFound => "HTTP/1.1 404 Not Found",
@@ -161,6 +193,7 @@ const fn status_line(status: Status) -> &'static str {
         Status::PreconditionFailed => "HTTP/1.1 412 Precondition Failed",
         Status::ContentTooLarge => "HTTP/1.1 413 Content Too Large",
         Status::UriTooLong => "HTTP/1.1 414 URI Too Long",
+        Status::RangeNotSatisfiable => "HTTP/1.1 416 Range Not Satisfiable",
         Status::ExpectationFailed => "HTTP/1.1 417 Expectation Failed",
         Status::UnprocessableContent => "HTTP/1.1 422 Unprocessable Content",
         Status::HeaderFieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large",
@@ -193,7 +226,7 @@ mod tests {
     const NUMBER: Response<'_> =
         Response { status: Status::Ok, kind: ResponseKind::Number(20), body: Body::Bytes(b"6765") };
     const NUMBER_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
-        X-Content-Type-Options: nosniff\r\n\
+        X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes\r\n\
         Cache-Control: public, max-age=31536000, immutable\r\n\
         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\nContent-Length: 4\r\n\r\n";
 
@@ -286,6 +319,12 @@ mod tests {
         for status in Status::ALL {
             for kind in [
                 ResponseKind::Number(u64::MAX),
+                ResponseKind::NumberPart {
+                    n: u64::MAX,
+                    span: Span::new(u32::MAX as usize - 1, u32::MAX as usize),
+                    length: u32::MAX as usize,
+                },
+                ResponseKind::BeyondEnd { length: usize::MAX },
                 ResponseKind::Text,
                 ResponseKind::Retry(u32::MAX),
                 ResponseKind::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),

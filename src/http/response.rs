@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::http::Status;
+use crate::http::{Span, Status};
 
 /// A response, independent of the connection that sends it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ pub enum Body<'a> {
     Bytes(&'a [u8]),
     /// Bytes that several responses share and that are too many to copy.
     Shared(&'a Arc<[u8]>),
+    /// Some of such bytes.
+    SharedPart(&'a Arc<[u8]>, Span),
     /// The digits of a number of the table after the fields of [`render::push_number_fields`](super::render::push_number_fields), all to copy at once.
     Prefixed {
         /// Both.
@@ -40,12 +42,35 @@ pub enum Body<'a> {
     Length(usize),
 }
 
-impl Body<'_> {
+impl<'a> Body<'a> {
+    /// The bytes of this content that `span` selects.
+    #[must_use]
+    pub fn part(self, span: Span) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(span.of(bytes)),
+            Self::Prefixed { bytes, fields_bytes } => {
+                Self::Bytes(span.of(bytes.get(fields_bytes..).unwrap_or_default()))
+            }
+            Self::Shared(bytes) | Self::SharedPart(bytes, _) => Self::SharedPart(bytes, span),
+            Self::Length(_) => Self::Length(span.len()),
+        }
+    }
+
+    /// The bytes that are shared instead of copied, and which of them are sent.
+    pub fn shared(&self) -> Option<(&'a Arc<[u8]>, Span)> {
+        match self {
+            Self::Shared(bytes) => Some((bytes, Span::new(0, bytes.len()))),
+            Self::SharedPart(bytes, span) => Some((bytes, *span)),
+            Self::Bytes(_) | Self::Prefixed { .. } | Self::Length(_) => None,
+        }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Shared(bytes) => bytes.len(),
+            Self::SharedPart(_, span) => span.len(),
             Self::Prefixed { bytes, fields_bytes } => bytes.len() - fields_bytes,
             Self::Length(length) => *length,
         }
@@ -70,6 +95,20 @@ impl Body<'_> {
 pub enum ResponseKind {
     /// F(n), which never changes: cacheable for a year, with n as its strong entity tag.
     Number(u64),
+    /// A part of F(n), with the fields of the whole.
+    NumberPart {
+        /// The index.
+        n: u64,
+        /// The digits that are sent.
+        span: Span,
+        /// The number of all digits.
+        length: usize,
+    },
+    /// A line of text that says that the digits requested are beyond the end of the number.
+    BeyondEnd {
+        /// The number of all digits.
+        length: usize,
+    },
     /// A line of text that must not be stored.
     Text,
     /// Content of this media type that must not be stored.

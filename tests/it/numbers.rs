@@ -49,6 +49,32 @@ fn every_n_up_to_the_maximum_is_exact() {
 }
 
 #[test]
+fn a_range_has_the_digits_of_a_slice_before_and_after_the_number_is_cached() {
+    let server = Server::start(&["--table-max-n", "100"]);
+    let mut client = server.connect();
+    let digits = fibonacci(1_000_000);
+    let get = |client: &mut Client, range: &str| {
+        let head = request("GET", &target(1_000_000));
+        let head = head.replace("\r\n\r\n", &format!("\r\nRange: bytes={range}\r\n\r\n"));
+        client.send(head.as_bytes());
+        client.reply()
+    };
+    let length = digits.len();
+    let beyond = get(&mut client, &format!("{length}-"));
+    assert_eq!((beyond.status, server.counted()["fibsrv_cache_misses_total"]), (416, 0.0));
+    for (range, expected) in [
+        ("0-99", &digits[..100]),
+        ("-100", &digits[length - 100..]),
+        ("100000-100099", &digits[100_000..100_100]),
+        ("10-", &digits[10..]),
+    ] {
+        let reply = get(&mut client, range);
+        assert_eq!(reply.status, 206, "{range}");
+        assert!(reply.body == expected, "{range}");
+    }
+}
+
+#[test]
 fn the_largest_number_needs_bounded_memory() {
     let server = Server::start(&[]);
     let reply = server.get(&target(10_000_000));

@@ -3,7 +3,11 @@
 //! It drives [`App::advance`], as the event loop does, and is shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    app::{App, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings, Timestamp},
+    app::{
+        App, Completed, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings,
+        Timestamp,
+    },
+    fibonacci::Calculator,
     http::{
         conn::{Buffers, Io},
         preamble::Preamble,
@@ -44,10 +48,14 @@ pub(crate) fn session() -> Session {
 }
 
 impl Offline {
-    /// An application with numbers up to `table_last`, all of them in the table.
-    pub(crate) fn new(table_last: u32, limits: Limits, log: Option<&AccessLogOptions>) -> Self {
+    /// An application with a table of numbers up to `table_last`, and others up to `max_n`.
+    pub(crate) fn new(
+        (table_last, max_n): (u32, u64),
+        limits: Limits,
+        log: Option<&AccessLogOptions>,
+    ) -> Self {
         let build = Build { version: "", revision: "", rustc: "" };
-        let numbers = NumberLimits { max_n: table_last.into(), max_in_flight: 1, bytes: 0 };
+        let numbers = NumberLimits { max_n, max_in_flight: 1, bytes: 1024 * 1024 };
         let recorder = Recorder::new(Claim::private(), log.map(|options| options.format));
         let table = ResponseTable::new(table_last).expect("a table");
         Self {
@@ -72,10 +80,19 @@ impl Offline {
                 }
                 Io::Shutdown => {}
                 Io::Read => return ConnectionState::Open,
-                Io::Wait => panic!("every response is made at once"),
+                Io::Wait => self.compute(session),
                 Io::Close => return ConnectionState::Closed,
             }
         }
+    }
+
+    /// Does the work of the compute thread.
+    fn compute(&mut self, session: &mut Session) {
+        let job = self.app.next_job().expect("the session waits for a number");
+        let computed = Calculator::default().compute(job.n);
+        let completed = Completed { job, computed, duration_ns: 1 };
+        assert_eq!(self.app.complete(&completed), [session.id()]);
+        self.app.resume(session, Some(&completed.computed.digits), &NOW, 0);
     }
 
     fn end_batch(&mut self) {

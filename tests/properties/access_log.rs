@@ -173,7 +173,7 @@ proptest! {
         let file = File::from(memfd_create("log", MemfdFlags::CLOEXEC).unwrap());
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let options = AccessLogOptions { format: LineFormat::Json, file: Some(path.into()) };
-        let mut offline = Offline::new(100, Limits::DEFAULT, Some(&options));
+        let mut offline = Offline::new((100, 100), Limits::DEFAULT, Some(&options));
         serve(&mut offline, &mut session(), &pieces(&stream, &cuts));
         prop_assert_eq!(offline.log.unwrap().flush(0), 0, "nothing is dropped");
 

@@ -1,5 +1,5 @@
 //! Property tests: the server and a small model agree on generated requests in any sequence and split, on requests with
-//! one defect, and on the input of the small parsers.
+//! one defect, on ranges, and on the input of the small parsers.
 //!
 //! The seed is fixed, so that results only change with the code. `PROPTEST_RNG_SEED` sets another, `PROPTEST_CASES` the
 //! number of cases.
@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
@@ -21,6 +20,7 @@ mod offline;
 #[path = "../kit/parser.rs"]
 mod parser;
 mod parsers;
+mod ranges;
 mod requests;
 #[expect(dead_code, reason = "other targets use more of it")]
 #[path = "../kit/rng.rs"]
@@ -62,7 +62,7 @@ fn pieces<'s>(stream: &'s [u8], cuts: &[Index]) -> Vec<&'s [u8]> {
 
 /// Returns the output for a stream that arrives in these pieces and then ends.
 fn output(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut offline = Offline::new(100, Limits::DEFAULT, None);
+    let mut offline = Offline::new((100, 100), Limits::DEFAULT, None);
     serve(&mut offline, &mut session(), pieces);
     offline.output
 }

@@ -65,7 +65,7 @@ fn a_batch_is_one_write() {
 
 /// Returns the number of replies in each write.
 fn writes(input: &str) -> Vec<usize> {
-    let (mut offline, mut session) = (Offline::new(100, Limits::DEFAULT, None), session());
+    let (mut offline, mut session) = (Offline::new((100, 100), Limits::DEFAULT, None), session());
     let mut writes = Vec::new();
     session.conn_mut().receive(input.as_bytes());
     loop {

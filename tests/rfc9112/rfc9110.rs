@@ -277,16 +277,6 @@ fn an_upgrade_is_ignored() {
     }
 }
 
-/// RFC 9110 section 14.2: a range may be ignored, and the response is complete.
-#[test]
-fn a_range_is_ignored() {
-    for range in ["bytes=0-0", "bytes=-1", "bytes=9-", "lines=1-2"] {
-        let reply =
-            Wire::new().reply_to(request("GET /api/fibonacci/20", &format!("Range: {range}\r\n")));
-        assert_eq!((reply.status, &*reply.body), (200, "6765"), "{range}");
-    }
-}
-
 /// RFC 3986 section 6.2.2.2: escapes of unreserved characters are equivalent to the characters, in either case.
 #[test]
 fn escapes_of_unreserved_characters_are_decoded() {

@@ -33,14 +33,19 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new() -> Self {
         Self {
-            offline: Offline::new(100, Limits::DEFAULT, None),
+            offline: Offline::new((100, 100), Limits::DEFAULT, None),
             session: session(),
             state: ConnectionState::Open,
         }
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
-        Self { offline: Offline::new(100, limits, None), ..Self::new() }
+        Self { offline: Offline::new((100, 100), limits, None), ..Self::new() }
+    }
+
+    /// A server that also computes numbers, up to `max_n`.
+    pub(crate) fn with_max_n(max_n: u64) -> Self {
+        Self { offline: Offline::new((100, max_n), Limits::DEFAULT, None), ..Self::new() }
     }
 
     /// Opens another connection to the same server.

@@ -43,7 +43,7 @@ use crate::http::{
         limits::Limits,
         scan::HeadScanner,
     },
-    response::{Body, BodyMode, ConnectionHeader, Response},
+    response::{BodyMode, ConnectionHeader, Response},
 };
 
 /// A batch of this many bytes takes no further response.
@@ -186,9 +186,9 @@ impl Conn {
         };
         let out = &mut self.outbox.bytes;
         let mut length = render::render(out, response, pending.body_mode, connection, preamble);
-        if let (Body::Shared(body), BodyMode::Send) = (response.body, pending.body_mode) {
-            self.outbox.share(body);
-            length += body.len();
+        if let (Some((body, span)), BodyMode::Send) = (response.body.shared(), pending.body_mode) {
+            self.outbox.share(body, span);
+            length += span.len();
         }
         if let WriteBatch::Collecting(responses) = &mut self.batch {
             *responses += 1;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::http::Span;
+
 /// Rendered bytes, then a shared body, and how much of both has been written.
 ///
 /// Invariant: `sent` is at most the total length. Once everything is sent, all fields are empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) bytes: Vec<u8>,
-    shared: Option<Arc<[u8]>>,
+    shared: Option<(Arc<[u8]>, Span)>,
     pub(super) sent: usize,
 }
 
@@ -17,10 +19,10 @@ impl Outbox {
         Self { bytes: Vec::new(), shared: None, sent: 0 }
     }
 
-    /// Appends a shared body. Nothing may follow it.
-    pub(super) fn share(&mut self, body: &Arc<[u8]>) {
+    /// Appends the bytes of a shared body that `span` selects. Nothing may follow them.
+    pub(super) fn share(&mut self, body: &Arc<[u8]>, span: Span) {
         debug_assert!(self.shared.is_none(), "a shared body ends the batch");
-        self.shared = Some(Arc::clone(body));
+        self.shared = Some((Arc::clone(body), span));
     }
 
     /// Whether nothing more can be appended.
@@ -59,7 +61,7 @@ impl Outbox {
     }
 
     fn shared_bytes(&self) -> &[u8] {
-        self.shared.as_deref().unwrap_or_default()
+        self.shared.as_ref().map(|(body, span)| span.of(body)).unwrap_or_default()
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
         for step in 1..=9 {
             let mut outbox = Outbox::new();
             outbox.bytes.extend_from_slice(b"head");
-            outbox.share(&Arc::from(&b"body"[..]));
+            outbox.share(&Arc::from(&b"a body."[..]), Span::new(2, 6));
             let mut written = Vec::new();
             while !outbox.is_empty() {
                 let mut piece = outbox.segments().concat();

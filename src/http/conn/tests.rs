@@ -3,7 +3,10 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::http::{Status, response::ResponseKind};
+use crate::http::{
+    Status,
+    response::{Body, ResponseKind},
+};
 
 const LIMITS: Limits =
     Limits { head_bytes: 1024, target_bytes: 200, fields: 16, body_bytes: 64, pipelined: 8 };

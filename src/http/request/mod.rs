@@ -11,6 +11,7 @@ pub mod limits;
 pub mod lines;
 mod parsed;
 pub mod preferences;
+pub mod range;
 pub mod reject;
 pub mod request_line;
 pub mod scan;
