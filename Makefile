@@ -15,7 +15,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build run test check lint docs fuzz mutants bench pgo load docker_build docker_test up down deb deb_test release \
+.PHONY: help build run test check lint docs tour fuzz mutants bench pgo load docker_build docker_test up down deb deb_test release \
 	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test screenshot \
 	external_monitoring_test logs_test helm_test k8s_test clean
 
@@ -38,9 +38,12 @@ check: lint test ## everything that must hold: format, lints, documentation, tes
 lint: ## format, lints, documentation
 	$(CARGO) fmt --check
 	cd fuzz && $(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features manual -- -D warnings
 	cd fuzz && $(CARGO) clippy --locked --no-default-features --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+tour: build ## write the system calls of docs/tour.md; needs strace and the permission to trace
+	tests/tour.py --update
 
 docs: ## write the generated parts of docs/
 	UPDATE=1 $(CARGO) test --locked --test docs --quiet -- generated

@@ -1,6 +1,6 @@
 //! Writes the manual page and the shell completions from the server's own flag definitions:
 //!
-//!     cargo run --example manual -- DIRECTORY
+//!     cargo run --features manual --bin manual -- DIRECTORY
 
 use std::{env, error::Error, fs, path::PathBuf};
 
