@@ -7,6 +7,7 @@ use crate::{
         handled::Handled,
         numbers::Waiter,
         route::{Index, Route, route},
+        route_set::RouteSet,
     },
     http::{
         Method, Status,
@@ -54,20 +55,33 @@ impl Handlers {
         self.availability = Availability::Draining;
     }
 
-    /// Handles a request whose head is `head`.
+    /// Handles a request whose head is `head`, on a connection that reaches `routes`.
     #[inline]
     pub(super) fn handle(
         &mut self,
-        request: &Request,
-        head: &[u8],
+        routes: RouteSet,
+        (request, head): (&Request, &[u8]),
         waiter: Waiter,
         counters: &Claim,
     ) -> Handled<'_> {
         let route = route(request.target, head);
+        if let (Route::Fibonacci(index), Method::Get | Method::Head) = (route, request.method)
+            && routes != RouteSet::Admin
+        {
+            return self.fibonacci.handle(index, (request, head), waiter, counters);
+        }
+        self.handle_other(routes.restrict(route), (request, head), counters)
+    }
+
+    /// Handles a request for anything but a number.
+    #[inline(never)] // only numbers are hot
+    fn handle_other(
+        &mut self,
+        route: Route,
+        (request, head): (&Request, &[u8]),
+        counters: &Claim,
+    ) -> Handled<'_> {
         let response = match (route, request.method) {
-            (Route::Fibonacci(index), Method::Get | Method::Head) => {
-                return self.fibonacci.handle(index, (request, head), waiter, counters);
-            }
             (Route::Unknown, _) => Response::text(Status::NotFound, NOT_FOUND),
             (_, Method::Options) => allow(Status::NoContent, b""),
             (Route::Metrics, Method::Get | Method::Head) => self.metrics(request, head, counters),
@@ -109,8 +123,8 @@ impl Handlers {
 
 /// Whether a request is served, whatever its body is. If its path or method is rejected, its body need not be read.
 #[cold]
-pub(super) fn reads_body(request: &Request, head: &[u8]) -> bool {
-    match (route(request.target, head), request.method) {
+pub(super) fn reads_body(routes: RouteSet, request: &Request, head: &[u8]) -> bool {
+    match (routes.restrict(route(request.target, head)), request.method) {
         (Route::Unknown, _) | (Route::Fibonacci(Index::Malformed), Method::Get | Method::Head) => {
             false
         }

@@ -13,12 +13,14 @@ mod recorder;
 mod representation;
 mod response_table;
 pub mod route;
+mod route_set;
 mod session;
 
 pub use assets::Asset;
 pub use numbers::{AT_ONCE_MAX_N, Completed, ConnectionId, Job, NumberLimits};
 pub use recorder::{Exchange, Recorder};
 pub use response_table::ResponseTable;
+pub use route_set::RouteSet;
 pub use session::{Session, Timestamp};
 
 use fibonacci::FibonacciHandler;

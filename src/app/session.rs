@@ -11,6 +11,7 @@ use crate::{
         numbers::{ConnectionId, Waiter},
         recorder::{Exchange, Recorder},
         representation::Representation,
+        route_set::RouteSet,
     },
     http::{
         Reject,
@@ -45,6 +46,8 @@ pub struct Session {
 #[derive(Debug)]
 struct Client {
     id: ConnectionId,
+    /// What it reaches.
+    routes: RouteSet,
     /// Its address, if responses are logged.
     address: Option<Box<ClientAddress>>,
     /// Its request that waits for a number.
@@ -61,9 +64,22 @@ struct PendingNumber {
 }
 
 impl Session {
-    /// Returns a session that has received nothing.
+    /// Returns a session that has received nothing and reaches all routes.
     pub fn new(id: ConnectionId, address: Option<Box<ClientAddress>>) -> Self {
-        Self { conn: Conn::new(), client: Client { id, address, pending: None } }
+        let client = Client { id, routes: RouteSet::All, address, pending: None };
+        Self { conn: Conn::new(), client }
+    }
+
+    /// The same session, which reaches only these routes.
+    #[must_use]
+    pub const fn on(mut self, routes: RouteSet) -> Self {
+        self.client.routes = routes;
+        self
+    }
+
+    /// The routes that it reaches.
+    pub const fn routes(&self) -> RouteSet {
+        self.client.routes
     }
 
     /// Identifies the connection.
@@ -139,7 +155,8 @@ impl Service for SessionService<'_> {
         let since_ns = self.now.now_ns;
         let waiter = Waiter { id: self.client.id, now_ns: since_ns };
         let counters = self.recorder.counters();
-        match self.handlers.handle(request, conn.head(request), waiter, counters) {
+        let routes = self.client.routes;
+        match self.handlers.handle(routes, (request, conn.head(request)), waiter, counters) {
             Handled::Response(handler, response) => {
                 let exchange = (Ok(request), handler, &response);
                 respond(conn, self.recorder, exchange, self.client, self.now);
@@ -152,7 +169,7 @@ impl Service for SessionService<'_> {
     }
 
     fn reads_body(&self, conn: &Conn, request: &Request) -> bool {
-        handlers::reads_body(request, conn.head(request))
+        handlers::reads_body(self.client.routes, request, conn.head(request))
     }
 
     #[cold]

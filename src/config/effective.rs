@@ -16,6 +16,9 @@ fn lines(flag: &Arg, matches: &ArgMatches, config: &Config) -> Vec<String> {
     let line = |value: &str| format!("--{name} {}\n", quoted(value));
     match id {
         "listen" => config.listen.iter().map(|address| line(&address.to_string())).collect(),
+        "admin_listen" => {
+            config.admin_listen.iter().map(|address| line(&address.to_string())).collect()
+        }
         "workers" => config.workers.iter().map(|workers| line(&workers.to_string())).collect(),
         "table_max_n" => vec![line(&config.table_max_n.to_string())],
         _ => {

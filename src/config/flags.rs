@@ -27,6 +27,12 @@ pub(super) struct Flags {
     #[arg(help_heading = "Listening")]
     pub(super) listen: Vec<ServerAddress>,
 
+    /// Address of its own for /metrics, /healthz and /readyz, which are then 404 at --listen; may be repeated. Its
+    /// connections do not count against --max-connections
+    #[arg(long, env = "FIBSRV_ADMIN_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    #[arg(help_heading = "Listening")]
+    pub(super) admin_listen: Vec<ServerAddress>,
+
     /// Number of worker processes under a supervisor; auto: one per CPU. Without it a single process serves
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
     #[arg(help_heading = "Listening")]
@@ -163,7 +169,7 @@ pub(super) struct Flags {
 pub(super) enum Action {
     /// Check whether a running server is ready; the exit status is 0 if it is, otherwise 1 with the reason on stderr
     Health {
-        /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --listen
+        /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --admin-listen, or else of --listen
         #[arg(value_name = "ADDR:PORT")]
         addresses: Vec<ServerAddress>,
     },

@@ -5,7 +5,9 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    net::SocketAddr,
     os::fd::RawFd,
+    str::FromStr,
 };
 
 use nix::unistd::Pid;
@@ -16,6 +18,8 @@ use crate::config::{LISTEN_VARIABLES, NOTIFY_VARIABLES, UsageError};
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
 /// Variable with the numbers of listening sockets that other processes own.
 pub const INHERITED_HELD: &str = "FIBSRV_INHERITED_HELD";
+/// Variable with the addresses that serve only the admin routes.
+pub const INHERITED_ADMIN: &str = "FIBSRV_INHERITED_ADMIN";
 /// Variable that is not empty if a service manager opened the sockets.
 pub const INHERITED_PASSED: &str = "FIBSRV_INHERITED_PASSED";
 /// Variable with the process ID and the channel of each running worker.
@@ -32,9 +36,10 @@ pub const INHERITED_PROGRAM: &str = "FIBSRV_INHERITED_PROGRAM";
 pub const INHERITED_REHEARSAL: &str = "FIBSRV_INHERITED_REHEARSAL";
 
 /// All variables of an upgrade.
-pub(super) const INHERITED: [&str; 9] = [
+pub(super) const INHERITED: [&str; 10] = [
     INHERITED_SOCKETS,
     INHERITED_HELD,
+    INHERITED_ADMIN,
     INHERITED_PASSED,
     INHERITED_WORKERS,
     INHERITED_LEAVING,
@@ -51,6 +56,8 @@ pub struct Inherited {
     pub sockets: Vec<RawFd>,
     /// Descriptors of the listening sockets that other processes own.
     pub held: Vec<RawFd>,
+    /// The addresses of those that serve only the admin routes.
+    pub admin: Vec<SocketAddr>,
     /// Who opened them.
     pub opened_by: OpenedBy,
     /// Workers that are running.
@@ -113,6 +120,11 @@ impl Inherited {
         Ok(Some(Self {
             sockets: numbers(INHERITED_SOCKETS)?,
             held: numbers(INHERITED_HELD)?,
+            admin: list(
+                INHERITED_ADMIN,
+                variable(INHERITED_ADMIN).unwrap_or_default(),
+                "addresses",
+            )?,
             opened_by: if is_set(INHERITED_PASSED) {
                 OpenedBy::ServiceManager
             } else {
@@ -151,14 +163,18 @@ pub fn upgrade_environment(inherited: &[(&str, OsString)]) -> Vec<(OsString, OsS
     kept.chain(inherited.iter().map(|(name, value)| (name.into(), value.clone()))).collect()
 }
 
-/// Parses numbers separated by commas.
 fn numbers(name: &str, value: OsString) -> Result<Vec<i32>, UsageError> {
+    list(name, value, "numbers")
+}
+
+/// Parses values of a kind separated by commas.
+fn list<T: FromStr>(name: &str, value: OsString, kind: &str) -> Result<Vec<T>, UsageError> {
     let wrong = |value: &dyn std::fmt::Display| {
-        UsageError(format!("{name} is not a list of numbers: {value}"))
+        UsageError(format!("{name} is not a list of {kind}: {value}"))
     };
     let text = value.into_string().map_err(|value| wrong(&value.display()))?;
-    let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
-    numbers.collect::<Result<_, _>>().map_err(|_| wrong(&text))
+    let values = text.split(',').filter(|value| !value.is_empty()).map(str::parse);
+    values.collect::<Result<_, _>>().map_err(|_| wrong(&text))
 }
 
 #[cfg(test)]
@@ -178,6 +194,7 @@ mod tests {
             (INHERITED_SOCKETS, "3,4"),
             (INHERITED_PASSED, "1"),
             (INHERITED_HELD, "9"),
+            (INHERITED_ADMIN, "127.0.0.1:1,[::]:2"),
             (INHERITED_WORKERS, "7,10,8,11"),
             (INHERITED_LEAVING, "6,12"),
             (INHERITED_REGION, "5"),
@@ -190,6 +207,7 @@ mod tests {
         assert_eq!(found.workers, [worker(7, 10), worker(8, 11)]);
         assert_eq!((found.leaving, found.region), (vec![worker(6, 12)], Some(5)));
         assert_eq!((found.held, found.previous), (vec![9], Some(13)));
+        assert_eq!(found.admin, ["127.0.0.1:1", "[::]:2"].map(|text| text.parse().unwrap()));
         assert_eq!(found.purpose, Purpose::Rehearsal);
     }
 

@@ -18,9 +18,9 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use flags::{Action, Flags};
 pub use inherited::{
-    INHERITED_HELD, INHERITED_LEAVING, INHERITED_PASSED, INHERITED_PREVIOUS, INHERITED_PROGRAM,
-    INHERITED_REGION, INHERITED_REHEARSAL, INHERITED_SOCKETS, INHERITED_WORKERS, Inherited,
-    InheritedWorker, OpenedBy, Purpose, environment_of_previous, upgrade_environment,
+    INHERITED_ADMIN, INHERITED_HELD, INHERITED_LEAVING, INHERITED_PASSED, INHERITED_PREVIOUS,
+    INHERITED_PROGRAM, INHERITED_REGION, INHERITED_REHEARSAL, INHERITED_SOCKETS, INHERITED_WORKERS,
+    Inherited, InheritedWorker, OpenedBy, Purpose, environment_of_previous, upgrade_environment,
 };
 pub use invocation::Invocation;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
@@ -30,7 +30,10 @@ use crate::{
     http::{conn::TimeoutKind, request::limits},
     logging::{LogOptions, access::AccessLogOptions},
     server::drain,
-    sys::listener,
+    sys::{
+        activation::Passed,
+        listener::{self, stands_for},
+    },
 };
 
 /// The configuration of a server, checked.
@@ -38,6 +41,8 @@ use crate::{
 pub struct Config {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Addresses that serve only the admin routes, which the others then do not.
+    pub admin_listen: Vec<SocketAddr>,
     /// Largest n in the table.
     pub table_max_n: u32,
     /// Limits on numbers.
@@ -69,18 +74,30 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the log line of a server that has started, next to `others` workers that serve the same port.
-    pub fn startup_line(&self, addresses: &BTreeSet<SocketAddr>, others: u64) -> String {
+    /// Returns the log line of a server that has started on these addresses, of which `admin` are for operators, next to
+    /// `others` workers that serve the same port.
+    pub fn startup_line(
+        &self,
+        addresses: &BTreeSet<SocketAddr>,
+        admin: &[SocketAddr],
+        others: u64,
+    ) -> String {
         let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("FIBSRV_REVISION"));
         let processes = match self.workers {
             None => "1 process".to_owned(),
             Some(workers) => format!("{workers} workers"),
         };
-        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        let addresses = addresses.join(", ");
+        let is_admin = |bound: &SocketAddr| admin.iter().any(|own| stands_for(*bound, *own));
+        let text = |addresses: BTreeSet<SocketAddr>| {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let (admin, public) = addresses.iter().copied().partition(is_admin);
+        let public = text(public);
+        let admin =
+            if admin.is_empty() { String::new() } else { format!(", admin on {}", text(admin)) };
         format!(
             "started version {version} ({revision}) with {others} other workers on the port: {processes}, \
-             listening on {addresses}"
+             listening on {public}{admin}"
         )
     }
 
@@ -89,9 +106,9 @@ impl Config {
         self.inherited.as_ref().is_some_and(|inherited| inherited.purpose == Purpose::Rehearsal)
     }
 
-    /// Returns who opens the listening sockets. Sockets passed by a service manager replace all others.
+    /// Returns who opens the listening sockets of `--listen`. Sockets passed by a service manager replace them.
     pub fn opened_by(&self) -> OpenedBy {
-        if self.service_manager.sockets.is_empty() {
+        if self.service_manager.sockets.iter().all(Passed::is_admin) {
             self.inherited.as_ref().map_or(OpenedBy::Us, |inherited| inherited.opened_by)
         } else {
             OpenedBy::ServiceManager

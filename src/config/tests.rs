@@ -35,6 +35,7 @@ fn the_output_of_check_can_be_used_as_flags() {
     for flags in [
         &["--listen", "127.0.0.1:1,[::1]:2", "--head-timeout", "1m 30s"][..],
         &["--access-log", "combined"],
+        &["--admin-listen", "127.0.0.1:3001,[::1]:3001"],
         &["--defer-accept", "1m"],
         &["--access-log", "json", "--access-log-file", "a b.log"],
         &["--workers", "auto", "--max-n", "50"],
@@ -62,6 +63,9 @@ fn invalid_flags_are_errors_of_one_line() {
         &["--listen", "here"],
         &["--listen", "127.0.0.1"],
         &["--listen", "name.invalid:1"],
+        &["--admin-listen", "here"],
+        &["--admin-listen", "127.0.0.1:3000"],
+        &["--admin-listen", "127.0.0.1:1,:3000"],
         &["--log-format", "xml"],
         &["--workers", "0"],
         &["--workers", "65"],

@@ -1,6 +1,6 @@
 //! From parsed flags to a [`Config`]: bounds, and combinations of flags that clap cannot check.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 
@@ -15,7 +15,7 @@ use crate::{
     http::{conn::TimeoutKind, request::limits},
     logging::{EventFormat, LogOptions, Stream, access, access::AccessLogOptions},
     server::drain,
-    sys::listener,
+    sys::listener::{self, overlaps},
 };
 
 /// Time to read and discard what a client sends after the last response, so that it can receive the response. It has no
@@ -35,13 +35,15 @@ const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const DEFER_SECONDS_MAX: u8 = 60;
 
 impl Flags {
-    /// Returns the addresses for `fibsrv health`: those named, or else those of `--listen`. Port 0 cannot be
+    /// Returns the addresses for `fibsrv health`: those named, or else those of `--admin-listen` or `--listen`. Port 0 cannot be
     /// checked, because only the listening process knows the port that the kernel chose.
     pub(super) fn addresses_to_check(
         &self,
         named: &[ServerAddress],
     ) -> Result<Vec<String>, String> {
-        let addresses = if named.is_empty() { &self.listen } else { named };
+        let configured =
+            if self.admin_listen.is_empty() { &self.listen } else { &self.admin_listen };
+        let addresses = if named.is_empty() { configured } else { named };
         match addresses.iter().find(|address| address.port() == 0) {
             Some(address) => Err(format!("cannot connect to port 0 of {address}")),
             None => Ok(addresses.iter().map(ToString::to_string).collect()),
@@ -52,16 +54,13 @@ impl Flags {
     pub(super) fn validate(&self, surroundings: Surroundings) -> Result<Config, String> {
         let Surroundings { invocation, inherited, service_manager, warnings } = surroundings;
         let access_log = self.access_log()?;
-        let mut listen = Vec::new();
-        for address in &self.listen {
-            let resolved = address.resolve();
-            listen.extend(resolved.map_err(|error| format!("--listen {address}: {error}"))?);
-        }
+        let (listen, admin_listen) = self.addresses()?;
         if self.max_connections == 0 {
             return Err("--max-connections must be at least 1".to_owned());
         }
         Ok(Config {
             listen,
+            admin_listen,
             // Numbers above --max-n are never served.
             table_max_n: u32::try_from(self.max_n)
                 .map_or(self.table_max_n, |max_n| max_n.min(self.table_max_n)),
@@ -86,6 +85,28 @@ impl Flags {
             access_log,
             warnings,
         })
+    }
+
+    /// Returns the addresses of `--listen` and of `--admin-listen`.
+    fn addresses(&self) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), String> {
+        let resolve = |flag: &str, addresses: &[ServerAddress]| {
+            let mut resolved = Vec::new();
+            for address in addresses {
+                let found = address.resolve();
+                resolved.extend(found.map_err(|error| format!("{flag} {address}: {error}"))?);
+            }
+            Ok::<_, String>(resolved)
+        };
+        let listen = resolve("--listen", &self.listen)?;
+        let admin_listen = resolve("--admin-listen", &self.admin_listen)?;
+        // The kernel would assign a connection to either.
+        let is_taken = |admin: &&SocketAddr| {
+            admin.port() != 0 && listen.iter().any(|address| overlaps(*address, **admin))
+        };
+        match admin_listen.iter().find(is_taken) {
+            Some(admin) => Err(format!("--admin-listen {admin} is an address of --listen")),
+            None => Ok((listen, admin_listen)),
+        }
     }
 
     fn number_limits(&self) -> Result<app::NumberLimits, String> {

@@ -70,6 +70,7 @@ impl Group {
     #[must_use]
     pub fn into_worker(self, own: &[ListenerId], channel: OwnedFd) -> Self {
         let mut worker = Self::new(self.addresses, self.id);
+        worker.admin_addresses = self.admin_addresses;
         worker.pool = Pool::of_worker();
         worker.check = Check::of_worker(self.check.sharing());
         worker.memory.descriptor = self.memory.descriptor;

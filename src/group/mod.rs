@@ -72,6 +72,8 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Group {
     addresses: Vec<SocketAddr>,
+    /// Those of them that serve only the admin routes.
+    admin_addresses: Vec<SocketAddr>,
     id: u64,
     pool: Pool,
     /// All listeners, held until this process exits.
@@ -136,6 +138,7 @@ impl Group {
     fn new(addresses: Vec<SocketAddr>, id: u64) -> Self {
         Self {
             addresses,
+            admin_addresses: Vec::new(),
             id,
             pool: Pool::default(),
             listeners: BTreeMap::new(),
@@ -148,6 +151,16 @@ impl Group {
             changed: Vec::new(),
             check: check::Check::default(),
         }
+    }
+
+    /// Sets the addresses that serve only the admin routes.
+    pub fn set_admin_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.admin_addresses = addresses;
+    }
+
+    /// Returns the addresses that serve only the admin routes.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
     }
 
     /// Returns the addresses of the listeners that this process owns.

@@ -6,12 +6,13 @@ use log::error;
 use mio::{Interest, Token, net::TcpStream};
 
 use crate::{
-    app::Session,
+    app::{RouteSet, Session},
     http::conn::TimeoutKind,
     metrics::{self, CloseReason, PauseReason},
     server::{
         Server,
         connection::{Connection, Outcome},
+        connections::ADMIN_CONNECTIONS_MAX,
         listeners::{AcceptState, state_after_error},
     },
 };
@@ -46,11 +47,13 @@ impl Server {
     /// Accepts one connection, if possible. Returns whether another attempt may succeed.
     pub(super) fn accept_from(&mut self, index: usize) -> bool {
         let now_ns = self.context.clock.now_ns();
-        if !self.listeners.get_mut(index).is_some_and(|entry| entry.state.should_accept(now_ns)) {
+        let Some(entry) = self.listeners.get_mut(index) else { return false };
+        if !entry.state.should_accept(now_ns) {
             return false;
         }
-        let has_room = self.has_room(now_ns);
-        let limit = self.connection_limit();
+        let routes = entry.routes;
+        let has_room = self.has_room(routes, now_ns);
+        let limit = self.connection_limit(routes);
         let Some(entry) = self.listeners.get_mut(index) else { return false };
         let counters = self.context.app.counters();
         if !has_room {
@@ -68,8 +71,8 @@ impl Server {
         match entry.listener.accept() {
             Ok((socket, address)) => {
                 entry.state = AcceptState::Ready;
-                self.evict();
-                self.admit(socket, address);
+                self.evict(routes);
+                self.admit(socket, address, routes);
                 true
             }
             Err(error) => {
@@ -90,12 +93,12 @@ impl Server {
 
     /// Runs the first turn of a new connection, and registers it if that was not the last: most clients send their
     /// request right after the handshake, and a connection with a single request need never be registered.
-    fn admit(&mut self, socket: TcpStream, address: SocketAddr) {
+    fn admit(&mut self, socket: TcpStream, address: SocketAddr, routes: RouteSet) {
         let counters = self.context.app.counters();
         counters.add(metrics::CONNECTIONS_ACCEPTED, 1);
         counters.increment(metrics::CONNECTIONS);
         let session = Session::new(self.connections.next_id(), self.context.loggable(address));
-        let mut connection = Connection::new(socket, session);
+        let mut connection = Connection::new(socket, session.on(routes));
         if self.drain.is_draining() {
             connection.disable_keep_alive();
         }
@@ -120,20 +123,20 @@ impl Server {
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 
-    /// When there is room for one more connection, possibly in place of one that lingers, is idle or has an incomplete
+    /// When there is room for one more connection that reaches `routes`, possibly in place of one that lingers, is idle or has an incomplete
     /// head. None if all are busy.
-    pub(super) fn next_room_ns(&self, now_ns: u64) -> Option<u64> {
-        if !self.is_full() {
+    pub(super) fn next_room_ns(&self, routes: RouteSet, now_ns: u64) -> Option<u64> {
+        if !self.is_full(routes) {
             return Some(now_ns);
         }
-        self.next_evictable().map(|(_, evictable_ns)| evictable_ns.max(now_ns))
+        self.next_evictable(routes).map(|(_, evictable_ns)| evictable_ns.max(now_ns))
     }
 
     /// Whether there is room for one more connection. A connection that could be evicted for it first reads what its
     /// socket holds: it may have become busy since it was last read.
-    fn has_room(&mut self, now_ns: u64) -> bool {
-        while self.is_full() {
-            match self.next_evictable() {
+    fn has_room(&mut self, routes: RouteSet, now_ns: u64) -> bool {
+        while self.is_full(routes) {
+            match self.next_evictable(routes) {
                 Some((key, evictable_ns)) if evictable_ns <= now_ns => {
                     if self.still_waits(key) {
                         break;
@@ -146,7 +149,7 @@ impl Server {
     }
 
     /// The connection that can be evicted first, and when.
-    fn next_evictable(&self) -> Option<(usize, u64)> {
+    fn next_evictable(&self, routes: RouteSet) -> Option<(usize, u64)> {
         [
             (TimeoutKind::Linger, LINGERING_EVICTABLE_AFTER_NS),
             (TimeoutKind::Idle, EVICTABLE_AFTER_NS),
@@ -154,7 +157,7 @@ impl Server {
         ]
         .into_iter()
         .filter_map(|(kind, after_ns)| {
-            let (key, since_ns) = self.connections.oldest(kind)?;
+            let (key, since_ns) = self.connections.oldest(kind, routes)?;
             Some((key, since_ns.saturating_add(after_ns)))
         })
         .min_by_key(|(_, evictable_ns)| *evictable_ns)
@@ -162,9 +165,9 @@ impl Server {
 
     /// At the connection limit, closes the connection that could be evicted first. Call it once a new connection has been
     /// accepted, not before.
-    fn evict(&mut self) {
-        if self.is_full()
-            && let Some((key, _)) = self.next_evictable()
+    fn evict(&mut self, routes: RouteSet) {
+        if self.is_full(routes)
+            && let Some((key, _)) = self.next_evictable(routes)
         {
             let evicted = metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted);
             self.context.app.counters().add(evicted, 1);
@@ -172,11 +175,16 @@ impl Server {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.connections.len() >= self.connection_limit()
+    fn is_full(&self, routes: RouteSet) -> bool {
+        self.connections.sharing_slots(routes) >= self.connection_limit(routes)
     }
 
-    fn connection_limit(&self) -> usize {
-        self.fd_budget.connections(self.listeners.descriptors())
+    fn connection_limit(&self, routes: RouteSet) -> usize {
+        match routes {
+            RouteSet::Admin => ADMIN_CONNECTIONS_MAX,
+            RouteSet::All | RouteSet::Public => {
+                self.fd_budget.connections(self.listeners.descriptors())
+            }
+        }
     }
 }

@@ -6,10 +6,14 @@
 use slab::Slab;
 
 use crate::{
-    app::ConnectionId,
+    app::{ConnectionId, RouteSet},
     http::conn::TimeoutKind,
     server::{connection::Connection, delivery::PERIODS_PER_TIMEOUT, timers::Timers},
 };
+
+/// Maximum number of connections of the admin addresses. They do not count against the connection limit, so probes succeed
+/// when the other addresses are full.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 
 /// With fewer slots than this none are released: they would soon be needed again.
 const SLOTS_MIN: usize = 256;
@@ -18,6 +22,8 @@ const SLOTS_MIN: usize = 256;
 #[derive(Debug)]
 pub struct Connections {
     slab: Slab<Connection>,
+    /// The keys of those of the admin addresses.
+    admin: Vec<usize>,
     timers: Timers,
     /// Identifiers given out so far, modulo 2^32.
     generation: u32,
@@ -31,17 +37,26 @@ impl Connections {
         if let Some(limit_ns) = time_limits_ns.get_mut(TimeoutKind::Write as usize) {
             *limit_ns /= PERIODS_PER_TIMEOUT;
         }
-        Self { slab: Slab::new(), timers: Timers::new(time_limits_ns), generation: 0, shrink_at: 0 }
+        Self {
+            slab: Slab::new(),
+            admin: Vec::new(),
+            timers: Timers::new(time_limits_ns),
+            generation: 0,
+            shrink_at: 0,
+        }
     }
 
     /// Number of connections.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.slab.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+    /// Number of connections that share the slots of those that reach `routes`.
+    pub fn sharing_slots(&self, routes: RouteSet) -> usize {
+        match routes {
+            RouteSet::Admin => self.admin.len(),
+            RouteSet::All | RouteSet::Public => self.slab.len() - self.admin.len(),
+        }
     }
 
     /// Returns a new identifier, for the next connection that is inserted.
@@ -53,7 +68,11 @@ impl Connections {
     /// Inserts a connection that was made with [`Self::next_id`]. Returns its key.
     pub fn insert(&mut self, connection: Connection) -> usize {
         let id = connection.id();
+        let routes = connection.session().routes();
         let key = self.slab.insert(connection);
+        if routes == RouteSet::Admin {
+            self.admin.push(key);
+        }
         debug_assert_eq!(id.key, key, "another connection was inserted meanwhile");
         self.shrink_at = self.slab.capacity() / 4;
         key
@@ -78,6 +97,9 @@ impl Connections {
     pub fn remove(&mut self, key: usize) -> Option<Connection> {
         self.timers.cancel(key);
         let connection = self.slab.try_remove(key)?;
+        if connection.session().routes() == RouteSet::Admin {
+            self.admin.retain(|admin| *admin != key);
+        }
         if self.slab.len() < self.shrink_at {
             self.shrink();
         }
@@ -114,9 +136,22 @@ impl Connections {
         self.timers.pop_expired(now_ns)
     }
 
-    /// The connection that has waited longest for an event of this kind, and since when.
-    pub fn oldest(&self, kind: TimeoutKind) -> Option<(usize, u64)> {
-        self.timers.oldest(kind)
+    /// The connection that has waited longest for an event of this kind, and since when, of those that share the slots
+    /// with connections that reach `routes`.
+    pub fn oldest(&self, kind: TimeoutKind, routes: RouteSet) -> Option<(usize, u64)> {
+        match routes {
+            RouteSet::Admin => {
+                let waiting = self.admin.iter().filter_map(|key| {
+                    let (found, since_ns) = self.timers.since(*key)?;
+                    (found == kind).then_some((*key, since_ns))
+                });
+                waiting.min_by_key(|(_, since_ns)| *since_ns)
+            }
+            // It passes over few.
+            RouteSet::All | RouteSet::Public => {
+                self.timers.waiting(kind).find(|(key, _)| !self.admin.contains(key))
+            }
+        }
     }
 
     /// Releases the slots after the last one in use. Halving the mark makes the total cost of all attempts linear

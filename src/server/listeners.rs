@@ -4,14 +4,18 @@
 //! the order of registration, that sleeps. So an owner registers first, and its neighbours again after it. This module
 //! tracks the state of each accept queue. The event loop accepts.
 
-use std::{io, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use log::error;
 use mio::{Registry, Token, net::TcpListener};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
-use crate::group::{Group, ListenerId, Sharing};
+use crate::{
+    app::RouteSet,
+    group::{Group, ListenerId, Sharing},
+    sys::listener::stands_for,
+};
 
 /// First token of listeners. Those of the group follow from `FIRST_GROUP`. Tokens of connections count from
 /// zero and stay far below.
@@ -24,12 +28,19 @@ const LAST_ACCEPTS_MAX: u32 = 4096;
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 
+/// How often this process tries to accept from an admin listener during shutdown. It is not registered any more, so that
+/// other processes on the port are woken first.
+const ADMIN_ACCEPT_NS: u64 = 50_000_000;
+
 /// The listeners, and the group that adds and removes them.
 #[derive(Debug)]
 pub struct Listeners {
     registry: Registry,
     slab: Slab<ListenerEntry>,
     group: Group,
+    /// The registration of the admin listeners.
+    admin: Registration,
+    /// The registration of the others.
     registration: Registration,
 }
 
@@ -51,6 +62,8 @@ pub struct ListenerEntry {
     pub id: ListenerId,
     /// The socket. The group shares this descriptor.
     pub listener: Rc<TcpListener>,
+    /// What its connections reach.
+    pub routes: RouteSet,
     /// State of the accept queue.
     pub state: AcceptState,
     /// Connections that may still be accepted during shutdown. A queue has room for this many. Any more have
@@ -79,11 +92,16 @@ pub enum AcceptState {
 
 impl AcceptState {
     /// Whether `accept` should be tried now.
-    pub const fn should_accept(self, now_ns: u64) -> bool {
+    pub fn should_accept(self, now_ns: u64) -> bool {
+        self.next_accept_ns().is_some_and(|earliest_ns| earliest_ns <= now_ns)
+    }
+
+    /// When `accept` should be tried, if there is room.
+    pub const fn next_accept_ns(self) -> Option<u64> {
         match self {
-            Self::Idle | Self::Stopped => false,
-            Self::Ready | Self::AtLimit => true,
-            Self::Backoff { until_ns } => until_ns <= now_ns,
+            Self::Idle | Self::Stopped => None,
+            Self::Ready | Self::AtLimit => Some(0),
+            Self::Backoff { until_ns } => Some(until_ns),
         }
     }
 }
@@ -93,8 +111,8 @@ impl Listeners {
     pub fn new(registry: &Registry, mut group: Group) -> io::Result<Self> {
         let registry = registry.try_clone()?;
         group.register(&registry, FIRST_GROUP)?;
-        let registration = Registration::Watching;
-        let mut listeners = Self { registry, slab: Slab::new(), group, registration };
+        let (admin, registration) = (Registration::Watching, Registration::Watching);
+        let mut listeners = Self { registry, slab: Slab::new(), group, admin, registration };
         listeners.watch();
         // After the registration, so that processes that register them again are behind this one.
         listeners.group.announce();
@@ -116,9 +134,10 @@ impl Listeners {
         self.slab.iter().map(|(_, entry)| entry)
     }
 
-    /// Whether accepting has stopped on every listener.
+    /// Whether accepting has stopped on every listener, but for the admin listeners.
     pub fn all_stopped(&self) -> bool {
-        self.iter().all(|entry| entry.state == AcceptState::Stopped)
+        let mut others = self.iter().filter(|entry| entry.routes != RouteSet::Admin);
+        others.all(|entry| entry.state == AcceptState::Stopped)
     }
 
     /// Returns the number of descriptors held by the listeners and the group.
@@ -161,37 +180,59 @@ impl Listeners {
         }
     }
 
-    /// Deregisters all listeners while this process cannot accept.
-    pub fn pause(&mut self) {
-        if self.registration == Registration::Watching {
-            (0..self.places()).for_each(|place| self.deregister(place));
-            self.registration = Registration::Paused;
+    /// Deregisters the listeners that share the slots of `routes`, while this process cannot accept from them.
+    pub fn pause(&mut self, routes: RouteSet) {
+        if self.registration(routes) == Registration::Watching {
+            self.places_of(routes).into_iter().for_each(|place| self.deregister(place));
+            *self.registration_mut(routes) = Registration::Paused;
         }
     }
 
-    /// Registers all listeners again. The poll reports connections that wait already.
-    pub fn resume(&mut self) {
-        if self.registration == Registration::Paused {
-            self.registration = Registration::Watching;
-            (0..self.places()).for_each(|place| self.register(place));
+    /// Registers those listeners again. The poll reports connections that wait already.
+    pub fn resume(&mut self, routes: RouteSet) {
+        if self.is_paused(routes) {
+            *self.registration_mut(routes) = Registration::Watching;
+            self.places_of(routes).into_iter().for_each(|place| self.register(place));
         }
     }
 
-    /// Whether the listeners are deregistered for now.
-    pub fn is_paused(&self) -> bool {
-        self.registration == Registration::Paused
+    /// Whether those listeners are deregistered for now.
+    pub fn is_paused(&self, routes: RouteSet) -> bool {
+        self.registration(routes) == Registration::Paused
+    }
+
+    const fn registration(&self, routes: RouteSet) -> Registration {
+        match routes {
+            RouteSet::Admin => self.admin,
+            RouteSet::All | RouteSet::Public => self.registration,
+        }
+    }
+
+    const fn registration_mut(&mut self, routes: RouteSet) -> &mut Registration {
+        match routes {
+            RouteSet::Admin => &mut self.admin,
+            RouteSet::All | RouteSet::Public => &mut self.registration,
+        }
+    }
+
+    /// The indices of the listeners that share the slots of `routes`.
+    fn places_of(&self, routes: RouteSet) -> Vec<usize> {
+        let is_admin = routes == RouteSet::Admin;
+        let of =
+            self.slab.iter().filter(|(_, entry)| (entry.routes == RouteSet::Admin) == is_admin);
+        of.map(|(place, _)| place).collect()
     }
 
     /// Deregisters all listeners for shutdown. Connections in the queues may have been reported to this process alone,
     /// so they are still accepted. The descriptors stay open until this value is dropped.
     pub fn release(&mut self) {
         (0..self.places()).for_each(|place| self.deregister(place));
-        self.registration = Registration::Released;
+        (self.admin, self.registration) = (Registration::Released, Registration::Released);
         self.group.leave();
         let held: Vec<_> = self.group.held().map(|(id, held)| (id, Rc::clone(held))).collect();
         for (id, listener) in held {
             if self.place_of(id).is_none() {
-                self.slab.insert(ListenerEntry::new(id, listener));
+                self.insert(id, listener);
             }
         }
         self.mark_all_ready();
@@ -229,7 +270,7 @@ impl Listeners {
         for found in watched {
             match self.place_of(found.id) {
                 None => {
-                    let place = self.slab.insert(ListenerEntry::new(found.id, found.listener));
+                    let place = self.insert(found.id, found.listener);
                     self.register(place);
                 }
                 Some(place) if found.is_own => {
@@ -245,16 +286,18 @@ impl Listeners {
         }
     }
 
+    fn insert(&mut self, id: ListenerId, listener: Rc<TcpListener>) -> usize {
+        let routes = routes_of(&listener, self.group.admin_addresses());
+        let (state, last_accepts) = (AcceptState::Idle, LAST_ACCEPTS_MAX);
+        self.slab.insert(ListenerEntry { id, listener, routes, state, last_accepts })
+    }
+
     fn place_of(&self, id: ListenerId) -> Option<usize> {
         self.slab.iter().find(|(_, entry)| entry.id == id).map(|(place, _)| place)
     }
 
     fn register(&self, place: usize) {
-        let Some(entry) =
-            self.slab.get(place).filter(|_| self.registration == Registration::Watching)
-        else {
-            return;
-        };
+        let Some(entry) = self.registered(place) else { return };
         // mio has no interest for EPOLLEXCLUSIVE. It reads its token from the data of an event.
         let token = EventData::new_u64((FIRST_LISTENER.0 + place) as u64);
         let flags = EventFlags::IN | EventFlags::ET | EventFlags::EXCLUSIVE;
@@ -263,13 +306,15 @@ impl Listeners {
         }
     }
 
+    /// The listener at an index, if such listeners are registered.
+    fn registered(&self, place: usize) -> Option<&ListenerEntry> {
+        let entry = self.slab.get(place);
+        entry.filter(|entry| self.registration(entry.routes) == Registration::Watching)
+    }
+
     /// Removes a listener from the poll. The kernel does not, because the descriptor stays open.
     fn deregister(&self, place: usize) {
-        let Some(entry) =
-            self.slab.get(place).filter(|_| self.registration == Registration::Watching)
-        else {
-            return;
-        };
+        let Some(entry) = self.registered(place) else { return };
         if let Err(error) = epoll::delete(&self.registry, &*entry.listener) {
             error!("cannot deregister a listener: {error}");
         }
@@ -277,8 +322,29 @@ impl Listeners {
 }
 
 impl ListenerEntry {
-    const fn new(id: ListenerId, listener: Rc<TcpListener>) -> Self {
-        Self { id, listener, state: AcceptState::Idle, last_accepts: LAST_ACCEPTS_MAX }
+    /// Ends an attempt to empty the queue during shutdown. Accepting stops once it is empty or `last_accepts` is used up:
+    /// connections that arrive later are not accepted, except on admin addresses, where readiness is reported to the end.
+    pub fn end_last_accepts(&mut self, now_ns: u64) {
+        if self.state != AcceptState::Idle && self.last_accepts > 0 {
+            return;
+        }
+        self.state = match self.routes {
+            RouteSet::All | RouteSet::Public => AcceptState::Stopped,
+            RouteSet::Admin => {
+                self.last_accepts = LAST_ACCEPTS_MAX;
+                AcceptState::Backoff { until_ns: now_ns.saturating_add(ADMIN_ACCEPT_NS) }
+            }
+        };
+    }
+}
+
+/// Returns what connections of a listener reach.
+fn routes_of(listener: &TcpListener, admin: &[SocketAddr]) -> RouteSet {
+    let is_admin = |bound| admin.iter().any(|address| stands_for(bound, *address));
+    match listener.local_addr() {
+        _ if admin.is_empty() => RouteSet::All,
+        Ok(bound) if is_admin(bound) => RouteSet::Admin,
+        Ok(_) | Err(_) => RouteSet::Public,
     }
 }
 

@@ -23,7 +23,7 @@ use log::error;
 use mio::{Events, Poll, Token, Waker, event::Event};
 
 use crate::{
-    app::ConnectionId,
+    app::{ConnectionId, RouteSet},
     group::Group,
     http::conn::TimeoutKind,
     logging::throttle::LogThrottle,
@@ -35,7 +35,7 @@ use crate::{
         connections::Connections,
         context::WorkerContext,
         drain::Drain,
-        listeners::{AcceptState, FIRST_LISTENER, Listeners},
+        listeners::{FIRST_LISTENER, Listeners},
         timers::TURNS_BEFORE_EXPIRY,
     },
     sys::{
@@ -168,20 +168,20 @@ impl Server {
         if !self.yielded.is_empty() {
             return Some(now_ns);
         }
-        let room_ns = self.next_room_ns(now_ns);
-        let listeners = self.listeners.iter().filter_map(|entry| match entry.state {
-            AcceptState::Idle | AcceptState::Stopped => None,
-            AcceptState::Ready | AcceptState::AtLimit => room_ns,
-            AcceptState::Backoff { until_ns } => room_ns.map(|room_ns| room_ns.max(until_ns)),
+        let listeners = self.listeners.iter().filter_map(|entry| {
+            let earliest_ns = entry.state.next_accept_ns()?;
+            Some(self.next_room_ns(entry.routes, now_ns)?.max(earliest_ns))
         });
         let deadlines = [
             self.connections.next_wake_up_ns(now_ns),
             self.drain.next_deadline_ns(),
             self.reporter.next_beat_ns(),
             self.listeners.next_check_ns(),
-            if self.listeners.is_paused() { room_ns } else { None },
         ];
-        listeners.chain(deadlines.into_iter().flatten()).min()
+        let paused = [RouteSet::Public, RouteSet::Admin].into_iter();
+        let paused = paused.filter(|routes| self.listeners.is_paused(*routes));
+        let room = paused.filter_map(|routes| self.next_room_ns(routes, now_ns));
+        listeners.chain(room).chain(deadlines.into_iter().flatten()).min()
     }
 
     fn handle(&mut self, event: &Event) -> io::Result<()> {

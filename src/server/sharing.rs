@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use log::warn;
 
 use crate::{
+    app::RouteSet,
     group::Sharing,
     metrics::shared::{Coverage, SharedMemory, SharedMemoryError},
     server::Server,
@@ -22,10 +23,12 @@ impl Server {
         if let Some(memory) = self.listeners.group_mut().take_agreed_memory() {
             self.move_counters(memory);
         }
-        if self.next_room_ns(now_ns) == Some(now_ns) {
-            self.listeners.resume();
-        } else {
-            self.listeners.pause();
+        for routes in [RouteSet::Public, RouteSet::Admin] {
+            if self.next_room_ns(routes, now_ns) == Some(now_ns) {
+                self.listeners.resume(routes);
+            } else {
+                self.listeners.pause(routes);
+            }
         }
         self.context.app.set_coverage(match self.listeners.sharing() {
             Sharing::Complete => Coverage::Complete,

@@ -4,9 +4,10 @@ use log::{info, warn};
 use nix::sys::signal::Signal;
 
 use crate::{
+    app::RouteSet,
     group::Stop,
     server::{
-        AcceptState, Server,
+        Server,
         drain::{Step, StopRequest},
     },
     sys::signals::is_interactive,
@@ -24,7 +25,7 @@ impl Server {
         }
         match self.drain.request_stop(self.context.clock.now_ns()) {
             StopRequest::Graceful => {
-                let status = format!("finishing {} connections", self.connections.len());
+                let status = format!("finishing {} connections", self.connections.count());
                 let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
                 info!("received {signal}; {status}{hint}");
                 self.reporter.stopping(&status);
@@ -43,7 +44,7 @@ impl Server {
                 Stop::Interactive => ("received SIGINT", "; press Ctrl-C again to exit at once"),
                 Stop::Graceful | Stop::Immediate => ("the supervisor is stopping", ""),
             };
-            info!("{reason}; finishing {} connections{hint}", self.connections.len());
+            info!("{reason}; finishing {} connections{hint}", self.connections.count());
         }
         match stop {
             Stop::Replaced => self.drain.begin_without_delay(now_ns),
@@ -67,12 +68,16 @@ impl Server {
                 Step::StopAccepting => self.stop_accepting(),
                 Step::CloseIdle => self.close_idle(),
                 Step::CloseAll => {
-                    warn!("drain timeout expired; closing {} connections", self.connections.len());
+                    warn!(
+                        "drain timeout expired; closing {} connections",
+                        self.connections.count()
+                    );
                 }
             }
         }
-        let is_done =
-            self.drain.is_draining() && self.connections.is_empty() && self.listeners.all_stopped();
+        let is_done = self.drain.is_draining()
+            && self.connections.sharing_slots(RouteSet::Public) == 0
+            && self.listeners.all_stopped();
         is_done || self.drain.is_over()
     }
 
@@ -91,8 +96,7 @@ impl Server {
 
     /// Accepts the connections left in queues that no other process accepts from.
     ///
-    /// Each is accepted as soon as the connection limit allows. A listener stops once its queue is empty or
-    /// `last_accepts` is used up: connections that arrive later are not accepted.
+    /// Each is accepted as soon as the connection limit allows.
     pub(super) fn drain_backlog(&mut self) {
         for index in 0..self.listeners.places() {
             while self.listeners.get_mut(index).is_some_and(|entry| entry.last_accepts > 0)
@@ -102,10 +106,8 @@ impl Server {
                     entry.last_accepts -= 1;
                 }
             }
-            if let Some(entry) = self.listeners.get_mut(index)
-                && (entry.state == AcceptState::Idle || entry.last_accepts == 0)
-            {
-                entry.state = AcceptState::Stopped;
+            if let Some(entry) = self.listeners.get_mut(index) {
+                entry.end_last_accepts(self.context.clock.now_ns());
             }
         }
     }

@@ -131,12 +131,21 @@ impl Timers {
         Some(key)
     }
 
-    /// The key whose deadline of this kind was set first, and when that was, without the pauses since.
-    pub fn oldest(&self, kind: TimeoutKind) -> Option<(usize, u64)> {
-        let list = self.lists.get(kind as usize)?;
-        let link = self.links.get(list.first as usize)?;
-        let since_ns = (link.deadline_ns + self.paused_ns).saturating_sub(list.limit_ns);
-        Some((list.first as usize, since_ns))
+    /// The keys with a deadline of this kind, in the order in which it was set, and when that was, without the pauses
+    /// since.
+    pub fn waiting(&self, kind: TimeoutKind) -> impl Iterator<Item = (usize, u64)> {
+        let first = self.lists.get(kind as usize).map_or(NONE, |list| list.first);
+        let next = |key: &usize| self.links.get(*key).map(|link| link.next as usize);
+        let keys = std::iter::successors(Some(first as usize), next);
+        keys.map_while(|key| Some((key, self.since(key)?.1)))
+    }
+
+    /// The kind of the deadline of `key`, and when it was set, without the pauses since.
+    pub fn since(&self, key: usize) -> Option<(TimeoutKind, u64)> {
+        let link = self.links.get(key)?;
+        let kind = link.kind?;
+        let since_ns = (link.deadline_ns + self.paused_ns).saturating_sub(self.limit_ns(kind));
+        Some((kind, since_ns))
     }
 
     /// Releases the memory of keys from `keys` on. They must have no deadlines.
@@ -186,9 +195,9 @@ mod tests {
             timers.set(key, TimeoutKind::Idle, now_ns);
         }
         timers.set(0, TimeoutKind::Idle, 3);
-        assert_eq!(timers.oldest(TimeoutKind::Idle), Some((1, 1)));
+        assert_eq!(timers.waiting(TimeoutKind::Idle).next(), Some((1, 1)));
         timers.set(1, TimeoutKind::Write, 4);
-        assert_eq!(timers.oldest(TimeoutKind::Idle), Some((2, 2)));
+        assert_eq!(timers.waiting(TimeoutKind::Idle).next(), Some((2, 2)));
         assert_eq!(expired(&mut timers, 100), [2, 0, 1]);
     }
 
@@ -235,7 +244,10 @@ mod tests {
         timers.resume(SECOND_NS, 2 * SECOND_NS, 31 * SECOND_NS);
         let deadline_ns = 40 * SECOND_NS - DELAY_MAX_NS;
         assert_eq!(timers.next_deadline_ns(), Some(deadline_ns), "30 s were a pause");
-        assert_eq!(timers.oldest(TimeoutKind::Body), Some((1, deadline_ns - 10 * SECOND_NS)));
+        assert_eq!(
+            timers.waiting(TimeoutKind::Body).next(),
+            Some((1, deadline_ns - 10 * SECOND_NS))
+        );
         timers.set(2, TimeoutKind::Idle, 31 * SECOND_NS);
         assert_eq!(expired(&mut timers, deadline_ns - 1), []);
         assert_eq!(expired(&mut timers, deadline_ns), [1]);

@@ -15,7 +15,7 @@ use crate::{
 pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
     // Sockets that exist already are inherited. Opening them may need privileges that this process lacks.
     if config.opened_by() == OpenedBy::Us && config.inherited.is_none() {
-        for address in &config.listen {
+        for address in config.listen.iter().chain(&config.admin_listen) {
             listener::check(*address, config.listeners)?;
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     notify::{StatusReporter, socket::Notifier},
     server::{
         Server,
-        connections::Connections,
+        connections::{ADMIN_CONNECTIONS_MAX, Connections},
         context::{READ_BYTES, WorkerContext},
         delivery::SendBudget,
         drain::Drain,
@@ -36,7 +36,7 @@ use crate::{
     supervisor::{self, Returned},
     sys::{
         self, Fork,
-        activation::{self, PassedError},
+        activation::{self, Passed, PassedError},
         clock::Clock,
         listener::{self, adopt, check_features, listen, may_stand_for, renew},
         rlimit::{self, FdBudget},
@@ -57,11 +57,12 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     let table = ResponseTable::new(config.table_max_n)?;
     let access_log = open_access_log(config)?;
     let (group, memory) = join(config, 1, passed(config)?, new_memory())?;
-    let (addresses, others) = (group.own_addresses(), workers_of(memory.as_ref()));
+    let others = workers_of(memory.as_ref());
+    let startup_line = config.startup_line(&group.own_addresses(), group.admin_addresses(), others);
     let mut server = prepare(config, table, group, claim(memory.as_ref()), access_log)?;
     server.set_on_hangup(on_hangup);
     // Scripts wait for this line. Log it after signals are handled and the sockets are registered.
-    info!("{}", config.startup_line(&addresses, others));
+    info!("{startup_line}");
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
     let reporter = StatusReporter::service_manager(notifier, manager.watchdog_ns);
@@ -138,6 +139,8 @@ fn workers_of(region: Option<&SharedMemory>) -> u64 {
 struct Sockets {
     own: Vec<TcpListener>,
     held: Vec<TcpListener>,
+    /// The addresses of those that serve only the admin routes.
+    admin: Vec<SocketAddr>,
 }
 
 /// Returns the sockets and the shared metrics of the program that executed this one in an upgrade.
@@ -150,8 +153,11 @@ fn inherit(
         let adopted = adopted.collect::<io::Result<Vec<_>>>();
         adopted.map_err(|error| format!("cannot inherit the listening sockets: {error}"))
     };
-    let sockets =
-        Sockets { own: adopt_all(&inherited.sockets)?, held: adopt_all(&inherited.held)? };
+    let sockets = Sockets {
+        own: adopt_all(&inherited.sockets)?,
+        held: adopt_all(&inherited.held)?,
+        admin: inherited.admin.clone(),
+    };
     for socket in &sockets.own {
         // The flags may have changed.
         renew(socket, config.listeners)
@@ -170,8 +176,8 @@ fn inherit(
 
 /// Returns the sockets that the service manager has passed.
 fn passed(config: &Config) -> Result<Sockets, PassedError> {
-    let own = activation::take(&config.service_manager.sockets, config.listeners)?;
-    Ok(Sockets { own, ..Sockets::default() })
+    let passed = activation::take(&config.service_manager.sockets, config.listeners)?;
+    Ok(Sockets { own: passed.listeners, admin: passed.admin, ..Sockets::default() })
 }
 
 /// Joins the processes that share a port with this one, and opens `count` listeners on each address, unless the service
@@ -182,14 +188,14 @@ fn join(
     mut sockets: Sockets,
     memory: Option<SharedMemory>,
 ) -> Result<(Group, Option<SharedMemory>), Box<dyn Error>> {
-    let is_passed = config.opened_by() == OpenedBy::ServiceManager;
-    let addresses = if is_passed { Vec::new() } else { bind_ports(config, &mut sockets.own)? };
+    let addresses = addresses_to_open(config, &mut sockets)?;
     let mut all = addresses.clone();
     for socket in &sockets.own {
         all.push(socket.local_addr()?);
     }
     let offer = memory.as_ref().map(SharedMemory::fd);
     let mut group = Group::join(all, offer.map(|offer| offer.try_clone_to_owned()).transpose()?);
+    group.set_admin_addresses(sockets.admin);
     let offered = group.offered_memory();
     let memory = if config.inherited.is_some() { memory } else { prefer_shared(offered, memory) };
     let descriptor = memory.as_ref().map(|memory| memory.fd().try_clone_to_owned());
@@ -210,17 +216,43 @@ fn join(
     Ok((group, memory))
 }
 
-/// Returns the addresses to listen on. In place of port 0 they have the port of a socket that is open already, or that is
-/// opened now.
+/// Returns the addresses at which listeners are to be opened. Sockets that the service manager has passed replace those of
+/// `--listen`, and those named `admin` replace those of `--admin-listen`.
+/// Also records those of them that serve only the admin routes.
+fn addresses_to_open(
+    config: &Config,
+    sockets: &mut Sockets,
+) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
+    let known = sockets.admin.clone();
+    let is_passed = config.opened_by() == OpenedBy::ServiceManager;
+    let mut addresses = if is_passed {
+        Vec::new()
+    } else {
+        bind_ports(config, &config.listen, &mut sockets.own, |bound| !known.contains(&bound))?
+    };
+    let passed = &config.service_manager.sockets;
+    if !passed.iter().any(Passed::is_admin) && (!is_passed || known.is_empty()) {
+        let own = &mut sockets.own;
+        let admin = bind_ports(config, &config.admin_listen, own, |bound| known.contains(&bound))?;
+        addresses.extend(&admin);
+        sockets.admin.extend(admin);
+    }
+    Ok(addresses)
+}
+
+/// Returns these addresses with the port of an open and suitable socket in place of port 0. Opens one if there is none.
 fn bind_ports(
     config: &Config,
+    configured: &[SocketAddr],
     sockets: &mut Vec<TcpListener>,
+    is_suitable: impl Fn(SocketAddr) -> bool,
 ) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
     let mut addresses = Vec::new();
-    for address in &config.listen {
+    for address in configured {
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
-        let mut port =
-            bound.filter(|bound| may_stand_for(*bound, *address)).map(|bound| bound.port()).next();
+        let mut bound = bound.filter(|bound| is_suitable(*bound));
+        let bound = bound.find(|bound| may_stand_for(*bound, *address));
+        let mut port = bound.map(|bound| bound.port());
         if address.port() == 0 && port.is_none() {
             let socket = listen(*address, config.listeners)?;
             port = Some(socket.local_addr()?.port());
@@ -256,7 +288,8 @@ fn prepare(
         access_log,
     };
     let connections = Connections::new(config.time_limits_ns);
-    let fd_budget = FdBudget::new(config.max_connections, group.descriptors());
+    let reserved = if group.admin_addresses().is_empty() { 0 } else { ADMIN_CONNECTIONS_MAX };
+    let fd_budget = FdBudget::new(config.max_connections, reserved, group.descriptors());
     Ok(Server::new(group, connections, context, fd_budget, Drain::new(config.drain))?)
 }
 

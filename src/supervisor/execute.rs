@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::File,
     io,
     os::{
@@ -59,6 +59,7 @@ impl Supervisor<'_> {
             (config::INHERITED_SOCKETS, numbers(raw(&own))),
             (config::INHERITED_HELD, numbers(raw(&held))),
             (config::INHERITED_REGION, numbers(raw(region))),
+            (config::INHERITED_ADMIN, list(self.group.admin_addresses()).into()),
             (config::INHERITED_PASSED, passed.into()),
             (config::INHERITED_PROGRAM, self.config.invocation.program.clone().into()),
         ];
@@ -207,13 +208,18 @@ fn raw<'d>(descriptors: &'d [BorrowedFd<'_>]) -> impl Iterator<Item = RawFd> + '
 
 /// Returns the numbers, separated by commas.
 fn numbers(numbers: impl IntoIterator<Item = i32>) -> OsString {
+    list(numbers).into()
+}
+
+/// Returns the values, separated by commas.
+fn list(values: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let mut text = String::new();
-    for number in numbers {
+    for value in values {
         let separator = if text.is_empty() { "" } else { "," };
         // Writing to a string does not fail.
-        let _infallible = write!(text, "{separator}{number}");
+        let _infallible = write!(text, "{separator}{value}");
     }
-    text.into()
+    text
 }
 
 #[cfg(test)]

@@ -41,7 +41,14 @@ impl Supervisor<'_> {
         }
         if self.state == SupervisorState::Starting && self.children.iter().all(Child::is_ready) {
             self.complete_upgrade();
-            info!("{}", self.config.startup_line(&self.group.own_addresses(), self.others));
+            info!(
+                "{}",
+                self.config.startup_line(
+                    &self.group.own_addresses(),
+                    self.group.admin_addresses(),
+                    self.others
+                )
+            );
             self.report_ready("");
         }
     }

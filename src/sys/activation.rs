@@ -6,7 +6,7 @@
 //! same socket. For that reason such a socket is not shared with other processes on the port. A process that
 //! was passed sockets is a [`crate::group`] of one.
 
-use std::{error::Error, fmt, io, os::fd::RawFd};
+use std::{error::Error, fmt, io, net::SocketAddr, os::fd::RawFd};
 
 use log::{info, warn};
 use mio::net::TcpListener;
@@ -16,6 +16,18 @@ use crate::sys::{
     listener::{Options, adopt, renew},
 };
 
+/// Name of passed sockets that serve only the admin routes.
+const ADMIN: &str = "admin";
+
+/// The listeners that were passed.
+#[derive(Debug, Default)]
+pub struct PassedListeners {
+    /// All of them.
+    pub listeners: Vec<TcpListener>,
+    /// The addresses of those named `admin`.
+    pub admin: Vec<SocketAddr>,
+}
+
 /// A passed descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
@@ -23,6 +35,13 @@ pub struct Passed {
     pub descriptor: RawFd,
     /// Its name: `FileDescriptorName=` of the socket unit, by default the name of that unit.
     pub name: String,
+}
+
+impl Passed {
+    /// Whether it serves only the admin routes.
+    pub fn is_admin(&self) -> bool {
+        self.name == ADMIN
+    }
 }
 
 impl fmt::Display for Passed {
@@ -51,21 +70,24 @@ impl Error for PassedError {
 }
 
 /// Adopts all passed sockets. Call it once.
-pub fn take(passed: &[Passed], options: Options) -> Result<Vec<TcpListener>, PassedError> {
-    let listeners = passed.iter().map(|passed| {
-        let listener = sys::adopt(passed.descriptor)
-            .and_then(adopt)
-            .map_err(|source| PassedError { passed: passed.clone(), source })?;
+pub fn take(passed: &[Passed], options: Options) -> Result<PassedListeners, PassedError> {
+    let mut found = PassedListeners::default();
+    for passed in passed {
+        let failure = |source| PassedError { passed: passed.clone(), source };
+        let listener = sys::adopt(passed.descriptor).and_then(adopt).map_err(failure)?;
         // Connections in the accept queue keep the old options: they inherited them when they arrived.
         if let Err(error) = renew(&listener, options) {
             warn!("cannot set socket options of passed {passed}: {error}");
         }
-        Ok(listener)
-    });
-    let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
-    if !listeners.is_empty() {
-        let count = listeners.len();
-        info!("using {count} sockets passed by the service manager; --listen is ignored");
+        if passed.is_admin() {
+            found.admin.push(listener.local_addr().map_err(failure)?);
+        }
+        found.listeners.push(listener);
     }
-    Ok(listeners)
+    if !found.listeners.is_empty() {
+        let count = found.listeners.len();
+        let flag = if found.admin.len() == count { "--admin-listen" } else { "--listen" };
+        info!("using {count} sockets passed by the service manager; {flag} is ignored");
+    }
+    Ok(found)
 }

@@ -41,12 +41,12 @@ pub struct FdBudget {
 }
 
 impl FdBudget {
-    /// Creates a budget for up to `wanted` connections. `counted` is the number of currently open descriptors
-    /// that the caller includes in each call of [`FdBudget::connections`].
-    pub fn new(wanted: usize, counted: usize) -> Self {
+    /// Creates a budget for up to `wanted` connections, beside `reserved` ones that do not count. `counted` is the number of
+    /// currently open descriptors that the caller includes in each call of [`FdBudget::connections`].
+    pub fn new(wanted: usize, reserved: usize, counted: usize) -> Self {
         let open = open_descriptors().unwrap_or(OPEN_UNLISTED + counted);
         let files = getrlimit(Resource::Nofile).current;
-        Self { wanted, files, open: open.saturating_sub(counted) }
+        Self { wanted, files, open: open.saturating_sub(counted) + reserved }
     }
 
     /// Returns the maximum number of connections beside `others` descriptors, which change with the processes
@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn inherited_descriptors_are_counted() {
         let files: Vec<_> = (0..300).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let budget = FdBudget::new(1, 0);
+        let budget = FdBudget::new(1, 0, 0);
         assert!(budget.open >= files.len(), "{budget:?}");
         // Other tests open and close a few files meanwhile.
-        assert!(FdBudget::new(1, files.len()).open < budget.open - 200);
+        assert!(FdBudget::new(1, 0, files.len()).open < budget.open - 200);
     }
 }

@@ -15,6 +15,7 @@ mod kit; // starts servers, sends requests, reads replies
 mod monitor; // measures a server under attack, and a regular client beside it
 
 mod access_log; // one line for each response
+mod admin; // metrics and health on an address of their own
 mod api; // the response of each route
 mod backpressure; // clients that do not read, and clients that pipeline without end
 mod closing; // how connections close: no response is lost to a reset

@@ -187,6 +187,31 @@ fn clients_that_connect_before_the_service_starts_are_served() {
     }
 }
 
+/// Checks that `/metrics` is served at the second address only.
+fn check_admin(public: SocketAddr, admin: SocketAddr) {
+    check(public, 5);
+    assert_eq!(Client::connect(public).get("/metrics").status, 404);
+    assert_eq!(Client::connect(admin).get("/metrics").status, 200);
+    assert_eq!(Client::connect(admin).get("/api/fibonacci/20").status, 404);
+}
+
+#[test]
+fn a_passed_socket_may_be_that_of_the_admin_routes() {
+    let (public, admin) = (open(), open());
+    for flags in [&[][..], &["--workers", "2"]] {
+        let server = activate(&[&public.0, &admin.0], "LISTEN_FDNAMES=web:admin", flags);
+        check_admin(public.1, admin.1);
+        assert_eq!(server.admin_address(), admin.1);
+    }
+    // One that is not passed is opened.
+    let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let server = activate(&[&public.0], "LISTEN_FDNAMES=web", &flags);
+    check_admin(public.1, server.admin_address());
+    drop(server);
+    let server = activate(&[&admin.0], "LISTEN_FDNAMES=admin", &flags);
+    check_admin(server.address(), admin.1);
+}
+
 #[test]
 fn all_passed_sockets_are_served() {
     let (first, second) = (open(), open());

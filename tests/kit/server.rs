@@ -101,6 +101,12 @@ impl Server {
         &self.startup_line
     }
 
+    /// The first address of `--admin-listen`.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let (_, address) = self.startup_line.trim_end().rsplit_once(", admin on ").unwrap();
+        address.split(',').next().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
