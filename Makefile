@@ -16,7 +16,7 @@ REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help build run test check lint docs tour fuzz mutants bench pgo load docker_build docker_test up down deb deb_test release \
-	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test screenshot \
+	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test openapi_test screenshot \
 	external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -127,6 +127,9 @@ logs_test: build ## test that log forwarding loses no line; needs root and Debia
 
 page_test: build ## test the page in Chromium; installs what it needs
 	tests/browser.sh
+
+openapi_test: build ## lint the description of the API, and test the server against it; installs what it needs
+	tests/openapi.sh
 
 screenshot: build ## make the pictures of the page in docs/; installs what it needs
 	tests/browser.sh screenshot

@@ -123,3 +123,15 @@ browser_tools() {
     once "$(basename "$browser_tools")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts \
         playwright-core@1.65.1 axe-core@4.14.1
 }
+
+# Linters of API descriptions, and a generator of requests. python(): Python with those of them that are written in it.
+openapi_tools() {
+    python=$cache/openapi-tools-1
+    once "$(basename "$python")" install_openapi_tools
+    redocly=$python/node_modules/.bin/redocly
+}
+
+install_openapi_tools() {
+    pip --quiet --disable-pip-version-check --no-cache-dir install --target . schemathesis==4.32.5 openapi-spec-validator==0.9.0
+    npm install --prefix . --no-audit --no-fund --silent --ignore-scripts @redocly/cli@1.34.5
+}
