@@ -47,9 +47,9 @@ fn add_words(a: [u8; WORD], b: [u8; WORD], carry: u8) -> ([u8; WORD], u8) {
     let biased = u128::from_be_bytes(b) + 0x96 * EACH;
     let (total, over) = u128::from_be_bytes(a).overflowing_add(biased);
     let (total, over_by_carry) = total.overflowing_add(u128::from(carry));
-    // A byte without a carry still has the bias 0xF6; one that carried has not. Subtract 6 from the former.
-    let biased_still = (total >> 7) & EACH;
-    let digits = (total & (0x0F * EACH)) - 6 * biased_still;
+    // A byte without a carry still has the bias 0xF6, one that carried has not. Bits 5 to 7 are set in the former
+    // only, and two of them make the 6 to subtract.
+    let digits = (total & (0x0F * EACH)) - ((total >> 5) & (0x06 * EACH));
     ((digits | (0x30 * EACH)).to_be_bytes(), u8::from(over | over_by_carry))
 }
 

@@ -137,7 +137,7 @@ impl Numbers {
     /// Looks F(n) up, or has it computed for `waiter`.
     #[inline]
     pub(super) fn get(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
-        if n > self.table.numbers().last().into() {
+        if n > self.table.numbers().last() {
             return self.get_computed(n, waiter, counters);
         }
         Lookup::Ready(self.table.get(n).unwrap_or(Body::Bytes(b"")))

@@ -64,7 +64,7 @@ impl Doubling {
 
     /// Returns F(n), by limbs of so many digits, or `None` if rounding errors might reach one half.
     pub(super) fn compute(&mut self, n: u64, digits: u32) -> Option<Arc<[u8]>> {
-        let steps = Steps::new(n, START_MAX.max(u64::from(self.table.last()).saturating_sub(1)));
+        let steps = Steps::new(n, START_MAX.max(self.table.last().saturating_sub(1)));
         self.start(&steps, digits);
         for (k, outputs) in steps.doublings() {
             self.double(outputs.map(|output| output.at(k)), digits)?;
