@@ -6,6 +6,7 @@ mod architecture;
 mod generated;
 mod log_messages;
 mod pages;
+mod tour;
 
 use std::{fs, path::PathBuf};
 
