@@ -38,6 +38,7 @@ check: lint test ## everything that must hold: format, lints, documentation, tes
 lint: ## format, lints, documentation
 	$(CARGO) fmt --check
 	cd fuzz && $(CARGO) fmt --check
+	cd benches/peers/frameworks && $(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --features manual -- -D warnings
 	cd fuzz && $(CARGO) clippy --locked --no-default-features --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

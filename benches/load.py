@@ -5,19 +5,21 @@ Starts bin/fibsrv on a free port of the loopback interface, pinned to CPU 0, and
 scenario after the other in interleaved rounds. On a small machine compare the CPU time per request, from the kernel's
 accounting: the rate may be limited by wrk.
 
-    load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--beside 'NAME=COMMAND WITH {port}']...
+    load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--frameworks [NAME]...] [--beside 'NAME=COMMAND WITH {port}']...
 
 The same rounds measure for comparison: `limit` (benches/peers/limit.rs), the minimum that an event loop can do; nginx and
 haproxy with a constant response, if they are installed; fibsrv with an access log in a file, and with --defer-accept in
-the scenario where it matters; and the servers of --beside. Ratios are medians of the rounds' ratios to `limit`, or to
-fibsrv with --alone.
+the scenario where it matters; the servers of benches/peers/frameworks, which --frameworks builds first (in minutes); and
+those of --beside. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone. The versions of all
+programs, and each round with --raw FILE, are part of the output.
 """
-import argparse, contextlib, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+import argparse, contextlib, json, os, pathlib, re, shlex, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 BINARY = pathlib.Path(__file__).resolve().parent.parent / "bin" / "fibsrv"
 TICK = os.sysconf("SC_CLK_TCK")
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
-LIMIT = BINARY.parent.parent / "target" / "release" / "examples" / "limit"
+TARGET = BINARY.parent.parent / "target"
+LIMIT = TARGET / "release" / "examples" / "limit"
 PATH = "/api/fibonacci/"
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -33,8 +35,11 @@ SCENARIOS = {  # name: (connections, requests per write, fields)
     "a connection per request": (64, 1, {"Connection": "close"}),
     "browser headers": (64, 1, BROWSER),
     "F(1000)": (64, 1, {}),
+    "JSON": (64, 1, {"Accept": "application/json"}),
+    "a range of F(1000)": (64, 1, {"Range": "bytes=0-99"}),
 }
-NUMBERS = {"F(1000)": 1000}
+NUMBERS = {"F(1000)": 1000, "a range of F(1000)": 1000}
+FRAMEWORKS = ["may_minihttp", "hyper", "actix", "ntex", "axum"]
 PIPELINE = """
 init = function(args)
   local one = {}
@@ -135,6 +140,8 @@ def main():
     options.add_argument("--seconds", type=int, default=2)
     options.add_argument("--only", action="append", default=[], metavar="WORD", help="only scenarios with this in their names")
     options.add_argument("--alone", action="store_true", help="no other servers than those of --beside")
+    options.add_argument("--frameworks", nargs="*", choices=FRAMEWORKS, metavar="NAME", help=", ".join(FRAMEWORKS) + "; all without a name")
+    options.add_argument("--raw", metavar="FILE", help="append the figures of each round as JSON lines")
     options.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     args = options.parse_args()
     if not shutil.which("wrk"):
@@ -144,9 +151,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         pathlib.Path(folder, "pipeline.lua").write_text(PIPELINE)
         servers = start(args, folder, running)
+        print("; ".join(versions(servers)), end="\n\n")
         first = servers[0].name
-        print(f"| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | user space | CPU ÷ {first} |")
-        print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
+        print(f"| scenario | server | requests/s | p50 µs | p99 µs | CPU µs/request | user space | CPU ÷ {first} | in all rounds |")
+        print("|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         for scenario in SCENARIOS:
             if args.only and not any(word in scenario for word in args.only):
                 continue
@@ -155,11 +163,16 @@ def main():
             for _ in range(args.rounds):
                 for server in selected:
                     runs[server.name].append(load(server, scenario, args.seconds, f"{folder}/pipeline.lua"))
+            if args.raw:
+                with open(args.raw, "a") as raw:
+                    for name, rows in runs.items():
+                        raw.write(json.dumps({"scenario": scenario, "server": name, "rounds": rows}) + "\n")
             for name, rows in runs.items():
                 medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-                ratio = statistics.median(a["total"] / max(b["total"], 1e-9) for a, b in zip(rows, runs[first]))
+                ratios = sorted(a["total"] / max(b["total"], 1e-9) for a, b in zip(rows, runs[first]))
                 print(f"| {scenario} | {name} | {medians['rate']:,.0f} | {medians['p50']:.0f} | {medians['p99']:.0f} | "
-                      f"{medians['total']:.2f} | {medians['user']:.2f} | {ratio:.2f} |", flush=True)
+                      f"{medians['total']:.2f} | {medians['user']:.2f} | {statistics.median(ratios):.2f} | "
+                      f"{ratios[0]:.2f} to {ratios[-1]:.2f} |", flush=True)
 
 
 def start(args, folder, running):
@@ -177,6 +190,11 @@ def start(args, folder, running):
                 commands.append((program, command, file))
             else:
                 print(f"{program} is not installed and is skipped", file=sys.stderr)
+    if args.frameworks is not None:
+        build = ["cargo", "build", "--release", "--locked", "--target-dir", TARGET / "frameworks"]
+        subprocess.run(build, cwd=PEERS / "frameworks", check=True)
+        programs = TARGET / "frameworks" / "release"
+        commands += [(name, f"{shlex.quote(str(programs / name))} {{port}}", None) for name in args.frameworks or FRAMEWORKS]
     commands += [(*beside.split("=", 1), None) for beside in args.beside]
     servers = []
     for name, command, file in commands:
@@ -184,6 +202,22 @@ def start(args, folder, running):
         servers.append(Server(name, command, file, folder, only))
         running.callback(servers[-1].stop)
     return servers
+
+
+def versions(servers):
+    """Returns the version of each program, of the kernel and of wrk."""
+    def first_line(*command):
+        ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return ran.stdout.splitlines()[0] if ran.stdout else " ".join(command)
+
+    found = [f"Linux {os.uname().release}", first_line("wrk", "-v").split(" [")[0], first_line(BINARY, "--version")]
+    locked = (PEERS / "frameworks" / "Cargo.lock").read_text()
+    names = [server.name for server in servers]
+    for name in names:
+        package = re.search(rf'name = "{name}(?:-web)?"\nversion = "(.+)"', locked)
+        if name in FRAMEWORKS and package:
+            found.append(f"{name} {package[1]}")
+    return found + [first_line(name, "-v") for name in ("nginx", "haproxy") if name in names]
 
 
 if __name__ == "__main__":
