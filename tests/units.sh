@@ -14,7 +14,7 @@ install_units() {
     local directory=$files/$1 dropin
     shift
     mkdir -p "$directory"
-    cp deploy/systemd/fibsrv.service deploy/systemd/fibsrv.socket "$directory"
+    cp deploy/systemd/fibsrv.service deploy/systemd/fibsrv.socket deploy/systemd/fibsrv-admin.socket "$directory"
     sed -i "s#^ExecStart=/usr/bin/fibsrv\$#ExecStart=$PWD/bin/fibsrv#" "$directory/fibsrv.service"
     grep -q "^ExecStart=$PWD" "$directory/fibsrv.service" || fail "the unit does not run the built server"
     for dropin in "$@"; do
@@ -26,7 +26,7 @@ install_units() {
 # verify DIRECTORY EXPOSURE: checks the units; EXPOSURE is the maximum in tenths.
 verify() {
     local output
-    output=$(systemd-analyze verify "$files/$1/fibsrv.service" "$files/$1/fibsrv.socket" 2>&1) || fail "$1: $output"
+    output=$(systemd-analyze verify "$files/$1"/fibsrv{.service,.socket,-admin.socket} 2>&1) || fail "$1: $output"
     [ -z "$output" ] || fail "$1: $output"
     output=$(systemd-analyze security --no-pager --offline=true --threshold="$2" "$files/$1/fibsrv.service") ||
         fail "$1 is too exposed: $output"
@@ -50,9 +50,11 @@ drain=$(bin/fibsrv --check | seconds '--drain-timeout')
 supervisor=5 # seconds that a supervisor adds
 [ "$(seconds TimeoutStopSec <<<"$settings")" -gt $((drain + supervisor)) ] || fail "systemd kills the server while it drains"
 
-# A port that is free now: systemd-socket-activate does not print the port that it got.
-port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-systemd-socket-activate -E FIBSRV_WORKERS=2 --fdname=web -l "127.0.0.1:$port" bin/fibsrv >"$files/log" 2>&1 &
+# Ports that are free now: systemd-socket-activate does not print the ports that it got.
+free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port=$(free_port)
+admin=$(free_port)
+systemd-socket-activate -E FIBSRV_WORKERS=2 --fdname=web:admin -l "127.0.0.1:$port" -l "127.0.0.1:$admin" bin/fibsrv >"$files/log" 2>&1 &
 activator=$!
 for _ in $(seq 200); do
     grep -q Listening "$files/log" && break
@@ -60,7 +62,8 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 [ "$(curl -fsS --noproxy '*' --max-time 20 "http://127.0.0.1:$port/api/fibonacci/20")" = 6765 ] || fail "not activated"
-grep -q 'using 1 sockets passed by the service manager' "$files/log" || fail "not passed: $(cat "$files/log")"
+[ "$(curl -fsS --noproxy '*' --max-time 20 "http://127.0.0.1:$admin/readyz")" = ready ] || fail "no admin address"
+grep -q 'using 2 sockets passed by the service manager' "$files/log" || fail "not passed: $(cat "$files/log")"
 kill -TERM "$activator" # it has executed the server
 wait "$activator" || fail "status $? after TERM"
 activator=

@@ -46,8 +46,9 @@ pub(super) fn names() -> impl Iterator<Item = OsString> {
     env::vars_os().map(|(name, _)| name)
 }
 
-/// Returns whether Kubernetes or Docker sets this variable for a service named `fibsrv`.
+/// Returns whether Kubernetes or Docker sets this variable for a service named `fibsrv` or `fibsrv-admin`.
 fn is_service_link(rest: &str) -> bool {
+    let rest = rest.strip_prefix("ADMIN_").unwrap_or(rest);
     rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
 }
 
@@ -116,6 +117,7 @@ mod tests {
             "FIBSRV_REVISION",
             "FIBSRV_PORT_3000_TCP",
             "FIBSRV_SERVICE_HOST",
+            "FIBSRV_ADMIN_SERVICE_HOST",
             "FIBSRV_A",
             "PATH",
         ];

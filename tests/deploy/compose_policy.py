@@ -34,6 +34,18 @@ def only_the_server_is_public(file):
                 yield f"{name} publishes {port} on all interfaces"
 
 
+@rule(("services.fibsrv.environment.FIBSRV_ADMIN_LISTEN", None), ("services.fibsrv.environment.FIBSRV_ADMIN_LISTEN", "[::]:9465"),
+      ("services.fibsrv.ports", ["3000:3000", "9464:9464"]))
+def metrics_are_private(file):
+    _, _, port = (file["services"]["fibsrv"]["environment"]["FIBSRV_ADMIN_LISTEN"]).rpartition(":")
+    if any(str(published).endswith(f":{port}") for published in file["services"]["fibsrv"]["ports"]):
+        yield "the admin address is published"
+    jobs = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    scraped = [found["port"] for job in jobs for found in job.get("dns_sd_configs", [])]
+    if scraped != [int(port)]:
+        yield f"Prometheus scrapes port {scraped}, not the admin address"
+
+
 @rule(("services.grafana.environment.GF_SECURITY_ADMIN_PASSWORD", "secret"),
       ("services.grafana.environment.GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION", "false"),
       ("services.grafana.environment.GF_AUTH_ANONYMOUS_ORG_ROLE", "Admin"))

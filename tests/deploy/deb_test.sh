@@ -87,6 +87,8 @@ main_pid() { inside systemctl show --property MainPID --value fibsrv.service; }
 
 inside dpkg --path-include='/usr/share/*' --install /run/share/first.deb >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log" >&2; fail 'dpkg --install'; }
 await 10 'the service responds' serves
+inside curl -fsS -m 2 http://127.0.0.1:9464/readyz >/dev/null || fail 'no readiness on the admin address'
+inside curl -fsS -m 2 http://127.0.0.1:3000/metrics >/dev/null 2>&1 && fail '/metrics is on the public port'
 inside systemctl is-enabled --quiet fibsrv.service || fail 'the service is not enabled'
 inside zcat /usr/share/man/man1/fibsrv.1.gz >"$work/page"
 for word in 'access\\-log' FIBSRV_ACCESS_LOG_FILE 'SH SIGNALS' 'SH EXIT STATUS'; do

@@ -193,7 +193,10 @@ say 'a second container on port 3000 is rejected by Docker'
 tests/deploy/large_numbers.py 3000 || fail 'requests without a response'
 container=$(compose ps --quiet fibsrv)
 [ "$(docker inspect --format '{{.State.OOMKilled}}' "$container")" = false ] || fail 'the container was killed for lack of memory'
-restarts=$(curl -fsS http://127.0.0.1:3000/metrics | sed -n 's/^fibsrv_worker_restarts_total //p')
+address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$container")
+status=$(curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:3000/metrics)
+[ "$status" = 404 ] || fail "/metrics on the public port: $status"
+restarts=$(curl -fsS "http://$address:9464/metrics" | sed -n 's/^fibsrv_worker_restarts_total //p')
 [ "$restarts" = 0 ] || fail "$restarts workers were killed"
 say 'large numbers: every request has a response, and no worker was killed'
 

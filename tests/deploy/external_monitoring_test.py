@@ -183,12 +183,16 @@ def main():
         delay = watch.delay("FibsrvCertificateExpiresSoon", "firing", probed, 60, path="/ticket")
         table.row("ticket about a certificate with three days left", delay, objective("ticket"), unit="s")
 
+        health = []
+
         def return_wrong_number():
             worker.process.kill()
             worker.process = start_faulty_server(worker.machine, "0.0.0.0:3000")
+            health.append(start_faulty_server(worker.machine, "0.0.0.0:9464"))
 
         def restore():
             worker.process.kill()
+            health.pop().kill()
             worker.start()
 
         states = outage(watch, table, "200 with a wrong number", return_wrong_number, restore)

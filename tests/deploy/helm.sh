@@ -66,6 +66,7 @@ cacheSize --set config.cacheSize=much
 listen --set config.listen=[::]:80
 delaySeconds --set drain.delaySeconds=5s
 extraEnv --set extraEnv[0].name=FIBSRV_DRAIN_TIMEOUT
+extraEnv --set extraEnv[0].name=FIBSRV_ADMIN_LISTEN
 tag --set image.tag=latest
 digest --set image.digest=sha256:12
 maxUnavailable --set podDisruptionBudget.maxUnavailable=0

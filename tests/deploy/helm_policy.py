@@ -17,7 +17,13 @@ rule = RULES.rule
 
 
 def of_kind(documents, kind):
-    return [document for document in documents if document["kind"] == kind]
+    """Returns the documents of a kind. The Service of metrics and health counts as a kind of its own."""
+    return [document for document in documents if kind_of(document) == kind]
+
+
+def kind_of(document):
+    is_admin = document["kind"] == "Service" and document["metadata"]["name"].endswith("-admin")
+    return "AdminService" if is_admin else document["kind"]
 
 
 def only(documents, kind):
@@ -249,16 +255,19 @@ def numbers_have_no_exponent(documents):
     ("default", "Deployment", SERVER + "livenessProbe.httpGet.path", "/readyz"),
     ("default", "Deployment", SERVER + "readinessProbe.httpGet.path", "/healthz"),
     ("default", "Deployment", SERVER + "startupProbe", REMOVED),
-    ("default", "Deployment", SERVER + "readinessProbe.httpGet.port", "metrics"),
+    ("default", "Deployment", SERVER + "readinessProbe.httpGet.port", "http"),
+    ("default", "Deployment", SERVER + "env.0.value", "[::]:3001"),
 )
 def probes_use_the_right_paths(documents):
     container = server(documents)["containers"][0]
     paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     for probe, path in paths.items():
-        if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
+        if container.get(probe, {}).get("httpGet") != {"path": path, "port": "admin"}:
             yield f"{probe} does not use {path}"
-    if [port["name"] for port in container["ports"]] != ["http"]:
+    if [port["name"] for port in container["ports"]] != ["http", "admin"]:
         yield "the port name differs from the probes' port"
+    if variables(documents).get("FIBSRV_ADMIN_LISTEN") != f"[::]:{container['ports'][1]['containerPort']}":
+        yield "the server does not listen on the admin port"
 
 
 @rule(
@@ -370,13 +379,15 @@ def a_node_can_be_drained(documents):
         {"a": "b"},
     ),
     ("monitoring", "ServiceMonitor", "spec.selector.matchLabels", {"a": "b"}),
-    ("monitoring", "ServiceMonitor", "spec.endpoints.0.port", "metrics"),
+    ("monitoring", "ServiceMonitor", "spec.endpoints.0.port", "http"),
+    ("default", "AdminService", "spec.selector", {"a": "b"}),
     ("monitoring", "ServiceMonitor", "spec.endpoints.0.relabelings", []),
 )
 def selectors_match_the_servers_only(documents):
     labels = {kind: labels for kind, labels, _ in pods(documents)}
     selectors = [("Deployment", only(documents, "Deployment")["spec"]["selector"]["matchLabels"])]
-    selectors.append(("Service", only(documents, "Service")["spec"]["selector"]))
+    for kind in ("Service", "AdminService"):
+        selectors.append((kind, only(documents, kind)["spec"]["selector"]))
     for budget in of_kind(documents, "PodDisruptionBudget"):
         selectors.append(("PodDisruptionBudget", budget["spec"]["selector"]["matchLabels"]))
     for policy in of_kind(documents, "NetworkPolicy"):
@@ -388,7 +399,7 @@ def selectors_match_the_servers_only(documents):
             yield f"{name} does not select the servers"
         if matches(selector, labels["Pod"]):
             yield f"{name} selects the helm test pod"
-    service = only(documents, "Service")
+    service = only(documents, "AdminService")
     for monitor in of_kind(documents, "ServiceMonitor"):
         if not matches(monitor["spec"]["selector"]["matchLabels"], service["metadata"]["labels"]):
             yield "ServiceMonitor does not select the Service"
@@ -406,18 +417,21 @@ def selectors_match_the_servers_only(documents):
     ("ingress", "Ingress", "spec.rules.0.http.paths.0.backend.service.port", {"name": "web"}),
     ("httproute", "HTTPRoute", "spec.rules.0.backendRefs.0.port", 3000),
     ("default", "Service", "spec.ports.0.targetPort", "web"),
-    ("default", "Service", "metadata.name", "another"),
+    ("ingress", "Service", "metadata.name", "another"),
+    ("default", "AdminService", "metadata.name", "another-admin"),
+    ("default", "AdminService", "spec.ports.0.targetPort", "http"),
+    ("network", "AdminService", "spec.type", "LoadBalancer"),
     (
         "network",
         "Pod",
         "spec.containers.0.args",
-        ["health", "[$(ANOTHER_SERVICE_HOST)]:8080"],
+        ["health", "[$(ANOTHER_SERVICE_HOST)]:9464"],
     ),
     (
         "network",
         "Pod",
         "spec.containers.0.args",
-        ["health", "$(RELEASE_FIBSRV_SERVICE_HOST):8080"],
+        ["health", "$(RELEASE_FIBSRV_ADMIN_SERVICE_HOST):9464"],
     ),
 )
 def references_lead_to_the_service(documents):
@@ -433,12 +447,17 @@ def references_lead_to_the_service(documents):
         for entry in route["spec"]["rules"]:
             if entry["backendRefs"] != [{"name": name, "port": port["port"]}]:
                 yield "HTTPRoute routes to another service"
-    host = "$(%s_SERVICE_HOST)" % name.upper().replace("-", "_")
-    if service["spec"].get("ipFamilies", ["IPv4"])[0] == "IPv6":
+    admin = only(documents, "AdminService")
+    if admin["spec"]["type"] != "ClusterIP":
+        yield "metrics are public"
+    if admin["spec"]["ports"][0]["targetPort"] != server(documents)["containers"][0]["ports"][1]["name"]:
+        yield "the Service of metrics targets another port"
+    host = "$(%s_SERVICE_HOST)" % admin["metadata"]["name"].upper().replace("-", "_")
+    if admin["spec"].get("ipFamilies", ["IPv4"])[0] == "IPv6":
         host = f"[{host}]"
     if only(documents, "Pod")["spec"]["containers"][0]["args"] != [
         "health",
-        f"{host}:{port['port']}",
+        f"{host}:{admin['spec']['ports'][0]['port']}",
     ]:
         yield "helm test uses another service"
 
@@ -484,19 +503,21 @@ def metrics_and_health_are_not_public(documents):
     ("network", "NetworkPolicy", "spec.policyTypes", ["Ingress"]),
     ("network", "NetworkPolicy", "spec.egress", [{}]),
     ("network", "NetworkPolicy", "spec.ingress", [{}]),
-    ("network", "NetworkPolicy", "spec.ingress.0.from.2", REMOVED),
+    ("network", "NetworkPolicy", "spec.ingress.1.from.1", REMOVED),
+    ("network", "NetworkPolicy", "spec.ingress.1", REMOVED),
+    ("network", "NetworkPolicy", "spec.ingress.0.ports.0.port", "admin"),
 )
-def the_network_policy_allows_only_the_port(documents):
+def the_network_policy_allows_only_the_ports(documents):
     for policy in of_kind(documents, "NetworkPolicy"):
         spec = policy["spec"]
         if spec["policyTypes"] != ["Ingress", "Egress"] or spec["egress"]:
             yield "the server may open connections"
         if [entry.get("ports") for entry in spec["ingress"]] != [
-            [{"port": "http", "protocol": "TCP"}]
+            [{"port": "http", "protocol": "TCP"}], [{"port": "admin", "protocol": "TCP"}]
         ]:
             yield "other ports are open"
         client = only(documents, "Pod")["metadata"]["labels"]
-        allowed = spec["ingress"][0].get("from")
+        allowed = spec["ingress"][1].get("from")
         if allowed and not any(
             matches(peer.get("podSelector", {}).get("matchLabels"), client) for peer in allowed
         ):

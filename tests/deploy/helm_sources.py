@@ -12,6 +12,7 @@ CHART = pathlib.Path("deploy/helm/fibsrv")
 
 # Flags that the chart sets by other values, or that do not apply to a pod.
 ELSEWHERE = {
+    "FIBSRV_ADMIN_LISTEN": "a port of the chart",
     "FIBSRV_WORKERS": "workers",
     "FIBSRV_DRAIN_DELAY": "drain.delaySeconds",
     "FIBSRV_DRAIN_GRACE": "drain.graceSeconds",

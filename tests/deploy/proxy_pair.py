@@ -122,7 +122,7 @@ class Worker:
         self.start()
 
     def start(self):
-        self.process = self.machine.start(BINARY, "--drain-delay", "2s", *self.flags)
+        self.process = self.machine.start(BINARY, "--admin-listen", "9464", "--drain-delay", "2s", *self.flags)
 
     def up(self, proxy):
         """Returns whether a proxy reports it as up."""

@@ -105,7 +105,7 @@ class Staging:
                     machine.write(f"/etc/prometheus/site/{component}-{file.name}", faster(file))
         hosts = [f"10.77.1.{20 + number}" for number in range(1, HOSTS + 1)]
         proxies = ["10.77.1.11", "10.77.1.12"]
-        targets = {"fibsrv": [f"{host}:3000" for host in hosts], "front": [f"{proxy}:8404" for proxy in proxies],
+        targets = {"fibsrv": [f"{host}:9464" for host in hosts], "front": [f"{proxy}:8404" for proxy in proxies],
                    "node": [f"{address}:9100" for address in proxies + hosts], "alertmanager": [f"{MONITOR}:9093"],
                    "prometheus": ["localhost:9090"], "cadvisor": []}
         assert {file.stem for file in shipped.glob("targets/*.yml")} == set(targets), "a job without addresses"

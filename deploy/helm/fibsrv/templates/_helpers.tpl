@@ -16,6 +16,11 @@
 {{- end }}
 {{- end }}
 
+{{- /* The Service of metrics and health. */ -}}
+{{- define "fibsrv.adminName" -}}
+{{- printf "%s-admin" (include "fibsrv.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- end }}
+
 {{- /* Selects the servers, but not the pod of `helm test`. */ -}}
 {{- define "fibsrv.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "fibsrv.name" . }}
