@@ -11,7 +11,7 @@ use crate::{
     http::{
         Method, Status,
         request::head::Request,
-        response::{Body, Response, ResponseKind},
+        response::{Body, ErrorField, Response},
     },
     metrics::{Handler, Slot},
 };
@@ -51,11 +51,11 @@ impl FibonacciHandler {
     ) -> Handled<'_> {
         let respond = |response| Handled::Response(Handler::Fibonacci, response);
         let Index::Number(n) = index else {
-            return respond(Response::text(Status::BadRequest, MALFORMED));
+            return respond(Response::error(Status::BadRequest, MALFORMED, ErrorField::None));
         };
         if n > self.max_n {
             let text = self.too_large.as_bytes();
-            return respond(Response::text(Status::UnprocessableContent, text));
+            return respond(Response::error(Status::UnprocessableContent, text, ErrorField::None));
         }
         let mut representation = Representation::Text;
         if request.preferences.has(Representation::PREFERENCES) {
@@ -78,9 +78,5 @@ impl FibonacciHandler {
 
 /// The response when a number cannot be computed now.
 pub(super) const fn busy() -> Response<'static> {
-    Response {
-        status: Status::ServiceUnavailable,
-        kind: ResponseKind::Retry(RETRY_S),
-        body: Body::Bytes(BUSY),
-    }
+    Response::error(Status::ServiceUnavailable, BUSY, ErrorField::RetryAfter(RETRY_S))
 }

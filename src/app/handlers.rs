@@ -12,12 +12,18 @@ use crate::{
     http::{
         Method, Status,
         request::{head::Request, lines},
-        response::{Body, Response, ResponseKind},
+        response::{Body, ErrorField, Response, ResponseKind},
     },
     metrics::{self, Build, Claim, ExpositionFormat, Handler, RequestLabels, exposition},
 };
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
+/// The response to OPTIONS.
+const OPTIONS: Response<'static> = Response {
+    status: Status::NoContent,
+    kind: ResponseKind::Allow(ALLOWED),
+    body: Body::Bytes(b""),
+};
 const NOT_FOUND: &[u8] = b"not found\n";
 const NOT_ALLOWED: &[u8] = b"the method is not allowed here\n";
 
@@ -82,15 +88,18 @@ impl Handlers {
         counters: &Claim,
     ) -> Handled<'_> {
         let response = match (route, request.method) {
-            (Route::Unknown, _) => Response::text(Status::NotFound, NOT_FOUND),
-            (_, Method::Options) => allow(Status::NoContent, b""),
+            (Route::Unknown, _) => Response::error(Status::NotFound, NOT_FOUND, ErrorField::None),
+            (_, Method::Options) => OPTIONS,
             (Route::Metrics, Method::Get | Method::Head) => self.metrics(request, head, counters),
             (Route::Healthz, Method::Get | Method::Head) => Response::text(Status::Ok, b"ok"),
             (Route::Readyz, Method::Get | Method::Head) => self.readyz(),
             (Route::Asset(asset), Method::Get | Method::Head) => {
                 self.assets.handle(asset, request, head)
             }
-            _ => allow(Status::MethodNotAllowed, NOT_ALLOWED),
+            _ => {
+                let field = ErrorField::Allow(ALLOWED);
+                Response::error(Status::MethodNotAllowed, NOT_ALLOWED, field)
+            }
         };
         Handled::Response(label(route), response)
     }
@@ -116,7 +125,9 @@ impl Handlers {
     const fn readyz(&self) -> Response<'static> {
         match self.availability {
             Availability::Ready => Response::text(Status::Ok, b"ready"),
-            Availability::Draining => Response::text(Status::ServiceUnavailable, b"draining\n"),
+            Availability::Draining => {
+                Response::error(Status::ServiceUnavailable, b"draining\n", ErrorField::None)
+            }
         }
     }
 }
@@ -130,11 +141,6 @@ pub(super) fn reads_body(routes: RouteSet, request: &Request, head: &[u8]) -> bo
         }
         (_, method) => matches!(method, Method::Get | Method::Head | Method::Options),
     }
-}
-
-/// A response that lists the allowed methods.
-const fn allow(status: Status, text: &'static [u8]) -> Response<'static> {
-    Response { status, kind: ResponseKind::Allow(ALLOWED), body: Body::Bytes(text) }
 }
 
 /// The `handler` label of a route.

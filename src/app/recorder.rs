@@ -120,7 +120,7 @@ impl Recorder {
                 unix_ms: exchange.unix_ms,
                 request: exchange.conn.received(&exchange.rendered),
                 status: exchange.response.status,
-                body_bytes: exchange.response.body.sent_len(exchange.rendered.body_mode),
+                body_bytes: exchange.response.sent_len(exchange.rendered.body_mode),
                 response_bytes: exchange.rendered.bytes,
             });
         }

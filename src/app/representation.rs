@@ -9,7 +9,7 @@ use crate::{
             preferences::Preferences,
             range::{self, SelectedRange},
         },
-        response::{Body, Response, ResponseKind},
+        response::{Body, ErrorField, Response, ResponseKind},
     },
 };
 
@@ -21,7 +21,9 @@ const BEYOND_END: &[u8] = b"the range begins after the last digit\n";
 pub(super) enum Representation {
     /// All digits as text.
     Text,
-    /// Some of the digits.
+    /// All digits in JSON.
+    Json,
+    /// Some of the digits as text.
     Part {
         /// Which ones.
         span: Span,
@@ -32,7 +34,8 @@ pub(super) enum Representation {
 
 impl Representation {
     /// The preferences without which text is sent.
-    pub(super) const PREFERENCES: Preferences = Preferences::CONDITION.and(Preferences::RANGE);
+    pub(super) const PREFERENCES: Preferences =
+        Preferences::CONDITION.and(Preferences::RANGE).and(Preferences::JSON);
 
     /// Selects the representation of F(n), which has `length` digits. The response is one that needs no digits. The
     /// preconditions come before the range (RFC 9110 section 13.2.2).
@@ -42,22 +45,27 @@ impl Representation {
         length: usize,
         (request, head): (&Request, &[u8]),
     ) -> Result<Self, Response<'static>> {
-        let tag = format!("\"{n}\"");
-        if request.preferences.has(Preferences::CONDITION) {
-            check_precondition(n, &tag, head)?;
+        let preferences = request.preferences;
+        let whole = if preferences.has(Preferences::JSON) { Self::Json } else { Self::Text };
+        let tag = whole.tag(n);
+        if preferences.has(Preferences::CONDITION) {
+            whole.check_precondition(n, &tag, head)?;
         }
-        // Ranges are defined for GET only (RFC 9110 section 14.2).
-        if request.method != Method::Get || !request.preferences.has(Preferences::RANGE) {
-            return Ok(Self::Text);
+        // Ranges are defined for GET (RFC 9110 section 14.2), and served of the text only.
+        if whole != Self::Text
+            || request.method != Method::Get
+            || !preferences.has(Preferences::RANGE)
+        {
+            return Ok(whole);
         }
         match range::select(head, tag.as_bytes(), length) {
             SelectedRange::Whole => Ok(Self::Text),
             SelectedRange::Part(span) => Ok(Self::Part { span, length }),
-            SelectedRange::Unsatisfiable => Err(Response {
-                status: Status::RangeNotSatisfiable,
-                kind: ResponseKind::BeyondEnd { length },
-                body: Body::Bytes(BEYOND_END),
-            }),
+            SelectedRange::Unsatisfiable => Err(Response::error(
+                Status::RangeNotSatisfiable,
+                BEYOND_END,
+                ErrorField::CompleteLength(length),
+            )),
         }
     }
 
@@ -65,29 +73,46 @@ impl Representation {
     #[inline]
     pub(super) fn response(self, n: u64, digits: Body<'_>) -> Response<'_> {
         match self {
-            Self::Text => {
-                Response { status: Status::Ok, kind: ResponseKind::Number(n), body: digits }
+            Self::Text => Response { status: Status::Ok, kind: self.kind(n), body: digits },
+            Self::Json => {
+                let body = digits.without_fields();
+                Response { status: Status::Ok, kind: self.kind(n), body }
             }
-            Self::Part { span, length } => Response {
-                status: Status::PartialContent,
-                kind: ResponseKind::NumberPart { n, span, length },
-                body: digits.part(span),
-            },
+            Self::Part { span, .. } => {
+                let body = digits.part(span);
+                Response { status: Status::PartialContent, kind: self.kind(n), body }
+            }
         }
     }
-}
 
-/// Fails with the response if a precondition is false.
-fn check_precondition(n: u64, tag: &str, head: &[u8]) -> Result<(), Response<'static>> {
-    match failed_precondition(head, tag.trim_matches('"').as_bytes()) {
-        None => Ok(()),
-        Some(FailedPrecondition::IfMatch) => {
-            Err(Response::text(Status::PreconditionFailed, NO_MATCH))
+    const fn kind(self, n: u64) -> ResponseKind {
+        match self {
+            Self::Text => ResponseKind::Number(n),
+            Self::Json => ResponseKind::NumberJson(n),
+            Self::Part { span, length } => ResponseKind::NumberPart { n, span, length },
         }
-        Some(FailedPrecondition::IfNoneMatch) => Err(Response {
-            status: Status::NotModified,
-            kind: ResponseKind::Number(n),
-            body: Body::Bytes(b""),
-        }),
+    }
+
+    /// The entity tag. Each representation has its own (RFC 9110 section 8.8.3).
+    fn tag(self, n: u64) -> String {
+        match self {
+            Self::Text | Self::Part { .. } => format!("\"{n}\""),
+            Self::Json => format!("\"{n}-json\""),
+        }
+    }
+
+    /// Fails with the response if a precondition is false.
+    fn check_precondition(self, n: u64, tag: &str, head: &[u8]) -> Result<(), Response<'static>> {
+        match failed_precondition(head, tag.trim_matches('"').as_bytes()) {
+            None => Ok(()),
+            Some(FailedPrecondition::IfMatch) => {
+                Err(Response::error(Status::PreconditionFailed, NO_MATCH, ErrorField::None))
+            }
+            Some(FailedPrecondition::IfNoneMatch) => Err(Response {
+                status: Status::NotModified,
+                kind: self.kind(n),
+                body: Body::Bytes(b""),
+            }),
+        }
     }
 }

@@ -16,9 +16,10 @@ use crate::{
     http::{
         Reject,
         conn::{Conn, Io, Service},
+        json,
         preamble::Preamble,
-        request::head::Request,
-        response::{Body, Response},
+        request::{head::Request, preferences::Preferences},
+        response::{Body, Response, ResponseKind},
     },
     logging::access::address::ClientAddress,
     metrics::Handler,
@@ -180,12 +181,47 @@ impl Service for SessionService<'_> {
     }
 }
 
-/// Renders a response and records it.
+/// A request or why the bytes received are none, and the response.
+type Exchanged<'a> = (Result<&'a Request, Reject>, Handler, &'a Response<'a>);
+
+/// Renders a response and records it. An error becomes problem details if the client prefers them.
 #[inline]
 fn respond(
     conn: &mut Conn,
     recorder: &mut Recorder,
-    (request, handler, response): (Result<&Request, Reject>, Handler, &Response<'_>),
+    exchanged: Exchanged<'_>,
+    client: &Client,
+    now: &Timestamp<'_>,
+) {
+    let (request, _, response) = exchanged;
+    match (request, response.kind) {
+        (Ok(request), ResponseKind::Error(_)) if request.preferences.has(Preferences::PROBLEM) => {
+            respond_with_problem(conn, recorder, exchanged, client, now);
+        }
+        _ => render_and_record(conn, recorder, exchanged, client, now),
+    }
+}
+
+#[cold]
+fn respond_with_problem(
+    conn: &mut Conn,
+    recorder: &mut Recorder,
+    (request, handler, response): Exchanged<'_>,
+    client: &Client,
+    now: &Timestamp<'_>,
+) {
+    let text = if let Body::Bytes(text) = response.body { text } else { b"" };
+    let mut details = Vec::new();
+    json::push_problem(&mut details, response.status, text);
+    let response = Response { body: Body::Problem(&details), ..*response };
+    render_and_record(conn, recorder, (request, handler, &response), client, now);
+}
+
+#[inline]
+fn render_and_record(
+    conn: &mut Conn,
+    recorder: &mut Recorder,
+    (request, handler, response): Exchanged<'_>,
     client: &Client,
     now: &Timestamp<'_>,
 ) {

@@ -15,6 +15,14 @@ pub fn push(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
+/// The number of decimal digits of `value`.
+pub const fn length(value: u64) -> usize {
+    match value.checked_ilog10() {
+        Some(log) => log as usize + 1,
+        None => 1,
+    }
+}
+
 /// Fills `digits` with the last decimal digits of `value`, padded with zeros on the left.
 pub fn fill(digits: &mut [u8], mut value: u64) {
     for digit in digits.iter_mut().rev() {
@@ -33,6 +41,7 @@ mod tests {
             let mut out = b"n = ".to_vec();
             push(&mut out, value);
             assert_eq!(out, format!("n = {value}").into_bytes());
+            assert_eq!(out.len(), "n = ".len() + length(value));
         }
     }
 

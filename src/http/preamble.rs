@@ -8,6 +8,7 @@ const BEFORE_DATE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     X-Content-Type-Options: nosniff\r\n\
     Accept-Ranges: bytes\r\n\
     Cache-Control: public, max-age=31536000, immutable\r\n\
+    Vary: Accept, Accept-Encoding\r\n\
     Date: ";
 
 /// Length in bytes, with the line end after the date.

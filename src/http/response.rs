@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::http::{Span, Status};
+use crate::http::{Span, Status, json};
 
 /// A response, independent of the connection that sends it.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,35 @@ impl<'a> Response<'a> {
     pub const fn text(status: Status, text: &'a [u8]) -> Self {
         Self { status, kind: ResponseKind::Text, body: Body::Bytes(text) }
     }
+
+    /// Returns an error with a line of text.
+    pub const fn error(status: Status, text: &'a [u8], field: ErrorField) -> Self {
+        Self { status, kind: ResponseKind::Error(field), body: Body::Bytes(text) }
+    }
+
+    /// Length of the content in bytes.
+    pub fn content_len(&self) -> usize {
+        let length = self.body.len();
+        if let ResponseKind::NumberJson(n) = self.kind
+            && self.status.has_content()
+        {
+            return json::number_length(n, length);
+        }
+        length
+    }
+
+    /// Length in bytes of the content that is sent in this mode.
+    pub fn sent_len(&self, mode: BodyMode) -> usize {
+        match mode {
+            BodyMode::Send => self.content_len(),
+            BodyMode::Omit => 0,
+        }
+    }
+
+    /// What follows a shared body.
+    pub const fn tail(&self) -> &'static [u8] {
+        if let ResponseKind::NumberJson(_) = self.kind { json::NUMBER_END } else { b"" }
+    }
 }
 
 /// The content of a response.
@@ -27,6 +56,8 @@ impl<'a> Response<'a> {
 pub enum Body<'a> {
     /// Bytes to copy into the output.
     Bytes(&'a [u8]),
+    /// Such bytes, which are the problem details of an error.
+    Problem(&'a [u8]),
     /// Bytes that several responses share and that are too many to copy.
     Shared(&'a Arc<[u8]>),
     /// Some of such bytes.
@@ -43,13 +74,21 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
+    /// This content without the fields before it.
+    #[must_use]
+    pub fn without_fields(self) -> Self {
+        if let Self::Prefixed { bytes, fields_bytes } = self {
+            return Self::Bytes(bytes.get(fields_bytes..).unwrap_or_default());
+        }
+        self
+    }
+
     /// The bytes of this content that `span` selects.
     #[must_use]
     pub fn part(self, span: Span) -> Self {
-        match self {
-            Self::Bytes(bytes) => Self::Bytes(span.of(bytes)),
-            Self::Prefixed { bytes, fields_bytes } => {
-                Self::Bytes(span.of(bytes.get(fields_bytes..).unwrap_or_default()))
+        match self.without_fields() {
+            Self::Bytes(bytes) | Self::Prefixed { bytes, .. } | Self::Problem(bytes) => {
+                Self::Bytes(span.of(bytes))
             }
             Self::Shared(bytes) | Self::SharedPart(bytes, _) => Self::SharedPart(bytes, span),
             Self::Length(_) => Self::Length(span.len()),
@@ -61,26 +100,18 @@ impl<'a> Body<'a> {
         match self {
             Self::Shared(bytes) => Some((bytes, Span::new(0, bytes.len()))),
             Self::SharedPart(bytes, span) => Some((bytes, *span)),
-            Self::Bytes(_) | Self::Prefixed { .. } | Self::Length(_) => None,
+            Self::Bytes(_) | Self::Problem(_) | Self::Prefixed { .. } | Self::Length(_) => None,
         }
     }
 
     /// Length in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::Problem(bytes) => bytes.len(),
             Self::Shared(bytes) => bytes.len(),
             Self::SharedPart(_, span) => span.len(),
             Self::Prefixed { bytes, fields_bytes } => bytes.len() - fields_bytes,
             Self::Length(length) => *length,
-        }
-    }
-
-    /// Length in bytes of the content that a response sends in this mode.
-    pub fn sent_len(&self, mode: BodyMode) -> usize {
-        match (self, mode) {
-            (Self::Length(_), _) | (_, BodyMode::Omit) => 0,
-            (body, BodyMode::Send) => body.len(),
         }
     }
 
@@ -104,21 +135,31 @@ pub enum ResponseKind {
         /// The number of all digits.
         length: usize,
     },
-    /// A line of text that says that the digits requested are beyond the end of the number.
-    BeyondEnd {
-        /// The number of all digits.
-        length: usize,
-    },
+    /// F(n) in JSON. The body is the digits.
+    NumberJson(u64),
     /// A line of text that must not be stored.
     Text,
     /// Content of this media type that must not be stored.
     Media(&'static str),
-    /// A line of text that must not be stored, and the `Retry-After` in seconds (RFC 9110 section 10.2.3).
-    Retry(u32),
-    /// A line of text or no content, and the methods for `Allow`.
+    /// An error, which must not be stored: a line of text, or problem details for a client that prefers them.
+    Error(ErrorField),
+    /// No content, and the methods for `Allow`.
     Allow(&'static str),
     /// A static file with these fields.
     File(&'static FileFields),
+}
+
+/// The field that an error has because of its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorField {
+    /// None.
+    None,
+    /// `Allow`, with these methods.
+    Allow(&'static str),
+    /// `Content-Range`, with the number of digits (RFC 9110 section 15.5.17).
+    CompleteLength(usize),
+    /// `Retry-After`, in seconds (RFC 9110 section 10.2.3).
+    RetryAfter(u32),
 }
 
 /// The fields of a static file.

@@ -59,5 +59,6 @@ mod guarantees; // this server's own guarantees
 mod limits; // each limit at its bound and one beyond
 mod preconditions; // RFC 9110 section 13
 mod ranges; // RFC 9110 section 14
+mod representations; // RFC 9110 section 12, RFC 9457
 mod rfc9110; // fields of responses, HEAD, expectations
 mod smuggling; // streams that two recipients may split differently

@@ -5,7 +5,7 @@ use fibsrv::http::{
     conn::TimeoutKind,
     preamble::Preamble,
     render::render,
-    response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind},
+    response::{Body, BodyMode, ConnectionHeader, ErrorField, Response, ResponseKind},
 };
 
 use crate::wire::{
@@ -24,6 +24,8 @@ pub(crate) fn all_response_heads() -> Vec<String> {
             ResponseKind::Text,
             ResponseKind::Media("a/b"),
             ResponseKind::Allow(ALLOW),
+            ResponseKind::Error(ErrorField::Allow(ALLOW)),
+            ResponseKind::NumberJson(7),
         ] {
             for connection in
                 [ConnectionHeader::Implied, ConnectionHeader::KeepAlive, ConnectionHeader::Close]

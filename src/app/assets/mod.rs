@@ -7,7 +7,7 @@ use crate::{
     http::{
         Status,
         request::{head::Request, preferences::Preferences},
-        response::{Body, FileFields, Response, ResponseKind},
+        response::{Body, ErrorField, FileFields, Response, ResponseKind},
     },
     metrics::Handler,
 };
@@ -147,7 +147,7 @@ impl Assets {
         match is_conditional.then(|| failed_precondition(head, tag)).flatten() {
             None => Response { status: Status::Ok, kind, body: Body::Shared(self.content(asset)) },
             Some(FailedPrecondition::IfMatch) => {
-                Response::text(Status::PreconditionFailed, NO_MATCH)
+                Response::error(Status::PreconditionFailed, NO_MATCH, ErrorField::None)
             }
             Some(FailedPrecondition::IfNoneMatch) => {
                 Response { status: Status::NotModified, kind, body: Body::Bytes(b"") }

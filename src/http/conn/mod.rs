@@ -187,8 +187,8 @@ impl Conn {
         let out = &mut self.outbox.bytes;
         let mut length = render::render(out, response, pending.body_mode, connection, preamble);
         if let (Some((body, span)), BodyMode::Send) = (response.body.shared(), pending.body_mode) {
-            self.outbox.share(body, span);
-            length += span.len();
+            self.outbox.share(body, span, response.tail());
+            length += span.len() + response.tail().len();
         }
         if let WriteBatch::Collecting(responses) = &mut self.batch {
             *responses += 1;

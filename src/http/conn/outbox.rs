@@ -4,14 +4,23 @@ use std::sync::Arc;
 
 use crate::http::Span;
 
-/// Rendered bytes, then a shared body, and how much of both has been written.
+/// Rendered bytes, then a shared body, and how much of both has been written. What follows a shared body becomes rendered
+/// bytes once the body has been written.
 ///
 /// Invariant: `sent` is at most the total length. Once everything is sent, all fields are empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) bytes: Vec<u8>,
-    shared: Option<(Arc<[u8]>, Span)>,
+    shared: Option<SharedBody>,
     pub(super) sent: usize,
+}
+
+/// The bytes of a shared body that `span` selects, and what follows them.
+#[derive(Debug)]
+struct SharedBody {
+    bytes: Arc<[u8]>,
+    span: Span,
+    tail: &'static [u8],
 }
 
 impl Outbox {
@@ -19,10 +28,10 @@ impl Outbox {
         Self { bytes: Vec::new(), shared: None, sent: 0 }
     }
 
-    /// Appends the bytes of a shared body that `span` selects. Nothing may follow them.
-    pub(super) fn share(&mut self, body: &Arc<[u8]>, span: Span) {
+    /// Appends the bytes of a shared body that `span` selects, and `tail`. Nothing may follow them.
+    pub(super) fn share(&mut self, bytes: &Arc<[u8]>, span: Span, tail: &'static [u8]) {
         debug_assert!(self.shared.is_none(), "a shared body ends the batch");
-        self.shared = Some((Arc::clone(body), span));
+        self.shared = Some(SharedBody { bytes: Arc::clone(bytes), span, tail });
     }
 
     /// Whether nothing more can be appended.
@@ -50,8 +59,10 @@ impl Outbox {
         debug_assert!(self.sent <= length, "more sent than there was");
         if self.sent >= length {
             self.bytes.clear();
-            self.shared = None;
             self.sent = 0;
+            if let Some(shared) = self.shared.take() {
+                self.bytes.extend_from_slice(shared.tail);
+            }
         }
     }
 
@@ -61,7 +72,7 @@ impl Outbox {
     }
 
     fn shared_bytes(&self) -> &[u8] {
-        self.shared.as_ref().map(|(body, span)| span.of(body)).unwrap_or_default()
+        self.shared.as_ref().map(|shared| shared.span.of(&shared.bytes)).unwrap_or_default()
     }
 }
 
@@ -70,11 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_segments_are_written_in_order_in_any_pieces() {
-        for step in 1..=9 {
+    fn all_segments_are_written_in_order_in_any_pieces() {
+        for step in 1..=12 {
             let mut outbox = Outbox::new();
             outbox.bytes.extend_from_slice(b"head");
-            outbox.share(&Arc::from(&b"a body."[..]), Span::new(2, 6));
+            outbox.share(&Arc::from(&b"a body."[..]), Span::new(2, 6), b" end");
             let mut written = Vec::new();
             while !outbox.is_empty() {
                 let mut piece = outbox.segments().concat();
@@ -82,7 +93,7 @@ mod tests {
                 outbox.advance(piece.len());
                 written.extend(piece);
             }
-            assert_eq!(written, b"headbody");
+            assert_eq!(written, b"headbody end");
             assert!(!outbox.is_ended() && outbox.segments().concat().is_empty());
         }
     }
