@@ -5,6 +5,8 @@ CARGO ?= cargo
 ROUNDS ?= 1
 # Options of benches/load.py.
 LOAD ?=
+# Options of benches/latency.py.
+LATENCY ?= --frameworks hyper
 # Options of tests/processes/chaos.py.
 CHAOS ?=
 # The part of all mutants that `make mutants` tests.
@@ -15,7 +17,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build run test check lint docs tour fuzz mutants bench pgo load docker_build docker_test up down deb deb_test release \
+.PHONY: help build run test check lint docs tour fuzz mutants bench pgo load latency docker_build docker_test up down deb deb_test release \
 	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test openapi_test screenshot \
 	external_monitoring_test logs_test helm_test k8s_test clean
 
@@ -66,6 +68,10 @@ pgo: ## build bin/fibsrv by a profile of its own work; needs wrk and the rustup 
 load: build ## load the server and others with wrk, and print a table of rates and processor time
 	$(CARGO) build --release --locked --example limit
 	benches/load.py $(LOAD)
+
+latency: build ## measure latency at constant rates, beside nginx, haproxy and hyper, and print a table
+	$(CARGO) build --release --locked --examples
+	benches/latency.py $(LATENCY)
 
 docker_build: ## build the image fibsrv:VERSION, also tagged fibsrv:latest
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE_DATE_EPOCH=$(EPOCH) \
