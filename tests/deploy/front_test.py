@@ -374,6 +374,8 @@ def facts(drills):
                         f"http://{proxy_pair.FLOATING}/api/fibonacci/20")
     check("plain HTTP is redirected to HTTPS", plain == f"308 https://{proxy_pair.FLOATING}/api/fibonacci/20", plain)
 
+    codes = {path: code(path=path) for path in ("/", "/openapi.json", "/robots.txt", "/favicon.ico")}
+    check("the page and its files are public", set(codes.values()) == {"200"}, codes)
     closed = ("/metrics", "/%6detrics", "//metrics", "/api/../metrics", "/api/%2e%2e/metrics", "/healthz", "/readyz",
               "/read%79z", "/alive", "/workers")
     for version in ("--http1.1", "--http2"):
