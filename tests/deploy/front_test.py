@@ -397,7 +397,7 @@ def facts(drills):
     check("a request head beyond 16 KiB is rejected", (saw := code("--http1.1", "-H", "X-Long: " + "x" * 20000)) in ("400", "431"), saw)
 
     log = pair.active().syslog.log()
-    check("requests are in the log", '200 208 - - ---- ' in log and '"GET /api/fibonacci/20 HTTP/1.1"' in log, log[-500:])
+    check("requests are in the log", re.search(r" 200 \d+ - - ---- ", log) and '"GET /api/fibonacci/20 HTTP/1.1"' in log, log[-500:])
     check("with the client's address", "10.77.0.101:" in log)
     identifier = re.search(r"^x-request-id: (\S+)", pair.curl("-I").stdout.lower(), re.MULTILINE)
     check("the request ID of the response is in the log", identifier and netns.until(
