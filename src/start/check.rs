@@ -7,7 +7,10 @@ use rustix::process::{Resource, getrlimit};
 use crate::{
     config::{Config, OpenedBy},
     logging::access::AccessLog,
-    sys::listener::{self, BACKLOG},
+    sys::{
+        cgroup::CgroupLimits,
+        listener::{self, BACKLOG},
+    },
 };
 
 /// Checks that a server with this configuration could start, without disturbing a running one. Returns
@@ -25,6 +28,7 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
         backlog: fs::read_to_string("/proc/sys/net/core/somaxconn")
             .ok()
             .and_then(|text| text.trim().parse().ok()),
+        cgroup: CgroupLimits::read(),
     };
     let warnings = config.warnings.iter().map(|warning| format!("# {warning}\n"));
     Ok(warnings.chain(limits.report(config)).collect())
@@ -34,6 +38,27 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
 struct SystemLimits {
     open_files: Option<u64>,
     backlog: Option<i32>,
+    cgroup: CgroupLimits,
+}
+
+/// Memory of a hostile connection, in the process and in the kernel.
+const CONNECTION_BYTES: u64 = 100 * 1024;
+/// Memory for each n while F(n) is computed.
+const COMPUTATION_BYTES_PER_N: u64 = 5;
+/// Memory of a process beside its table, cache and connections.
+const OVERHEAD_BYTES: u64 = 16 << 20;
+/// Threads of a worker: the event loop and the computations.
+const THREADS: u64 = 2;
+
+/// The memory that all workers together can need (docs/operations.md, "Sizing").
+fn memory_needed(config: &Config, workers: u64) -> u64 {
+    let connections = (config.max_connections as u64).saturating_mul(CONNECTION_BYTES);
+    let computation = config.numbers.max_n.saturating_mul(COMPUTATION_BYTES_PER_N);
+    let worker =
+        connections.saturating_add(computation).saturating_add(config.numbers.bytes as u64);
+    // F(n) has 0.209 n digits, so those of F(0) to F(n) have n²/9.6.
+    let table = u64::from(config.table_max_n).pow(2) / 9;
+    worker.saturating_mul(workers).saturating_add(table).saturating_add(OVERHEAD_BYTES)
 }
 
 impl SystemLimits {
@@ -49,7 +74,32 @@ impl SystemLimits {
         let backlog = backlog.map(|backlog| {
             format!("# net.core.somaxconn is {backlog}: accept queues hold {backlog} of {BACKLOG} connections\n")
         });
-        open_files.into_iter().chain(backlog).collect()
+        open_files.into_iter().chain(backlog).chain(self.report_cgroup(config)).collect()
+    }
+
+    /// Reports limits of the control group.
+    fn report_cgroup(&self, config: &Config) -> Vec<String> {
+        let CgroupLimits { memory_bytes, tasks, cpu_millis } = self.cgroup;
+        let workers = config.workers.unwrap_or(1) as u64;
+        let needed = memory_needed(config, workers);
+        let memory = memory_bytes.filter(|limit| *limit < needed).map(|limit| {
+            let [limit, needed] = [limit, needed].map(|bytes| bytes >> 20);
+            format!("# memory.max is {limit} MiB: less than the worst case of {needed} MiB\n")
+        });
+        // An upgrade has twice the workers for a moment.
+        let threads = config.workers.map_or(THREADS, |_| 1 + 2 * THREADS * workers);
+        let tasks = tasks.filter(|limit| *limit < threads).map(|limit| {
+            format!(
+                "# pids.max is {limit}: fewer than {threads} threads, with those of an upgrade\n"
+            )
+        });
+        let cpu = cpu_millis.filter(|limit| *limit < workers * 1000).map(|limit| {
+            let (whole, part) = (limit / 1000, limit % 1000);
+            format!(
+                "# cpu.max is {whole}.{part:03} CPUs: less than one for each of {workers} workers\n"
+            )
+        });
+        [memory, tasks, cpu].into_iter().flatten().collect()
     }
 }
 
@@ -69,7 +119,8 @@ mod tests {
     #[test]
     fn lower_system_limits_are_reported() {
         let config = config(&["--max-connections", "1000"]);
-        let low = SystemLimits { open_files: Some(1000), backlog: Some(128) };
+        let cgroup = CgroupLimits::default();
+        let low = SystemLimits { open_files: Some(1000), backlog: Some(128), cgroup };
         assert_eq!(
             low.report(&config),
             [
@@ -78,11 +129,34 @@ mod tests {
             ]
         );
         for high in [
-            SystemLimits { open_files: Some(1001), backlog: Some(4096) },
-            SystemLimits { open_files: None, backlog: None },
+            SystemLimits { open_files: Some(1001), backlog: Some(4096), cgroup },
+            SystemLimits { open_files: None, backlog: None, cgroup },
         ] {
             assert_eq!(high.report(&config), [""; 0]);
         }
+    }
+
+    #[test]
+    fn lower_limits_of_the_control_group_are_reported() {
+        let report = |flags: &[&str], cgroup| {
+            let flags = [&["--max-connections", "1000"], flags].concat();
+            let limits = SystemLimits { open_files: None, backlog: None, cgroup };
+            limits.report(&config(&flags))
+        };
+        let low =
+            CgroupLimits { memory_bytes: Some(256 << 20), tasks: Some(8), cpu_millis: Some(1500) };
+        assert_eq!(
+            report(&["--workers", "2"], low),
+            [
+                "# memory.max is 256 MiB: less than the worst case of 445 MiB\n",
+                "# pids.max is 8: fewer than 9 threads, with those of an upgrade\n",
+                "# cpu.max is 1.500 CPUs: less than one for each of 2 workers\n",
+            ]
+        );
+        let enough =
+            CgroupLimits { memory_bytes: Some(512 << 20), tasks: Some(9), cpu_millis: Some(2000) };
+        assert_eq!(report(&["--workers", "2"], enough), [""; 0]);
+        assert_eq!(report(&[], low), [""; 0], "one process needs less");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "the six calls below, each with what makes it sound")]
 
 pub mod activation;
+pub mod cgroup;
 pub mod clock;
 pub mod listener;
 pub mod rlimit;
