@@ -396,12 +396,31 @@ def facts(drills):
         check("a larger body gets 413", (saw := code("--http1.1", *words)) == "413", saw)
     check("a request head beyond 16 KiB is rejected", (saw := code("--http1.1", "-H", "X-Long: " + "x" * 20000)) in ("400", "431"), saw)
 
-    log = pair.active().syslog.log()
-    check("requests are in the log", re.search(r" 200 \d+ - - ---- ", log) and '"GET /api/fibonacci/20 HTTP/1.1"' in log, log[-500:])
-    check("with the client's address", "10.77.0.101:" in log)
+    check_log(pair, check)
+    address = f"[{proxy_pair.FLOATING6}]"
+    client.must("ip", "address", "add", "fd00:77::65/64", "dev", "eth0", "nodad")
+    over_ipv6 = client.run("curl", "-sS", "-m", "10", "--connect-to", f"{proxy_pair.NAME}:443:{address}:443", "--cacert",
+                           "/run/ca.pem", "-w", " %{remote_ip}", proxy_pair.URL)
+    check("the floating IPv6 address serves", over_ipv6.stdout == f"6765 {proxy_pair.FLOATING6}", over_ipv6)
+    check("and is on the active proxy only", pair.holders6() == [pair.active()], pair.holders6())
+
+
+def check_log(pair, check):
+    """Checks that a line of the log is JSON, also for hostile targets, and has the request ID of the response."""
+    pair.curl("--path-as-is", "--globoff", "--http1.1", path="/api/%22%5c\"\\{}")
     identifier = re.search(r"^x-request-id: (\S+)", pair.curl("-I").stdout.lower(), re.MULTILINE)
-    check("the request ID of the response is in the log", identifier and netns.until(
-        "the log line", lambda: f" {identifier[1]}\n" in pair.active().syslog.log()))
+    entries = []
+
+    def found():
+        lines = pair.active().syslog.log().splitlines()
+        entries[:] = [json.loads(line[line.index("{"):]) for line in lines if '"request_id"' in line]
+        return identifier and any(entry["request_id"] == identifier[1] for entry in entries)
+
+    check("the request ID of the response is in the log", netns.until("the log line", found))
+    served = [entry for entry in entries if entry["status"] == 200 and entry["target"] == "/api/fibonacci/20"]
+    check("requests are in the log, as JSON", served and served[0]["method"] == "GET" and served[0]["remote_addr"] == "10.77.0.101"
+          and served[0]["backend"] == "workers", entries[-3:])
+    check("with the target as sent", any(entry["target"] == '/api/%22%5c"\\{}' for entry in entries), entries[-3:])
 
 
 def main():
@@ -416,6 +435,8 @@ def main():
         for run in (facts, proxies, machines, changes, workers, slow_clients, flood_of_port_80,
                     client_beyond_rate_limit, client_with_costly_requests):
             run(drills)
+        drills.check("at the end the floating IPv6 address is on the active proxy",
+                     drills.front.holders6() == [drills.front.active()], drills.front.holders6())
         drills.report()
         drills.traffic.stop()
     print(f"\n{drills.table()}\n\n{drills.noisy} rounds repeated because of host stalls; "

@@ -4,7 +4,7 @@ Two proxies are connected to a public and an internal network, workers to the in
 
     client 10.77.0.101  ── public ──┬─ proxy1 10.77.0.11 ─┬─ internal ── worker1 10.77.1.21
                                     └─ proxy2 10.77.0.12 ─┘          ── worker2, worker3
-            floating address 10.77.0.10
+            floating addresses 10.77.0.10, fd00:77::10
 
 The addresses are those of the shipped files. Needs Debian's haproxy, keepalived, curl and openssl.
 """
@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "bin" / "fibsrv"
 DEPLOY = ROOT / "deploy"
 FLOATING = "10.77.0.10"
+FLOATING6 = "fd00:77::10"
 NAME = "fibsrv.test"
 URL = f"https://{NAME}/api/fibonacci/20"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
@@ -89,6 +90,11 @@ class Front:
     def holders(self):
         """Returns the proxies with the floating address; normally one."""
         return [proxy for proxy in self.proxies if FLOATING in proxy.machine.addresses()]
+
+    def holders6(self):
+        """Returns the proxies with the floating IPv6 address."""
+        command = ("ip", "-6", "-oneline", "address", "show", "to", FLOATING6)
+        return [proxy for proxy in self.proxies if proxy.machine.must(*command)]
 
     def active(self):
         holders = self.holders()
