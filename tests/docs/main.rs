@@ -3,6 +3,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 mod architecture;
+mod examples;
 mod generated;
 mod log_messages;
 mod pages;

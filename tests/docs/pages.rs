@@ -34,7 +34,7 @@ fn prose(text: &str) -> String {
 }
 
 /// The fenced code blocks of a page: language and content.
-fn code_blocks(text: &str) -> Vec<(String, String)> {
+pub(crate) fn code_blocks(text: &str) -> Vec<(String, String)> {
     let fences = text.split("\n```").skip(1).step_by(2);
     fences
         .map(|block| block.split_once('\n').unwrap_or((block, "")))
@@ -131,7 +131,7 @@ fn problem_of_code(language: &str, code: &str) -> Option<String> {
 }
 
 #[test]
-fn code_blocks_are_valid() {
+pub(crate) fn code_blocks_are_valid() {
     let mut problems = Vec::new();
     for page in pages() {
         let text = read(&page);
