@@ -51,6 +51,13 @@ def cases(url, draining):
         yield draining, method, "/readyz", None, {}, 503
     for path in (NUMBER, *FILES, *OTHERS):
         yield url, "options", path, "20", {}, 204
+    for accept in ("application/json", "application/problem+json"):
+        yield url, "get", NUMBER, "20", {"Accept": accept}, 200
+        yield url, "get", NUMBER, "x", {"Accept": accept}, 400
+        yield url, "get", NUMBER, "100000001", {"Accept": accept}, 422
+        yield url, "get", "/robots.txt", None, {"Accept": accept, "If-Match": '"0"'}, 412
+        yield draining, "get", "/readyz", None, {"Accept": accept}, 503
+    yield url, "get", NUMBER, "20", {"Accept": "application/json", "If-None-Match": '"20-json"'}, 304
     yield url, "get", NUMBER, "100", {"Range": "bytes=5-9"}, 206
     yield url, "get", NUMBER, "100", {"Range": "bytes=-3", "If-Range": '"100"'}, 206
     yield url, "get", NUMBER, "100", {"Range": "bytes=5-9", "If-Range": '"20"'}, 200
