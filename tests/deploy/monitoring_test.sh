@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Tests rules, dashboards and metric names with a real server under load and a real Prometheus.
 #
-#   monitoring_test.sh [PLOT.svg]     also draws the dashboard
+#   monitoring_test.sh [PICTURE.png]     also makes a picture of the dashboard
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
 
-need prometheus=prometheus promtool=prometheus python3=python3 pip=python3-pip node=nodejs npm=npm
+need prometheus=prometheus promtool=prometheus python3=python3 pip=python3-pip node=nodejs npm=npm chromium=chromium
 python_tools
 dashboard_tools
+grafana_tools
+browser_tools
+export DASHBOARD_TOOLS=$grafana_tools BROWSER_TOOLS=$browser_tools
 
 prometheus/mixin.py --check
 python tests/deploy/compose_policy.py

@@ -22,7 +22,7 @@ import time
 import results
 import proxy_pair
 import netns
-import plot
+import dashboard_queries
 import rsyslog
 import traffic
 from external_monitoring import MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
@@ -243,7 +243,7 @@ def check_dashboard(staging, report):
     dashboard = json.loads((ROOT / "deploy/grafana/dashboards/operations.json").read_text())
     for panel in dashboard["panels"]:
         for target in panel.get("targets", []) if panel["type"] != "row" else []:
-            expression = plot.with_defaults(target["expr"], "10s")
+            expression = dashboard_queries.with_defaults(target["expr"], "10s")
             external = target["datasource"]["uid"] == "${external}"
             values = list(staging.watch.query(expression).values()) if external else staging.query(expression)
             if not values or not all(math.isfinite(value) for value in values):

