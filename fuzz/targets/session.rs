@@ -215,6 +215,7 @@ impl Responder<'_, '_> {
             }
             Route::Metrics => Response::text(Status::Ok, LARGE_BODY),
             Route::Healthz | Route::Readyz | Route::Asset(_) => Response::text(Status::Ok, b"ok"),
+            Route::Query => Response::text(Status::BadRequest, b"no number\n"),
             Route::Server | Route::Tunnel => Response::text(Status::NoContent, b""),
             Route::Unknown => Response::text(Status::NotFound, b"not found\n"),
         };

@@ -11,12 +11,14 @@ use crate::{
     http::{
         Method, Status,
         request::head::Request,
-        response::{Body, ErrorField, Response},
+        response::{Body, ErrorField, Response, ResponseKind},
     },
     metrics::{Handler, Slot},
 };
 
 const MALFORMED: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci/20\n";
+const MALFORMED_QUERY: &[u8] = b"n must be one or more decimal digits, as in /api/fibonacci?n=20\n";
+const SEE_NUMBER: &[u8] = b"the number has a location of its own\n";
 const BUSY: &[u8] = b"too many large numbers are being computed or sent: try again\n";
 
 /// `Retry-After` in seconds. Most computations take far less.
@@ -40,6 +42,27 @@ impl FibonacciHandler {
         }
     }
 
+    /// Responds to a GET or HEAD request for the number with this index in its query.
+    #[cold]
+    pub(super) fn redirect(&self, index: Index) -> Response<'_> {
+        match index {
+            Index::Malformed => {
+                Response::error(Status::BadRequest, MALFORMED_QUERY, ErrorField::None)
+            }
+            Index::Number(n) if n > self.max_n => self.too_large(),
+            Index::Number(n) => Response {
+                status: Status::SeeOther,
+                kind: ResponseKind::SeeNumber(n),
+                body: Body::Bytes(SEE_NUMBER),
+            },
+        }
+    }
+
+    fn too_large(&self) -> Response<'_> {
+        let text = self.too_large.as_bytes();
+        Response::error(Status::UnprocessableContent, text, ErrorField::None)
+    }
+
     /// Responds to a GET or HEAD request, or has the number computed for `waiter`.
     #[inline]
     pub(super) fn handle(
@@ -54,8 +77,7 @@ impl FibonacciHandler {
             return respond(Response::error(Status::BadRequest, MALFORMED, ErrorField::None));
         };
         if n > self.max_n {
-            let text = self.too_large.as_bytes();
-            return respond(Response::error(Status::UnprocessableContent, text, ErrorField::None));
+            return respond(self.too_large());
         }
         let mut representation = Representation::Text;
         if request.preferences.has(Representation::PREFERENCES) {

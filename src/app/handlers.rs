@@ -6,6 +6,7 @@ use crate::{
         fibonacci::FibonacciHandler,
         handled::Handled,
         numbers::Waiter,
+        query,
         route::{Index, Route, route},
         route_set::RouteSet,
     },
@@ -24,6 +25,8 @@ const OPTIONS: Response<'static> = Response {
     kind: ResponseKind::Allow(ALLOWED),
     body: Body::Bytes(b""),
 };
+/// The response to a preflight request.
+const PREFLIGHT: Response<'static> = Response { kind: ResponseKind::Preflight(ALLOWED), ..OPTIONS };
 const NOT_FOUND: &[u8] = b"not found\n";
 const NOT_ALLOWED: &[u8] = b"the method is not allowed here\n";
 
@@ -89,7 +92,11 @@ impl Handlers {
     ) -> Handled<'_> {
         let response = match (route, request.method) {
             (Route::Unknown, _) => Response::error(Status::NotFound, NOT_FOUND, ErrorField::None),
+            (_, Method::Options) if is_preflight(route, head) => PREFLIGHT,
             (_, Method::Options) => OPTIONS,
+            (Route::Query, Method::Get | Method::Head) => {
+                self.fibonacci.redirect(query::index(request.target, head))
+            }
             (Route::Metrics, Method::Get | Method::Head) => self.metrics(request, head, counters),
             (Route::Healthz, Method::Get | Method::Head) => Response::text(Status::Ok, b"ok"),
             (Route::Readyz, Method::Get | Method::Head) => self.readyz(),
@@ -143,10 +150,20 @@ pub(super) fn reads_body(routes: RouteSet, request: &Request, head: &[u8]) -> bo
     }
 }
 
+/// Whether an OPTIONS request for `route` is one by which a browser finds out what a script of another origin may
+/// request. It has no effect for what only operators need.
+#[cold]
+fn is_preflight(route: Route, head: &[u8]) -> bool {
+    let has = |name| lines::values(head, name).next().is_some();
+    matches!(route, Route::Fibonacci(_) | Route::Query | Route::Asset(_))
+        && has("origin")
+        && has("access-control-request-method")
+}
+
 /// The `handler` label of a route.
 const fn label(route: Route) -> Handler {
     match route {
-        Route::Fibonacci(_) => Handler::Fibonacci,
+        Route::Fibonacci(_) | Route::Query => Handler::Fibonacci,
         Route::Metrics => Handler::Metrics,
         Route::Healthz => Handler::Healthz,
         Route::Readyz => Handler::Readyz,

@@ -9,6 +9,7 @@ mod handled;
 mod handlers;
 mod numbers;
 mod precondition;
+mod query;
 mod recorder;
 mod representation;
 mod response_table;

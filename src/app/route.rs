@@ -10,6 +10,8 @@ use crate::{
 pub enum Route {
     /// `/api/fibonacci/:n`
     Fibonacci(Index),
+    /// `/api/fibonacci?n=`
+    Query,
     /// `/metrics`
     Metrics,
     /// `/healthz`: liveness.
@@ -72,6 +74,7 @@ fn short_number(text: &[u8]) -> Option<u64> {
 #[inline(never)] // only numbers are hot
 fn route_other(path: &[u8]) -> Route {
     match &*decode_unreserved(path) {
+        b"/api/fibonacci" => Route::Query,
         b"/metrics" => Route::Metrics,
         b"/healthz" => Route::Healthz,
         b"/readyz" => Route::Readyz,
@@ -84,7 +87,7 @@ fn route_other(path: &[u8]) -> Route {
 }
 
 /// Parses one or more ASCII digits. Leading zeros are ignored.
-fn parse_index(text: &[u8]) -> Index {
+pub(super) fn parse_index(text: &[u8]) -> Index {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return Index::Malformed;
     }
@@ -122,6 +125,7 @@ mod tests {
 
     #[test]
     fn other_resources() {
+        check("/api/fibonacci", Route::Query);
         check("/metrics", Route::Metrics);
         check("/healthz", Route::Healthz);
         check("/readyz", Route::Readyz);
@@ -141,7 +145,6 @@ mod tests {
             "/index.html",
             "/openapi.json/",
             "/api",
-            "/api/fibonacci",
             "/api/fibonacci/1/",
             "/api/fibonacci/1/2",
             "/API/fibonacci/1",

@@ -6,6 +6,7 @@
 pub mod conn;
 pub mod date;
 pub mod decimal;
+mod fields;
 pub mod json;
 pub mod preamble;
 pub mod render;

@@ -9,6 +9,8 @@ const BEFORE_DATE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Accept-Ranges: bytes\r\n\
     Cache-Control: public, max-age=31536000, immutable\r\n\
     Vary: Accept, Accept-Encoding\r\n\
+    Access-Control-Allow-Origin: *\r\n\
+    Access-Control-Expose-Headers: *\r\n\
     Date: ";
 
 /// Length in bytes, with the line end after the date.

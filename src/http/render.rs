@@ -1,21 +1,19 @@
 //! Renders responses: from a status, a few fields and a body to bytes (RFC 9112 section 4, RFC 9110 section 6).
 //!
-//! Every response field is written here or in [`super::preamble`]. This is the hot path: it copies into an existing
-//! buffer and does not use `core::fmt`.
+//! Every response field is written here, in [`super::preamble`] or in `fields.rs`. This is the hot path: it copies into an
+//! existing buffer and does not use `core::fmt`.
 
 use crate::http::{
-    Span, Status, decimal, json,
+    decimal, fields, json,
     preamble::Preamble,
-    response::{Body, BodyMode, ConnectionHeader, ErrorField, Response, ResponseKind},
+    response::{Body, BodyMode, ConnectionHeader, Response, ResponseKind},
 };
 
 /// The interim response to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Bytes to reserve for a head; the longest has about 350, except that of the page.
-const HEAD_BYTES_MAX: usize = 512;
+/// Bytes to reserve for a head; the longest has about 570.
+const HEAD_BYTES_MAX: usize = 640;
 
 /// Appends `response` to `out`, except a shared body. Returns the number of bytes appended.
 pub fn render(
@@ -49,7 +47,10 @@ fn render_any(
     preamble: &Preamble,
 ) {
     out.reserve(HEAD_BYTES_MAX);
-    push_fields(out, response, connection, preamble.date());
+    fields::push_preamble(out, response);
+    fields::push_field(out, "Date", preamble.date());
+    push_connection(out, connection);
+    fields::push_own_fields(out, response);
     if !response.status.has_content() {
         out.extend_from_slice(b"\r\n");
         return;
@@ -69,87 +70,8 @@ fn render_any(
 
 /// Appends the last fields of a response with F(n), and the empty line: what follows [`Preamble`] and `Connection`.
 pub fn push_number_fields(out: &mut Vec<u8>, n: u64, length: usize) {
-    push_tag(out, n, "");
+    fields::push_tag(out, n, "");
     push_length(out, length);
-}
-
-/// Appends the status line and all fields except `Content-Length`, for any response.
-fn push_fields(
-    out: &mut Vec<u8>,
-    response: &Response<'_>,
-    connection: ConnectionHeader,
-    date: &[u8],
-) {
-    out.extend_from_slice(response.status.line().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    if response.status.has_content() {
-        push_field(out, "Content-Type", media_type(response).as_bytes());
-        push_field(out, "X-Content-Type-Options", b"nosniff");
-        if let ResponseKind::Number(_)
-        | ResponseKind::NumberPart { .. }
-        | ResponseKind::Error(ErrorField::CompleteLength(_)) = response.kind
-        {
-            push_field(out, "Accept-Ranges", b"bytes");
-        }
-    }
-    let (caching, vary) = match response.kind {
-        ResponseKind::Number(_) | ResponseKind::NumberPart { .. } | ResponseKind::NumberJson(_) => {
-            ("public, max-age=31536000, immutable", "Accept, Accept-Encoding")
-        }
-        ResponseKind::Error(_) => ("no-store", "Accept"),
-        ResponseKind::File(fields) => (fields.cache_control, ""),
-        ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Allow(_) => ("no-store", ""),
-    };
-    push_field(out, "Cache-Control", caching.as_bytes());
-    if !vary.is_empty() {
-        push_field(out, "Vary", vary.as_bytes());
-    }
-    push_field(out, "Date", date);
-    push_connection(out, connection);
-    match response.kind {
-        ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Error(ErrorField::None) => {}
-        ResponseKind::Number(n) => push_tag(out, n, ""),
-        ResponseKind::NumberJson(n) => push_tag(out, n, "-json"),
-        ResponseKind::NumberPart { n, span, length } => {
-            push_tag(out, n, "");
-            push_content_range(out, Some(span), length);
-        }
-        ResponseKind::File(fields) => {
-            push_field(out, "ETag", fields.etag.as_bytes());
-            if response.status == Status::Ok {
-                out.extend_from_slice(fields.others.as_bytes());
-            }
-        }
-        ResponseKind::Error(ErrorField::CompleteLength(length)) => {
-            push_content_range(out, None, length);
-        }
-        ResponseKind::Error(ErrorField::RetryAfter(seconds)) => {
-            out.extend_from_slice(b"Retry-After: ");
-            decimal::push(out, seconds.into());
-            out.extend_from_slice(b"\r\n");
-        }
-        ResponseKind::Allow(methods) | ResponseKind::Error(ErrorField::Allow(methods)) => {
-            push_field(out, "Allow", methods.as_bytes());
-        }
-    }
-}
-
-/// The value of `Content-Type`.
-const fn media_type(response: &Response<'_>) -> &'static str {
-    match (response.kind, response.body) {
-        (ResponseKind::Media(media_type), _) => media_type,
-        (ResponseKind::File(fields), _) => fields.media_type,
-        (ResponseKind::NumberJson(_), _) => "application/json",
-        (_, Body::Problem(_)) => "application/problem+json",
-        _ => TEXT,
-    }
-}
-
-fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn push_connection(out: &mut Vec<u8>, connection: ConnectionHeader) {
@@ -158,28 +80,6 @@ fn push_connection(out: &mut Vec<u8>, connection: ConnectionHeader) {
         ConnectionHeader::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         ConnectionHeader::Close => out.extend_from_slice(b"Connection: close\r\n"),
     }
-}
-
-fn push_tag(out: &mut Vec<u8>, n: u64, suffix: &str) {
-    out.extend_from_slice(b"ETag: \"");
-    decimal::push(out, n);
-    out.extend_from_slice(suffix.as_bytes());
-    out.extend_from_slice(b"\"\r\n");
-}
-
-/// Appends the positions of the bytes that are sent, of `length`, or `*` if there are none (RFC 9110 section 14.4).
-fn push_content_range(out: &mut Vec<u8>, span: Option<Span>, length: usize) {
-    out.extend_from_slice(b"Content-Range: bytes ");
-    if let Some(span) = span {
-        decimal::push(out, span.range().start as u64);
-        out.push(b'-');
-        decimal::push(out, span.range().end.saturating_sub(1) as u64);
-    } else {
-        out.push(b'*');
-    }
-    out.push(b'/');
-    decimal::push(out, length as u64);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends `Content-Length` and the empty line.
@@ -194,6 +94,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::http::{Span, Status, response::ErrorField};
 
     static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 
@@ -214,7 +115,8 @@ mod tests {
     const NUMBER_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
         X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes\r\n\
         Cache-Control: public, max-age=31536000, immutable\r\n\
-        Vary: Accept, Accept-Encoding\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\nContent-Length: 4\r\n\r\n";
+        Vary: Accept, Accept-Encoding\r\nAccess-Control-Allow-Origin: *\r\n\
+        Access-Control-Expose-Headers: *\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"20\"\r\nContent-Length: 4\r\n\r\n";
 
     #[test]
     fn a_number_is_cacheable_and_has_an_entity_tag() {
@@ -255,7 +157,8 @@ mod tests {
         };
         let expected = "HTTP/1.1 304 Not Modified\r\n\
             Cache-Control: public, max-age=31536000, immutable\r\n\
-            Vary: Accept, Accept-Encoding\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: keep-alive\r\n\
+            Vary: Accept, Accept-Encoding\r\nAccess-Control-Allow-Origin: *\r\n\
+        Access-Control-Expose-Headers: *\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: keep-alive\r\n\
             ETag: \"20\"\r\n\r\n";
         check(&response, BodyMode::Send, ConnectionHeader::KeepAlive, expected);
     }
@@ -295,7 +198,8 @@ mod tests {
         };
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
             Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
-            Cache-Control: no-store\r\nVary: Accept\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            Cache-Control: no-store\r\nVary: Accept\r\n\
+            Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
             Connection: close\r\nAllow: GET\r\nContent-Length: 3\r\n\r\nno\n";
         check(&response, BodyMode::Send, ConnectionHeader::Close, expected);
     }
@@ -311,6 +215,10 @@ mod tests {
                     length: u32::MAX as usize,
                 },
                 ResponseKind::NumberJson(u64::MAX),
+                ResponseKind::SeeNumber(u64::MAX),
+                ResponseKind::Preflight(
+                    "GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
+                ),
                 ResponseKind::Error(ErrorField::CompleteLength(usize::MAX)),
                 ResponseKind::Text,
                 ResponseKind::Error(ErrorField::RetryAfter(u32::MAX)),

@@ -145,6 +145,10 @@ pub enum ResponseKind {
     Error(ErrorField),
     /// No content, and the methods for `Allow`.
     Allow(&'static str),
+    /// The same for a preflight request of a browser.
+    Preflight(&'static str),
+    /// A line of text, and the number in `Location` (RFC 9110 section 15.4.4).
+    SeeNumber(u64),
     /// A static file with these fields.
     File(&'static FileFields),
 }

@@ -7,6 +7,7 @@ pub enum Status {
     Ok,
     NoContent,
     PartialContent,
+    SeeOther,
     NotModified,
     BadRequest,
     NotFound,
@@ -26,10 +27,11 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Ok,
         Self::NoContent,
         Self::PartialContent,
+        Self::SeeOther,
         Self::NotModified,
         Self::BadRequest,
         Self::NotFound,
@@ -58,6 +60,7 @@ impl Status {
             Self::Ok => "200",
             Self::NoContent => "204",
             Self::PartialContent => "206",
+            Self::SeeOther => "303",
             Self::NotModified => "304",
             Self::BadRequest => "400",
             Self::NotFound => "404",
@@ -82,6 +85,7 @@ impl Status {
             Self::Ok => "HTTP/1.1 200 OK",
             Self::NoContent => "HTTP/1.1 204 No Content",
             Self::PartialContent => "HTTP/1.1 206 Partial Content",
+            Self::SeeOther => "HTTP/1.1 303 See Other",
             Self::NotModified => "HTTP/1.1 304 Not Modified",
             Self::BadRequest => "HTTP/1.1 400 Bad Request",
             Self::NotFound => "HTTP/1.1 404 Not Found",

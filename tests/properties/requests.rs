@@ -193,7 +193,7 @@ fn resources() -> impl Strategy<Value = Resource> {
             .prop_map(Resource::Malformed),
         1 => select(&[("/healthz", "ok"), ("/readyz", "ready")][..])
             .prop_map(|(path, text)| Resource::Health(path, text)),
-        1 => select(&["//", "/index.html", "/api", "/api/fibonacci", "/api/fibonacci/1/"][..])
+        1 => select(&["//", "/index.html", "/api", "/api/fibonacci/1/"][..])
             .prop_map(Resource::Unknown),
         1 => select(&["//healthz", "/Healthz", "/healthz/", "/metrics/x"][..])
             .prop_map(Resource::Unknown),

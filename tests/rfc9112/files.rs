@@ -52,7 +52,17 @@ fn preconditions_are_evaluated() {
         assert_eq!(status("If-Match: \"0\"\r\n"), 412, "{target}");
         let reply = get(target, &format!("If-None-Match: {tag}\r\n"));
         let names: Vec<&str> = reply.fields.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, ["Cache-Control", "Date", "ETag"], "{target}");
+        assert_eq!(
+            names,
+            [
+                "Cache-Control",
+                "Access-Control-Allow-Origin",
+                "Access-Control-Expose-Headers",
+                "Date",
+                "ETag"
+            ],
+            "{target}"
+        );
         assert_eq!(reply.field("Cache-Control"), Some(caching), "{target}");
         assert_eq!(reply.field("ETag"), Some(&*tag), "{target}");
     }

@@ -53,6 +53,7 @@ mod section_7_codings;
 mod section_8_incomplete;
 mod section_9_connections;
 
+mod cross_origin; // scripts of other origins, and forms
 mod description; // /openapi.json
 mod files; // the page and the other static files
 mod guarantees; // this server's own guarantees
