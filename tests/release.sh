@@ -39,7 +39,7 @@ mkdir "$work/binary" "$work/package"
 tar -xzf "$dist"/fibsrv-"$version"-*-linux-*.tar.gz --strip-components 1 -C "$work/binary"
 ! readelf --program-headers "$work/binary/fibsrv" | grep -q INTERP || fail 'the binary is not static'
 ! grep -q "$work" "$work/binary/fibsrv" || fail 'the binary names the directory of its build'
-"$work/binary/fibsrv" --version | grep -q "^fibsrv $version ($(git rev-parse --short=12 HEAD)" || fail '--version'
+"$work/binary/fibsrv" --version | grep -q "^fibsrv $version ($(git -C "$first/clone" rev-parse --short=12 HEAD)" || fail '--version'
 "$work/binary/fibsrv" --listen '127.0.0.1:0' >"$work/log" &
 server=$!
 for _ in $(seq 100); do
