@@ -30,7 +30,8 @@ fn main() {
     println!("cargo::rerun-if-changed={ASSETS}");
     make_page();
     let version = variable("CARGO_PKG_VERSION");
-    make_asset("openapi.json", &read("openapi.json").replace("VERSION", &version));
+    let description = read("openapi.json").replace("VERSION", &version);
+    make_asset("openapi.json", &lines(&description).concat());
     for name in ["robots.txt", "favicon.svg"] {
         make_asset(name, &read(name));
     }

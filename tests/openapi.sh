@@ -45,8 +45,9 @@ ordinary=$url
 
 curl -q -sS --noproxy '*' "$ordinary/openapi.json" >"$files/openapi.json"
 python -m openapi_spec_validator "$files/openapi.json"
-# OPTIONS and the operation of the server have no responses of the client's making.
-"$redocly" lint --extends recommended-strict --skip-rule operation-4xx-response "$files/openapi.json" >"$files/lint" 2>&1 ||
+# Not every operation can fail, and a redirection has no other success.
+"$redocly" lint --extends recommended-strict --skip-rule operation-4xx-response \
+    --skip-rule operation-2xx-response "$files/openapi.json" >"$files/lint" 2>&1 ||
     { cat "$files/lint" >&2; exit 1; }
 
 python tests/openapi/statuses.py "$large" "$draining"

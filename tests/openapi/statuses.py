@@ -14,6 +14,8 @@ from schemathesis.checks import not_a_server_error
 
 LARGE = "99999999"
 NUMBER = "/api/fibonacci/{n}"
+QUERY = "/api/fibonacci"
+PREFLIGHT = {"Origin": "http://a", "Access-Control-Request-Method": "GET"}
 FILES = ("/", "/openapi.json", "/robots.txt", "/favicon.ico")
 OTHERS = ("/healthz", "/readyz", "/metrics")
 
@@ -42,6 +44,9 @@ def cases(url, draining):
         yield url, method, NUMBER, "20", {"If-Match": '"21"'}, 412
         yield url, method, NUMBER, "x", {}, 400
         yield url, method, NUMBER, "100000001", {}, 422
+        yield url, method, QUERY, "20", {}, 303
+        yield url, method, QUERY, "x", {}, 400
+        yield url, method, QUERY, "100000001", {}, 422
         for path in FILES:
             yield url, method, path, None, {}, 200
             yield url, method, path, None, {"If-None-Match": "*"}, 304
@@ -49,8 +54,9 @@ def cases(url, draining):
         for path in OTHERS:
             yield url, method, path, None, {}, 200
         yield draining, method, "/readyz", None, {}, 503
-    for path in (NUMBER, *FILES, *OTHERS):
-        yield url, "options", path, "20", {}, 204
+    for path in (NUMBER, QUERY, *FILES, *OTHERS):
+        for fields in ({}, PREFLIGHT):
+            yield url, "options", path, "20", fields, 204
     for accept in ("application/json", "application/problem+json"):
         yield url, "get", NUMBER, "20", {"Accept": accept}, 200
         yield url, "get", NUMBER, "x", {"Accept": accept}, 400
@@ -80,7 +86,8 @@ def main(url, draining):
     seen = set()
     for server, method, path, n, fields, status in cases(url, draining):
         operation = schema[path][method]
-        case = operation.Case(path_parameters={"n": n} if "{n}" in path else {}, headers=fields)
+        case = operation.Case(
+            path_parameters={"n": n} if "{n}" in path else {}, query={"n": n} if path == QUERY else {}, headers=fields)
         response = case.call(base_url=server, allow_redirects=False)
         request = f"{method.upper()} {path} with n={n}, {fields}"
         if response.status_code != status:
