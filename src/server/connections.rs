@@ -136,6 +136,19 @@ impl Connections {
         self.timers.pop_expired(now_ns)
     }
 
+    /// Whether this is the key of a connection of an admin address.
+    pub fn is_admin(&self, key: usize) -> bool {
+        self.admin.contains(&key)
+    }
+
+    /// Whether a connection of an admin address has been waiting for a request only since `since_ns` or later.
+    pub fn is_admin_request_expected(&self, since_ns: u64) -> bool {
+        self.admin.iter().any(|key| {
+            let waits = self.timers.since(*key);
+            waits.is_some_and(|(kind, from_ns)| kind == TimeoutKind::Head && from_ns >= since_ns)
+        })
+    }
+
     /// The connection that has waited longest for an event of this kind, and since when, of those that share the slots
     /// with connections that reach `routes`.
     pub fn oldest(&self, kind: TimeoutKind, routes: RouteSet) -> Option<(usize, u64)> {

@@ -13,6 +13,9 @@ use crate::{
     sys::signals::is_interactive,
 };
 
+/// Time for which the exit waits for the request of a connection at an admin address.
+const PROBE_NS: u64 = 1_000_000_000;
+
 impl Server {
     /// Begins a graceful shutdown. A second signal ends it at once, unless a supervisor decides that.
     pub(super) fn begin_shutdown(&mut self, signal: Signal) {
@@ -75,10 +78,16 @@ impl Server {
                 }
             }
         }
-        let is_done = self.drain.is_draining()
-            && self.connections.sharing_slots(RouteSet::Public) == 0
-            && self.listeners.all_stopped();
+        let is_done = self.is_drained()
+            && !self.connections.is_admin_request_expected(now_ns.saturating_sub(PROBE_NS));
         is_done || self.drain.is_over()
+    }
+
+    /// Whether nothing is left to do but on admin addresses.
+    fn is_drained(&self) -> bool {
+        self.drain.is_draining()
+            && self.connections.sharing_slots(RouteSet::Public) == 0
+            && self.listeners.all_stopped()
     }
 
     /// Hands the listening sockets over to the other processes on the port, if there are any.
@@ -99,6 +108,11 @@ impl Server {
     /// Each is accepted as soon as the connection limit allows.
     pub(super) fn drain_backlog(&mut self) {
         for index in 0..self.listeners.places() {
+            let is_admin =
+                self.listeners.get_mut(index).is_some_and(|entry| entry.routes == RouteSet::Admin);
+            if is_admin && self.is_drained() {
+                continue; // this process exits, and others may accept
+            }
             while self.listeners.get_mut(index).is_some_and(|entry| entry.last_accepts > 0)
                 && self.accept_from(index)
             {
@@ -112,9 +126,13 @@ impl Server {
         }
     }
 
-    /// Closes idle connections in an orderly way: end of stream is sent first.
+    /// Closes idle connections in an orderly way: end of stream is sent first. Those of admin addresses stay open, as they
+    /// do not delay the exit, and a probe may just have connected.
     fn close_idle(&mut self) {
         for key in self.connections.keys() {
+            if self.connections.is_admin(key) {
+                continue;
+            }
             self.drive(key); // a request may be waiting in its socket
             if self
                 .connections
