@@ -5,17 +5,17 @@
 
 use crate::{
     http::{
-        Reject,
+        Reject, Status,
         conn::{Conn, ResponseMeta},
         request::head::Request,
-        response::Response,
+        response::{Body, Response, ResponseKind},
     },
     logging::access::{
         address::ClientAddress,
         lines::{LineFormat, Lines, LogEntry},
     },
     metrics::{
-        self, Claim, Handler, RequestLabels,
+        self, Claim, Handler, RequestLabels, ResponseForm,
         shared::{Coverage, SharedMemory, SharedMemoryError},
     },
 };
@@ -109,6 +109,9 @@ impl Recorder {
         let labels =
             RequestLabels { handler: exchange.handler, method, status: exchange.response.status };
         self.counters.add(metrics::REQUESTS.with(labels), 1);
+        if let Some(form) = form_of(exchange.response) {
+            self.counters.add(metrics::RESPONSE_FORMS.with(form), 1);
+        }
         if let Some(responses) = self.batch.responses_by_handler.get_mut(exchange.handler as usize)
         {
             *responses += 1;
@@ -156,6 +159,16 @@ impl Recorder {
     /// Whether there is an access log.
     pub const fn is_logging(&self) -> bool {
         self.log.is_some()
+    }
+}
+
+/// The form of a response, if it is not plain text.
+const fn form_of(response: &Response<'_>) -> Option<ResponseForm> {
+    match (response.kind, response.status, response.body) {
+        (ResponseKind::NumberJson(_), Status::Ok, _) => Some(ResponseForm::Json),
+        (ResponseKind::NumberPart { .. }, _, _) => Some(ResponseForm::Range),
+        (ResponseKind::Error(_), _, Body::Problem(_)) => Some(ResponseForm::Problem),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     http::Reject,
     metrics::{
         family::{Family, Metric, kind},
-        labels::{CloseReason, Executor, Handler, PauseReason, RejectReason},
+        labels::{CloseReason, Executor, Handler, PauseReason, RejectReason, ResponseForm},
         requests::RequestLabels,
     },
 };
@@ -49,6 +49,9 @@ families! {
         "Size in bytes of requests as received, head and body.";
     RESPONSE_SIZE: Summary, "fibsrv_response_size_bytes",
         "Size in bytes of responses as sent, head and body.";
+    RESPONSE_FORMS: Counter by ResponseForm, "fibsrv_response_forms",
+        "Responses in another form than plain text, by form: numbers in JSON, coded with gzip, or a \
+         range of the digits; errors as problem details.";
     CONNECTIONS: Gauge, "fibsrv_connections", "Open connections.";
     // Not fibsrv_connections_total: OpenMetrics names the family of a counter without _total, and the gauge
     // has that name already.

@@ -96,6 +96,19 @@ label! {
     Thread = "thread";
 }
 
+label! {
+    /// The form of a response that is not the plain text of a number or an error.
+    ResponseForm, "form",
+    /// A number in JSON.
+    Json = "json";
+    /// A number coded with gzip.
+    Gzip = "gzip";
+    /// A range of the digits of a number.
+    Range = "range";
+    /// Problem details of an error.
+    Problem = "problem";
+}
+
 impl Labels for Reject {
     const NAMES: &'static [&'static str] = &["reason"];
     const VALUES: &'static [&'static str] = &reject_reasons();
@@ -134,6 +147,7 @@ mod tests {
         check(&PauseReason::ALL, PauseReason::as_str);
         check(&Executor::ALL, Executor::as_str);
         check(&RejectReason::ALL, RejectReason::as_str);
+        check(&ResponseForm::ALL, ResponseForm::as_str);
         check(&Reject::ALL, Reject::as_str);
     }
 }

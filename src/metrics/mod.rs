@@ -38,7 +38,7 @@ pub use {
     family::{Family, Kind, Labels, Metric, kind},
     format::ExpositionFormat,
     histogram::{BUCKETS, Bucket},
-    labels::{CloseReason, Executor, Handler, PauseReason, RejectReason},
+    labels::{CloseReason, Executor, Handler, PauseReason, RejectReason, ResponseForm},
     process::Process,
     requests::RequestLabels,
     shared::Claim,

@@ -165,6 +165,28 @@ fn head_has_the_length_of_problem_details() {
     assert_eq!(head.fields, get.fields);
 }
 
+/// The metrics count each form but plain text.
+#[test]
+fn forms_are_counted() {
+    let mut wire = Wire::new();
+    for (target, fields) in [
+        ("/api/fibonacci/20", ""),
+        ("/nothing", ""),
+        ("/api/fibonacci/20", JSON),
+        ("/api/fibonacci/20", "Accept: application/json\r\nIf-None-Match: *\r\n"),
+        ("/api/fibonacci/20", "Range: bytes=0-\r\n"),
+        ("/api/fibonacci/20", "Range: bytes=9-\r\n"),
+        ("/nothing", JSON),
+    ] {
+        wire.reply_to(request(&format!("GET {target}"), fields));
+    }
+    let metrics = wire.reply_to(request("GET /metrics", "")).body;
+    for (form, count) in [("json", 1), ("gzip", 0), ("range", 1), ("problem", 1)] {
+        let line = format!("fibsrv_response_forms_total{{form=\"{form}\"}} {count}");
+        assert!(metrics.lines().any(|found| found == line), "{line}");
+    }
+}
+
 /// A request that is rejected has no preferences: the response is text.
 #[test]
 fn malformed_requests_get_text() {

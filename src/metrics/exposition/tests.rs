@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     http::{Method, Reject},
-    metrics::{self, CloseReason, Handler, Process, RequestLabels, Slot},
+    metrics::{self, CloseReason, Handler, Process, RequestLabels, ResponseForm, Slot},
 };
 use nom_openmetrics::{MetricDescriptor, parser};
 use std::collections::BTreeMap;
@@ -165,6 +165,9 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     for (executor, count) in ["thread", "loop"].iter().zip(snapshot.values(metrics::COMPUTATIONS)) {
         expect(format!("fibsrv_computations_total executor={executor}"), float(*count));
     }
+    for (form, count) in ResponseForm::ALL.iter().zip(snapshot.values(metrics::RESPONSE_FORMS)) {
+        expect(format!("fibsrv_response_forms_total form={}", form.as_str()), float(*count));
+    }
     let rejections = Reject::ALL.map(Reject::as_str);
     let closings = CloseReason::ALL.map(CloseReason::as_str);
     for (name, reasons, counts) in [
@@ -216,7 +219,7 @@ fn every_family_has_its_type() {
         ("counter", "fibsrv_requests fibsrv_connections_accepted fibsrv_worker_restarts"),
         ("counter", "process_cpu_seconds fibsrv_requests_rejected fibsrv_connections_closed"),
         ("counter", "fibsrv_accept_pauses fibsrv_connection_yields fibsrv_computations"),
-        ("counter", "fibsrv_access_log_dropped"),
+        ("counter", "fibsrv_access_log_dropped fibsrv_response_forms"),
         ("counter", "fibsrv_computation_fallbacks fibsrv_computations_rejected"),
         ("counter", "fibsrv_cache_hits fibsrv_cache_misses"),
         ("gauge", "fibsrv_compute_queue_length fibsrv_cache_bytes"),
