@@ -232,23 +232,25 @@ fn requests_during_an_upgrade_lead_to_one_more() {
     for _ in 0..20 {
         server.get("/api/fibonacci/20");
     }
-    let mut started = 0;
+    let mut unchanged = 0;
     for _ in 0..50 {
         server.signal("HUP");
         // The rehearsal is a child as well.
         assert!(children(server.id()).len() <= 2 * count + 1);
     }
+    server.await_log("4 workers, listening on");
     eventually("all upgrades are complete", || {
-        started += 1;
         let now = children(server.id()).len();
         assert!(now <= 2 * count + 1, "{now}");
-        now == count && started > 100
+        // A request during the last upgrade leads to another one, which may not have begun.
+        unchanged = if now == count { unchanged + 1 } else { 0 };
+        unchanged > 100
     });
     assert!(server.counted()[ANSWERED] >= 20.0, "counts never drop");
     server.signal("TERM");
     let (_, log) = server.wait();
-    let upgrades = log.matches("4 workers, listening on").count();
-    assert!((1..20).contains(&upgrades), "{upgrades} upgrades");
+    let further = log.matches("4 workers, listening on").count();
+    assert!(further < 19, "{further} further upgrades");
 }
 
 /// A client that has received the beginning of a long response.
