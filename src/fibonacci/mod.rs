@@ -13,6 +13,7 @@ mod calculator;
 mod check;
 mod digits;
 pub mod doubling;
+mod gzip;
 mod large;
 mod table;
 
@@ -20,4 +21,5 @@ pub use cache::Cache;
 pub use calculator::{Calculator, Computed, DEFAULT_MAX_N, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;
+pub use gzip::{gzip, gzip_bytes_max};
 pub use table::{DEFAULT_LAST, MAX_LAST, Prefixed, Table, TableError};
