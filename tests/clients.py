@@ -5,6 +5,8 @@ http.client is an independent strict parser of responses and keeps its connectio
 tests/fixtures, with LF as line ends.
 """
 
+import concurrent.futures
+import gzip
 import http.client
 import pathlib
 import socket
@@ -46,6 +48,28 @@ def keep_alive():
     check("chunks", send(connection, "PUT", "/healthz", body=pieces, encode_chunked=True)[0], 405)
     check("after bodies", send(connection, "GET", "/readyz"), (200, b"ready"))
     check("the same connection", connection.sock, used)
+
+
+def compressed():
+    """Several clients want one number that has not been computed; some of them want it compressed."""
+
+    def get(coding):
+        connection = connect()
+        connection.request("GET", "/api/fibonacci/1234567", headers={"Accept-Encoding": coding})
+        response = connection.getresponse()
+        content = response.read()
+        if coding == "gzip":
+            check("the length", int(response.headers["Content-Length"]), len(content))
+            content = gzip.decompress(content)
+        return response.headers["Content-Encoding"], response.headers["ETag"], content
+
+    codings = ["gzip", "identity"] * 4
+    with concurrent.futures.ThreadPoolExecutor(len(codings)) as executor:
+        found = list(executor.map(get, codings))
+    for coding, (sent, tag, content) in zip(codings, found, strict=True):
+        suffix, name = ("-gzip", "gzip") if coding == "gzip" else ("", None)
+        check("coding and tag", (sent, tag), (name, f'"1234567{suffix}"'))
+        check("the digits", content == found[1][2] and len(content) == 258_009, True)
 
 
 def rejected_upload():

@@ -38,6 +38,16 @@ head -c 100000 "$files/whole" >"$files/resumed"
 curl -C - -o "$files/resumed" "$large"
 check "a download that is resumed" "$(cksum <"$files/resumed")" "$(cksum <"$files/whole")"
 check "a complete download that is resumed" "$(status -C - -o "$files/resumed" "$large")" 416
+check "a number that curl decompresses" "$(curl --compressed "$large" | cksum)" "$(cksum <"$files/whole")"
+curl -D "$files/head" -H 'Accept-Encoding: gzip' -o "$files/whole.gz" "$large"
+check "a number that gzip decompresses" "$(gzip -dc "$files/whole.gz" | cksum)" "$(cksum <"$files/whole")"
+check "the fields of a compressed number" \
+    "$(tr -d '\r' <"$files/head" | sed -n '/^Content-Encoding/p; /^ETag/p' | paste -sd' ')" \
+    'Content-Encoding: gzip ETag: "1000000-gzip"'
+check "a matching tag of a compressed number" \
+    "$(status -H 'Accept-Encoding: gzip' -H 'If-None-Match: "1000000-gzip"' "$large")" 304
+check "a range of a number that could be compressed" \
+    "$(curl -r 0-9 -H 'Accept-Encoding: gzip' "$large")" "$(head -c 10 "$files/whole")"
 check OPTIONS "$(status -X OPTIONS "$f20")" 204
 check "Accept-Encoding" "$(curl --compressed "$f20")" 6765
 

@@ -3,8 +3,7 @@
 
 use fibsrv::{
     app::{
-        App, Completed, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings,
-        Timestamp,
+        App, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings, Timestamp,
         route::{Index, Route, route},
     },
     fibonacci::{Calculator, Table},
@@ -254,10 +253,9 @@ pub(crate) fn serve(app: &mut App, mut stream: &[u8]) {
             }
             Io::Wait => {
                 let job = app.next_job().expect("it waits for a job");
-                let computed = calculator.compute(job.n);
-                let completed = Completed { job, computed, duration_ns: 1 };
+                let completed = job.run(&mut calculator);
                 assert_eq!(app.complete(&completed), [session.id()]);
-                app.resume(&mut session, Some(&completed.computed.digits), &now, 0);
+                app.resume(&mut session, Some(&completed), &now, 0);
             }
             Io::Shutdown => {}
             Io::Close => return,

@@ -4,10 +4,11 @@ use crate::{
     app::{
         ResponseTable,
         handled::Handled,
-        numbers::{Lookup, NumberLimits, Numbers, Waiter},
+        numbers::{Completed, GzipLookup, Lookup, NumberLimits, Numbers, Waiter},
         representation::Representation,
         route::Index,
     },
+    fibonacci::{CacheKey, CachedForm},
     http::{
         Method, Status,
         request::head::Request,
@@ -80,21 +81,75 @@ impl FibonacciHandler {
             return respond(self.too_large());
         }
         let mut representation = Representation::Text;
-        if request.preferences.has(Representation::PREFERENCES) {
+        if Representation::varies(n, request.preferences) {
             match Representation::select(n, self.numbers.digit_count(n), (request, head)) {
                 Ok(selected) => representation = selected,
                 Err(response) => return respond(response),
             }
         }
         if request.method == Method::Head {
-            let length = self.numbers.digit_count(n);
-            return respond(representation.response(n, Body::Length(length)));
+            let body = self.head_body(n, representation);
+            return respond(representation.response(n, body));
+        }
+        if representation == Representation::Gzip {
+            return self.gzip(n, waiter, counters);
         }
         match self.numbers.get(n, waiter, counters) {
             Lookup::Ready(digits) => respond(representation.response(n, digits)),
             Lookup::Pending => Handled::Pending(n, representation),
             Lookup::Busy => respond(busy()),
         }
+    }
+
+    /// Continues with a request that waits for F(n): with what has been computed, or with nothing if that was not possible.
+    pub(super) fn resume<'a>(
+        &'a mut self,
+        (n, representation): (u64, Representation),
+        completed: Option<&'a Completed>,
+        waiter: Waiter,
+        counters: &Slot,
+    ) -> Handled<'a> {
+        let found = match (completed, representation) {
+            (
+                Some(Completed { key: CacheKey { form: CachedForm::Digits, .. }, .. }),
+                Representation::Gzip,
+            ) => self.numbers.gzip_digits(n, waiter, counters),
+            (Some(completed), _) => {
+                let response = representation.response(n, Body::Shared(&completed.content));
+                return Handled::Response(Handler::Fibonacci, response);
+            }
+            // If only the coding was not possible, there are the digits.
+            (None, Representation::Gzip) => GzipLookup::Unavailable,
+            (None, _) => GzipLookup::Busy,
+        };
+        self.respond_gzip(n, found)
+    }
+
+    /// The content of a response to HEAD. The length of a number in the gzip format is known once it is cached; before, the
+    /// field is omitted, as RFC 9110 section 9.3.2 allows.
+    fn head_body(&mut self, n: u64, representation: Representation) -> Body<'static> {
+        if representation != Representation::Gzip {
+            return Body::Length(self.numbers.digit_count(n));
+        }
+        self.numbers.gzipped(n).map_or(Body::UnknownLength, |body| Body::Length(body.len()))
+    }
+
+    #[cold]
+    fn gzip(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Handled<'_> {
+        let found = self.numbers.get_gzip(n, waiter, counters);
+        self.respond_gzip(n, found)
+    }
+
+    /// Responds with F(n) in the gzip format, or with its digits if there is no room for it.
+    fn respond_gzip(&mut self, n: u64, found: GzipLookup) -> Handled<'_> {
+        let (representation, body) = match found {
+            GzipLookup::Ready => (Representation::Gzip, self.numbers.gzipped(n)),
+            GzipLookup::Unavailable => (Representation::Text, self.numbers.digits(n)),
+            GzipLookup::Busy => (Representation::Text, None),
+            GzipLookup::Pending => return Handled::Pending(n, Representation::Gzip),
+        };
+        let response = body.map_or(busy(), |body| representation.response(n, body));
+        Handled::Response(Handler::Fibonacci, response)
     }
 }
 

@@ -28,7 +28,7 @@ use fibonacci::FibonacciHandler;
 use handlers::Handlers;
 
 use crate::{
-    fibonacci::{Mismatch, Table},
+    fibonacci::{CacheKey, Mismatch, Table},
     http::request::{head::Parser, limits::Limits},
     metrics::{
         Build, Process, Slot,
@@ -116,7 +116,7 @@ impl App {
         self.handlers.fibonacci.numbers.next_job()
     }
 
-    /// Caches a computed number. Returns the connections that wait for it: call [`App::resume`] for each, while
+    /// Caches what has been computed. Returns the connections that wait for it: call [`App::resume`] for each, while
     /// `completed` still holds the number in memory.
     pub fn complete(&mut self, completed: &Completed) -> Vec<ConnectionId> {
         let counters = self.recorder.counters();
@@ -130,9 +130,9 @@ impl App {
 
     /// Gives up a number that cannot be computed. Returns the connections that wait for it: call [`App::resume`] for
     /// each.
-    pub fn fail(&mut self, job: Job) -> Vec<ConnectionId> {
+    pub fn fail(&mut self, key: CacheKey) -> Vec<ConnectionId> {
         let counters = self.recorder.counters();
-        self.handlers.fibonacci.numbers.fail(job, counters)
+        self.handlers.fibonacci.numbers.fail(key, counters)
     }
 }
 

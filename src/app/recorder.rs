@@ -166,6 +166,7 @@ impl Recorder {
 const fn form_of(response: &Response<'_>) -> Option<ResponseForm> {
     match (response.kind, response.status, response.body) {
         (ResponseKind::NumberJson(_), Status::Ok, _) => Some(ResponseForm::Json),
+        (ResponseKind::NumberGzip(_), Status::Ok, _) => Some(ResponseForm::Gzip),
         (ResponseKind::NumberPart { .. }, _, _) => Some(ResponseForm::Range),
         (ResponseKind::Error(_), _, Body::Problem(_)) => Some(ResponseForm::Problem),
         _ => None,

@@ -1,14 +1,11 @@
 //! One connection as the application sees it, and what the application does between two I/O operations.
 
-use std::sync::Arc;
-
 use crate::{
     app::{
         App,
-        fibonacci::busy,
         handled::Handled,
         handlers::{self, Handlers},
-        numbers::{ConnectionId, Waiter},
+        numbers::{Completed, ConnectionId, Waiter},
         recorder::{Exchange, Recorder},
         representation::Representation,
         route_set::RouteSet,
@@ -109,12 +106,12 @@ impl App {
         conn.advance(parser, &mut SessionService { handlers, recorder, client, now })
     }
 
-    /// Responds to the request that waits for a number: with its digits, or with 503 if it could not be computed.
-    /// Its duration counts from the request to `since_wakeup_ns` after `now`. Call [`App::advance`] next.
+    /// Responds to the request that waits for a number: with what has been computed, or with 503 if it could not be. A
+    /// request for the gzip format of digits that have been computed waits for that, too. Its duration counts from the request to `since_wakeup_ns` after `now`. Call [`App::advance`] next.
     pub fn resume(
         &mut self,
         session: &mut Session,
-        digits: Option<&Arc<[u8]>>,
+        completed: Option<&Completed>,
         now: &Timestamp<'_>,
         since_wakeup_ns: u64,
     ) {
@@ -123,12 +120,19 @@ impl App {
         if !conn.is_awaiting_response() {
             return; // timed out
         }
-        let response = match digits {
-            Some(digits) => pending.representation.response(pending.n, Body::Shared(digits)),
-            None => busy(),
-        };
-        let exchange = (Ok(&pending.request), Handler::Fibonacci, &response);
-        respond(conn, &mut self.recorder, exchange, client, now);
+        let waiter = Waiter { id: client.id, now_ns: now.now_ns };
+        let wanted = (pending.n, pending.representation);
+        let counters = self.recorder.counters();
+        match self.handlers.fibonacci.resume(wanted, completed, waiter, counters) {
+            Handled::Response(handler, response) => {
+                let exchange = (Ok(&pending.request), handler, &response);
+                respond(conn, &mut self.recorder, exchange, client, now);
+            }
+            Handled::Pending(..) => {
+                client.pending = Some(pending); // the digits are there, but not coded yet
+                return;
+            }
+        }
         let waited_ns = now.now_ns.saturating_sub(pending.since_ns);
         self.recorder.end_batch(waited_ns.saturating_add(since_wakeup_ns));
     }

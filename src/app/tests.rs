@@ -113,13 +113,12 @@ fn a_waiting_request_gets_the_number() {
     assert_eq!(receive(&mut app, &mut session, line, ""), Io::Wait);
     assert_eq!(app.advance(&mut session, &now(1)), Io::Wait, "nothing has changed");
     let job = app.next_job().unwrap();
-    let computed = Calculator::default().compute(job.n);
-    let completed = Completed { job, computed, duration_ns: 7 };
+    let completed = Completed { duration_ns: 7, ..job.run(&mut Calculator::default()) };
     assert_eq!(app.complete(&completed), [session.id()]);
-    app.resume(&mut session, Some(&completed.computed.digits), &now(2_000), 500);
+    app.resume(&mut session, Some(&completed), &now(2_000), 500);
     assert_eq!(app.advance(&mut session, &now(2_000)), Io::Write);
     assert!(output(&session).starts_with("HTTP/1.1 200 OK\r\n"));
-    assert!(output(&session).as_bytes().ends_with(&completed.computed.digits));
+    assert!(output(&session).as_bytes().ends_with(&completed.content));
     assert_eq!(status(&mut app, line, ""), "200", "it is cached");
     let snapshot = app.recorder.counters().snapshot();
     let durations = snapshot.values(metrics::REQUEST_DURATION.with(metrics::Handler::Fibonacci));
@@ -136,13 +135,43 @@ fn a_waiting_request_gets_503_if_the_number_cannot_be_computed() {
     let mut session = session(7);
     receive(&mut app, &mut session, "GET /api/fibonacci/50000", "");
     let job = app.next_job().unwrap();
-    assert_eq!(app.fail(job), [session.id()]);
+    assert_eq!(app.fail(job.key()), [session.id()]);
     app.resume(&mut session, None, &now(0), 0);
     assert_eq!(app.advance(&mut session, &now(0)), Io::Write);
     let text = output(&session);
     assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 1\r\n"), "{text}");
     let snapshot = app.recorder.counters().snapshot();
     assert_eq!(snapshot.values(metrics::COMPUTATIONS_REJECTED), [0, 0, 1]);
+}
+
+#[test]
+fn a_waiting_request_gets_the_digits_if_they_cannot_be_coded() {
+    let mut app = app();
+    let mut session = session(7);
+    receive(&mut app, &mut session, "GET /api/fibonacci/150000", "Accept-Encoding: gzip\r\n");
+    let completed = app.next_job().unwrap().run(&mut Calculator::default());
+    assert_eq!(app.complete(&completed), [session.id()]);
+    app.resume(&mut session, Some(&completed), &now(0), 0);
+    assert_eq!(app.advance(&mut session, &now(0)), Io::Wait, "for the coding");
+    let job = app.next_job().unwrap();
+    assert_eq!(app.fail(job.key()), [session.id()]);
+    app.resume(&mut session, None, &now(0), 0);
+    assert_eq!(app.advance(&mut session, &now(0)), Io::Write);
+    let text = output(&session);
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("\r\nETag: \"150000\"\r\n"));
+    assert!(text.as_bytes().ends_with(&completed.content) && !text.contains("Content-Encoding"));
+}
+
+#[test]
+fn a_client_that_disconnects_while_its_number_is_coded_cancels_the_coding() {
+    let mut app = app();
+    let mut session = session(7);
+    receive(&mut app, &mut session, "GET /api/fibonacci/150000", "Accept-Encoding: gzip\r\n");
+    let completed = app.next_job().unwrap().run(&mut Calculator::default());
+    app.complete(&completed);
+    app.resume(&mut session, Some(&completed), &now(0), 0);
+    app.end(&session);
+    assert_eq!(app.next_job(), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
         address::ServerAddress,
         flags::{AccessLogFormat, Flags, LogFormat},
     },
-    fibonacci::Cache,
+    fibonacci::{Cache, CacheKey},
     http::{conn::TimeoutKind, request::limits},
     logging::{EventFormat, LogOptions, Stream, access, access::AccessLogOptions},
     server::drain,
@@ -111,7 +111,7 @@ impl Flags {
 
     fn number_limits(&self) -> Result<app::NumberLimits, String> {
         // The cache must have room for the largest number served.
-        let least = Cache::cost(self.max_n) as u64;
+        let least = Cache::cost(CacheKey::digits(self.max_n)) as u64;
         Ok(app::NumberLimits {
             max_n: self.max_n,
             max_in_flight: self.max_computations as usize,

@@ -17,7 +17,7 @@ mod gzip;
 mod large;
 mod table;
 
-pub use cache::Cache;
+pub use cache::{Cache, CacheKey, CachedForm};
 pub use calculator::{Calculator, Computed, DEFAULT_MAX_N, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;

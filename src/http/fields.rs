@@ -28,6 +28,9 @@ pub(super) fn push_preamble(out: &mut Vec<u8>, response: &Response<'_>) {
         {
             push_field(out, "Accept-Ranges", b"bytes");
         }
+        if let ResponseKind::NumberGzip(_) = response.kind {
+            push_field(out, "Content-Encoding", b"gzip");
+        }
     }
     push_caching(out, response.kind);
 }
@@ -37,6 +40,7 @@ pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
     match response.kind {
         ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Error(ErrorField::None) => {}
         ResponseKind::Number(n) => push_tag(out, n, ""),
+        ResponseKind::NumberGzip(n) => push_tag(out, n, "-gzip"),
         ResponseKind::NumberJson(n) => push_tag(out, n, "-json"),
         ResponseKind::NumberPart { n, span, length } => {
             push_tag(out, n, "");
@@ -75,7 +79,10 @@ pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
 /// Appends how long a cache may keep the response, the preferences on which it depends, and which scripts may read it.
 fn push_caching(out: &mut Vec<u8>, kind: ResponseKind) {
     let (caching, vary) = match kind {
-        ResponseKind::Number(_) | ResponseKind::NumberPart { .. } | ResponseKind::NumberJson(_) => {
+        ResponseKind::Number(_)
+        | ResponseKind::NumberPart { .. }
+        | ResponseKind::NumberGzip(_)
+        | ResponseKind::NumberJson(_) => {
             ("public, max-age=31536000, immutable", "Accept, Accept-Encoding")
         }
         ResponseKind::Error(_) => ("no-store", "Accept"),

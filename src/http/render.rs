@@ -51,7 +51,7 @@ fn render_any(
     fields::push_field(out, "Date", preamble.date());
     push_connection(out, connection);
     fields::push_own_fields(out, response);
-    if !response.status.has_content() {
+    if !response.status.has_content() || matches!(response.body, Body::UnknownLength) {
         out.extend_from_slice(b"\r\n");
         return;
     }
@@ -219,6 +219,7 @@ mod tests {
                 ResponseKind::Preflight(
                     "GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
                 ),
+                ResponseKind::NumberGzip(u64::MAX),
                 ResponseKind::Error(ErrorField::CompleteLength(usize::MAX)),
                 ResponseKind::Text,
                 ResponseKind::Error(ErrorField::RetryAfter(u32::MAX)),

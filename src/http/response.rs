@@ -71,6 +71,8 @@ pub enum Body<'a> {
     },
     /// Content of this length that has not been computed, in a response to HEAD.
     Length(usize),
+    /// Such content, of a length that is not known: the response has no `Content-Length`.
+    UnknownLength,
 }
 
 impl<'a> Body<'a> {
@@ -91,7 +93,7 @@ impl<'a> Body<'a> {
                 Self::Bytes(span.of(bytes))
             }
             Self::Shared(bytes) | Self::SharedPart(bytes, _) => Self::SharedPart(bytes, span),
-            Self::Length(_) => Self::Length(span.len()),
+            Self::Length(_) | Self::UnknownLength => Self::Length(span.len()),
         }
     }
 
@@ -100,7 +102,11 @@ impl<'a> Body<'a> {
         match self {
             Self::Shared(bytes) => Some((bytes, Span::new(0, bytes.len()))),
             Self::SharedPart(bytes, span) => Some((bytes, *span)),
-            Self::Bytes(_) | Self::Problem(_) | Self::Prefixed { .. } | Self::Length(_) => None,
+            Self::Bytes(_)
+            | Self::Problem(_)
+            | Self::Prefixed { .. }
+            | Self::Length(_)
+            | Self::UnknownLength => None,
         }
     }
 
@@ -112,6 +118,7 @@ impl<'a> Body<'a> {
             Self::SharedPart(_, span) => span.len(),
             Self::Prefixed { bytes, fields_bytes } => bytes.len() - fields_bytes,
             Self::Length(length) => *length,
+            Self::UnknownLength => 0,
         }
     }
 
@@ -135,6 +142,8 @@ pub enum ResponseKind {
         /// The number of all digits.
         length: usize,
     },
+    /// F(n), coded with gzip. The body is coded.
+    NumberGzip(u64),
     /// F(n) in JSON. The body is the digits.
     NumberJson(u64),
     /// A line of text that must not be stored.

@@ -75,13 +75,17 @@ families! {
         "Requests rejected with 503, by reason: too many computations (queue), numbers being sent \
          use all the memory (memory), or no compute thread (thread).";
     COMPUTE_QUEUE_LENGTH: Gauge, "fibsrv_compute_queue_length",
-        "Numbers queued or being computed.";
+        "Numbers queued or being computed, or coded with gzip.";
+    GZIP_CODINGS: Counter by Executor, "fibsrv_gzip_codings",
+        "Numbers coded with gzip, by executor: the compute thread, or the event loop for small ones. \
+         The result is cached.";
     CACHE_HITS: Counter, "fibsrv_cache_hits",
         "Requests for a number beyond the table that was cached.";
     CACHE_MISSES: Counter, "fibsrv_cache_misses",
         "Requests for a number beyond the table that was not cached.";
     CACHE_BYTES: Gauge, "fibsrv_cache_bytes",
-        "Bytes of numbers that are cached, or reserved for those being computed.";
+        "Bytes of numbers, also in the gzip format, that are cached, or reserved for those being \
+         computed.";
     ACCESS_LOG_DROPPED: Counter, "fibsrv_access_log_dropped",
         "Access log lines dropped because the destination did not accept them at once.";
     WORKERS: Gauge, "fibsrv_workers", "Running worker processes.";

@@ -1,4 +1,4 @@
-//! The compute thread: computes numbers that would hold up the event loop.
+//! The compute thread: computes numbers that would hold up the event loop, and codes them with gzip.
 //!
 //! One per worker, started with the first job. It computes the jobs it is given in their order and wakes the loop
 //! after each. Which job is next, and how many there may be, is decided in [`crate::app`].
@@ -100,11 +100,11 @@ fn run(table: &Table, jobs: &Receiver<Job>, completed: &Sender<Completed>, waker
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        largest_n = largest_n.max(job.n);
+        largest_n = largest_n.max(job.key().n);
         clock.tick();
-        let computed = calculator.compute(job.n);
-        let duration_ns = clock.since_tick_ns();
-        if completed.send(Completed { job, computed, duration_ns }).is_err() {
+        let mut result = job.run(&mut calculator);
+        result.duration_ns = clock.since_tick_ns();
+        if completed.send(result).is_err() {
             return;
         }
         if let Err(error) = waker.wake() {
@@ -142,27 +142,24 @@ mod tests {
         assert!(compute.take_completed().is_empty());
         let (mut events, mut completed) = (Events::with_capacity(8), Vec::new());
         for n in [100_000, 20] {
-            compute.submit(Job { n }).unwrap();
+            compute.submit(Job::Compute { n }).unwrap();
         }
         while completed.len() < 2 {
             poll.poll(&mut events, Some(PATIENCE)).unwrap();
             assert!(!events.is_empty(), "the thread did not wake the loop");
             completed.extend(compute.take_completed());
         }
-        assert_eq!([completed[0].job.n, completed[1].job.n], [100_000, 20]);
-        assert_eq!(
-            (completed[0].computed.digits.len(), &*completed[1].computed.digits),
-            (20_899, &b"6765"[..])
-        );
+        assert_eq!([completed[0].key.n, completed[1].key.n], [100_000, 20]);
+        assert_eq!((completed[0].content.len(), &*completed[1].content), (20_899, &b"6765"[..]));
         assert!(completed[0].duration_ns > 0 && compute.take_completed().is_empty());
     }
 
     #[test]
     fn the_thread_ends_with_the_loop() {
         let (_poll, mut compute) = compute();
-        compute.submit(Job { n: 20 }).unwrap();
+        compute.submit(Job::Compute { n: 20 }).unwrap();
         let Thread { jobs, completed } = compute.thread.take().unwrap();
-        assert_eq!(completed.recv_timeout(PATIENCE).unwrap().job.n, 20);
+        assert_eq!(completed.recv_timeout(PATIENCE).unwrap().key.n, 20);
         assert_eq!(
             completed.try_recv().unwrap_err(),
             mpsc::TryRecvError::Empty,

@@ -17,13 +17,13 @@ mod sharing;
 mod shutdown;
 pub mod timers;
 
-use std::{io, mem, sync::Arc, time::Duration};
+use std::{io, mem, time::Duration};
 
 use log::error;
 use mio::{Events, Poll, Token, Waker, event::Event};
 
 use crate::{
-    app::{ConnectionId, RouteSet},
+    app::{Completed, ConnectionId, RouteSet},
     group::Group,
     http::conn::TimeoutKind,
     logging::throttle::LogThrottle,
@@ -310,9 +310,10 @@ impl Server {
     /// Hands jobs to the compute thread.
     fn submit_jobs(&mut self) {
         while let Some(job) = self.context.app.next_job() {
+            let key = job.key();
             if let Err(error) = self.compute.submit(job) {
-                error!("cannot submit F({}) to the compute thread: {error}", job.n);
-                for waiter in self.context.app.fail(job) {
+                error!("cannot submit F({}) to the compute thread: {error}", key.n);
+                for waiter in self.context.app.fail(key) {
                     self.resume(waiter, None);
                 }
             }
@@ -332,15 +333,15 @@ impl Server {
             let waiters = self.context.app.complete(&completed);
             self.submit_jobs(); // the thread has nothing to do meanwhile
             for waiter in waiters {
-                self.resume(waiter, Some(&completed.computed.digits));
+                self.resume(waiter, Some(&completed));
             }
         }
     }
 
     /// Has a connection respond to the request that waits for a number.
-    fn resume(&mut self, waiter: ConnectionId, digits: Option<&Arc<[u8]>>) {
+    fn resume(&mut self, waiter: ConnectionId, completed: Option<&Completed>) {
         let Some(connection) = self.connections.get_by_id_mut(waiter) else { return };
-        let outcome = connection.resume(digits, &mut self.context);
+        let outcome = connection.resume(completed, &mut self.context);
         self.apply_outcome(waiter.key, outcome);
     }
 }

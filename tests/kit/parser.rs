@@ -65,6 +65,8 @@ impl<'b> ReplyRef<'b> {
         match (self.field("Content-Length"), has_length) {
             (None, false) => Ok(0),
             (Some(_), false) => Err("Content-Length with a status that has none"),
+            // RFC 9110 section 9.3.2: it need not be computed for HEAD. This server omits it for coded numbers only.
+            (None, true) if to == ReplyTo::Head && self.is_gzip() => Ok(0),
             (None, true) => Err("no Content-Length"),
             (Some(length), true) => {
                 let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
@@ -84,6 +86,11 @@ impl<'b> ReplyRef<'b> {
     pub(crate) fn field(&self, name: &str) -> Option<&'b str> {
         let found = self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value)
+    }
+
+    /// Whether the body is coded with gzip.
+    pub(crate) fn is_gzip(&self) -> bool {
+        self.field("Content-Encoding") == Some("gzip")
     }
 
     /// Whether the server closes the connection after this reply.

@@ -1,5 +1,9 @@
 //! A response that owns its text.
 
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+
 use super::parser::{ReplyRef, ReplyTo};
 
 /// A response as a client received it.
@@ -8,17 +12,26 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) reason: String,
     pub(crate) fields: Vec<(String, String)>,
+    /// The content, decoded.
     pub(crate) body: String,
 }
 
 impl From<ReplyRef<'_>> for Reply {
     fn from(reply: ReplyRef<'_>) -> Self {
+        let mut body = String::new();
+        let mut plain = reply.body;
+        let read = if reply.is_gzip() && !reply.body.is_empty() {
+            GzDecoder::new(reply.body).read_to_string(&mut body)
+        } else {
+            plain.read_to_string(&mut body)
+        };
+        read.expect("a body that is text");
         let fields = reply.fields().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
             status: reply.status,
             reason: reply.reason.to_owned(),
             fields: fields.collect(),
-            body: str::from_utf8(reply.body).expect("a body that is text").to_owned(),
+            body,
         }
     }
 }

@@ -3,10 +3,7 @@
 //! It drives [`App::advance`], as the event loop does, and is shared by the tests and benchmarks that need no network.
 
 use fibsrv::{
-    app::{
-        App, Completed, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings,
-        Timestamp,
-    },
+    app::{App, ConnectionId, NumberLimits, Recorder, ResponseTable, Session, Settings, Timestamp},
     fibonacci::Calculator,
     http::{
         conn::{Buffers, Io},
@@ -89,10 +86,9 @@ impl Offline {
     /// Does the work of the compute thread.
     fn compute(&mut self, session: &mut Session) {
         let job = self.app.next_job().expect("the session waits for a number");
-        let computed = Calculator::default().compute(job.n);
-        let completed = Completed { job, computed, duration_ns: 1 };
+        let completed = job.run(&mut Calculator::default());
         assert_eq!(self.app.complete(&completed), [session.id()]);
-        self.app.resume(session, Some(&completed.computed.digits), &NOW, 0);
+        self.app.resume(session, Some(&completed), &NOW, 0);
     }
 
     fn end_batch(&mut self) {

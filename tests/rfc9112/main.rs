@@ -57,6 +57,7 @@ mod cross_origin; // scripts of other origins, and forms
 mod description; // /openapi.json
 mod files; // the page and the other static files
 mod guarantees; // this server's own guarantees
+mod gzip; // RFC 9110 section 8.4.1.3: numbers coded with gzip
 mod limits; // each limit at its bound and one beyond
 mod preconditions; // RFC 9110 section 13
 mod ranges; // RFC 9110 section 14

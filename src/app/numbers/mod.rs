@@ -3,6 +3,12 @@
 //! Pure: it computes small numbers itself. Larger ones become jobs, which the owner takes with
 //! [`Numbers::next_job`], has computed on another thread, and hands back to [`Numbers::complete`].
 
+mod gzip;
+mod job;
+
+pub(super) use gzip::GzipLookup;
+pub use job::{Completed, Job};
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -10,7 +16,7 @@ use std::{
 
 use crate::{
     app::ResponseTable,
-    fibonacci::{Cache, Calculator, Computed, Mismatch, Table, digit_count},
+    fibonacci::{Cache, CacheKey, CachedForm, Calculator, Mismatch, Table, digit_count},
     http::response::Body,
     metrics::{self, Executor, RejectReason, Slot},
 };
@@ -61,24 +67,6 @@ pub(super) enum Lookup<'a> {
     Busy,
 }
 
-/// A number to be computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// Its index.
-    pub n: u64,
-}
-
-/// A job that has been done.
-#[derive(Debug)]
-pub struct Completed {
-    /// The job.
-    pub job: Job,
-    /// F(n).
-    pub computed: Computed,
-    /// Time it took, in nanoseconds.
-    pub duration_ns: u64,
-}
-
 /// A connection that needs a number, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
@@ -94,7 +82,7 @@ pub(super) struct Numbers {
     /// Computes small numbers at once.
     calculator: Calculator,
     /// The jobs by n. Their memory is reserved in the cache.
-    in_flight: HashMap<u64, InFlight>,
+    in_flight: HashMap<CacheKey, InFlight>,
     max_in_flight: usize,
     /// Sum of the n of the jobs that have been handed out.
     handed_out_n: u64,
@@ -108,6 +96,17 @@ struct InFlight {
     /// A set, because all may disconnect at the same time.
     waiters: BTreeSet<ConnectionId>,
     state: JobState,
+    /// The digits that a queued job codes.
+    digits: Option<Arc<[u8]>>,
+}
+
+impl InFlight {
+    /// Returns a job for `waiter`.
+    fn queued(key: CacheKey, digits: Option<Arc<[u8]>>, waiter: Waiter) -> Self {
+        let due_ns = waiter.now_ns.saturating_add(key.n.saturating_mul(PATIENCE_NS_PER_N));
+        let state = JobState::Queued { due_ns };
+        Self { waiters: BTreeSet::from([waiter.id]), state, digits }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,29 +150,34 @@ impl Numbers {
     /// Records that a connection no longer waits for F(n). A job that no connection waits for is dropped from the
     /// queue; one that has been handed out runs to its end.
     pub(super) fn cancel(&mut self, n: u64, waiter: ConnectionId, counters: &Slot) {
-        let Some(job) = self.in_flight.get_mut(&n) else { return };
-        job.waiters.remove(&waiter);
-        if job.waiters.is_empty() && matches!(job.state, JobState::Queued { .. }) {
-            self.in_flight.remove(&n);
-            self.cache.cancel(n);
-            self.update_gauges(counters);
+        for key in [CacheKey::digits(n), CacheKey::gzip(n)] {
+            let Some(job) = self.in_flight.get_mut(&key) else { continue };
+            job.waiters.remove(&waiter);
+            if job.waiters.is_empty() && matches!(job.state, JobState::Queued { .. }) {
+                self.in_flight.remove(&key);
+                self.cache.cancel(key);
+                self.update_gauges(counters);
+            }
         }
     }
 
     /// Returns the next job for the compute thread, unless the thread has enough to do.
     pub(super) fn next_job(&mut self) -> Option<Job> {
-        let queued = self.in_flight.iter_mut().filter_map(|(n, job)| match job.state {
-            JobState::Queued { due_ns } => Some((due_ns, *n, job)),
+        let queued = self.in_flight.iter_mut().filter_map(|(key, job)| match job.state {
+            JobState::Queued { due_ns } => Some((due_ns, *key, job)),
             JobState::HandedOut => None,
         });
-        let (_, n, job) = queued.min_by_key(|(due_ns, n, _)| (*due_ns, *n))?;
+        let (_, CacheKey { n, .. }, job) = queued.min_by_key(|(due_ns, key, _)| (*due_ns, *key))?;
         let handed_out_n = self.handed_out_n.saturating_add(n);
         if self.handed_out_n > 0 && handed_out_n > HANDED_OUT_MAX_N {
             return None;
         }
         self.handed_out_n = handed_out_n;
         job.state = JobState::HandedOut;
-        Some(Job { n })
+        Some(match job.digits.take() {
+            Some(digits) => Job::Gzip { n, digits },
+            None => Job::Compute { n },
+        })
     }
 
     /// Takes the numbers whose first result failed verification since the last call.
@@ -181,93 +185,102 @@ impl Numbers {
         std::mem::take(&mut self.mismatches)
     }
 
-    /// Caches a completed number. Returns the connections that wait for it.
+    /// Caches what has been computed. Returns the connections that wait for it.
     pub(super) fn complete(&mut self, completed: &Completed, counters: &Slot) -> Vec<ConnectionId> {
-        counters.add(metrics::COMPUTATIONS.with(Executor::Thread), 1);
-        counters.observe(metrics::COMPUTATION_DURATION, completed.duration_ns, 1);
-        let Some(waiters) = self.take(completed.job) else { return Vec::new() };
-        self.insert(completed.job.n, &completed.computed, counters);
+        let key = completed.key;
+        match key.form {
+            CachedForm::Digits => {
+                counters.add(metrics::COMPUTATIONS.with(Executor::Thread), 1);
+                counters.observe(metrics::COMPUTATION_DURATION, completed.duration_ns, 1);
+            }
+            CachedForm::Gzip => counters.add(metrics::GZIP_CODINGS.with(Executor::Thread), 1),
+        }
+        let Some(waiters) = self.take(key) else { return Vec::new() };
+        self.insert(key, &completed.content, completed.fallback, counters);
         waiters
     }
 
     /// Gives up a job that could not be started. Returns the connections that wait for it.
-    pub(super) fn fail(&mut self, job: Job, counters: &Slot) -> Vec<ConnectionId> {
-        let Some(waiters) = self.take(job) else { return Vec::new() };
-        let rejected = metrics::COMPUTATIONS_REJECTED.with(RejectReason::Thread);
-        counters.add(rejected, waiters.len() as u64);
-        self.cache.cancel(job.n);
+    pub(super) fn fail(&mut self, key: CacheKey, counters: &Slot) -> Vec<ConnectionId> {
+        let Some(waiters) = self.take(key) else { return Vec::new() };
+        if key.form == CachedForm::Digits {
+            let rejected = metrics::COMPUTATIONS_REJECTED.with(RejectReason::Thread);
+            counters.add(rejected, waiters.len() as u64);
+        }
+        self.cache.cancel(key);
         self.update_gauges(counters);
         waiters
     }
 
     #[inline(never)] // keeps `get` short for the numbers of the table
     fn get_computed(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'_> {
-        if let Some(job) = self.in_flight.get_mut(&n) {
+        let key = CacheKey::digits(n);
+        if let Some(job) = self.in_flight.get_mut(&key) {
             counters.add(metrics::CACHE_MISSES, 1);
             job.waiters.insert(waiter.id);
             return Lookup::Pending;
         }
-        if self.cache.get(n).is_some() {
+        if self.cache.get(key).is_some() {
             counters.add(metrics::CACHE_HITS, 1);
-            return self.cached(n);
+            return self.cached(key);
         }
         counters.add(metrics::CACHE_MISSES, 1);
         if n > AT_ONCE_MAX_N {
-            self.enqueue(n, waiter, counters)
+            self.enqueue(key, waiter, counters)
         } else {
-            self.compute(n, counters)
+            self.compute(key, counters)
         }
     }
 
-    fn cached(&mut self, n: u64) -> Lookup<'_> {
-        match self.cache.get(n) {
-            Some(digits) if digits.len() < SHARED_FROM => Lookup::Ready(Body::Bytes(digits)),
-            Some(digits) => Lookup::Ready(Body::Shared(digits)),
-            None => Lookup::Busy,
-        }
+    fn cached(&mut self, key: CacheKey) -> Lookup<'_> {
+        self.cache.get(key).map_or(Lookup::Busy, |content| Lookup::Ready(Self::body(content)))
     }
 
-    fn compute(&mut self, n: u64, counters: &Slot) -> Lookup<'_> {
-        if !self.cache.reserve(n) {
+    fn compute(&mut self, key: CacheKey, counters: &Slot) -> Lookup<'_> {
+        if !self.cache.reserve(key) {
             counters.add(metrics::COMPUTATIONS_REJECTED.with(RejectReason::Memory), 1);
             return Lookup::Busy;
         }
-        let computed = self.calculator.compute(n);
+        let computed = self.calculator.compute(key.n);
         counters.add(metrics::COMPUTATIONS.with(Executor::Loop), 1);
-        self.insert(n, &computed, counters);
-        self.cached(n)
+        self.insert(key, &computed.digits, computed.fallback, counters);
+        self.cached(key)
     }
 
-    fn enqueue(&mut self, n: u64, waiter: Waiter, counters: &Slot) -> Lookup<'static> {
+    fn enqueue(&mut self, key: CacheKey, waiter: Waiter, counters: &Slot) -> Lookup<'static> {
         if self.in_flight.len() >= self.max_in_flight {
             counters.add(metrics::COMPUTATIONS_REJECTED.with(RejectReason::Queue), 1);
             return Lookup::Busy;
         }
-        if !self.cache.reserve(n) {
+        if !self.cache.reserve(key) {
             counters.add(metrics::COMPUTATIONS_REJECTED.with(RejectReason::Memory), 1);
             return Lookup::Busy;
         }
-        let due_ns = waiter.now_ns.saturating_add(n.saturating_mul(PATIENCE_NS_PER_N));
-        let state = JobState::Queued { due_ns };
-        self.in_flight.insert(n, InFlight { waiters: BTreeSet::from([waiter.id]), state });
+        self.in_flight.insert(key, InFlight::queued(key, None, waiter));
         self.update_gauges(counters);
         Lookup::Pending
     }
 
     /// Removes a job that has been handed out.
-    fn take(&mut self, job: Job) -> Option<Vec<ConnectionId>> {
-        let removed = self.in_flight.remove(&job.n)?;
-        self.handed_out_n = self.handed_out_n.saturating_sub(job.n);
+    fn take(&mut self, key: CacheKey) -> Option<Vec<ConnectionId>> {
+        let removed = self.in_flight.remove(&key)?;
+        self.handed_out_n = self.handed_out_n.saturating_sub(key.n);
         Some(removed.waiters.into_iter().collect())
     }
 
     /// Caches a number whose memory is reserved.
-    fn insert(&mut self, n: u64, computed: &Computed, counters: &Slot) {
-        if let Some(mismatch) = computed.fallback {
+    fn insert(
+        &mut self,
+        key: CacheKey,
+        content: &Arc<[u8]>,
+        fallback: Option<Mismatch>,
+        counters: &Slot,
+    ) {
+        if let Some(mismatch) = fallback {
             counters.add(metrics::COMPUTATION_FALLBACKS, 1);
-            self.mismatches.push((n, mismatch));
+            self.mismatches.push((key.n, mismatch));
         }
-        self.cache.insert(n, Arc::clone(&computed.digits));
+        self.cache.insert(key, Arc::clone(content));
         self.update_gauges(counters);
     }
 

@@ -162,8 +162,13 @@ fn expected(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     }
     let cells = snapshot.values(metrics::COMPUTATION_DURATION);
     expect_histogram(&mut expect, ("fibsrv_computation_duration_seconds", ""), cells);
-    for (executor, count) in ["thread", "loop"].iter().zip(snapshot.values(metrics::COMPUTATIONS)) {
-        expect(format!("fibsrv_computations_total executor={executor}"), float(*count));
+    for (name, counts) in [
+        ("computations", snapshot.values(metrics::COMPUTATIONS)),
+        ("gzip_codings", snapshot.values(metrics::GZIP_CODINGS)),
+    ] {
+        for (executor, count) in ["thread", "loop"].iter().zip(counts) {
+            expect(format!("fibsrv_{name}_total executor={executor}"), float(*count));
+        }
     }
     for (form, count) in ResponseForm::ALL.iter().zip(snapshot.values(metrics::RESPONSE_FORMS)) {
         expect(format!("fibsrv_response_forms_total form={}", form.as_str()), float(*count));
@@ -221,7 +226,7 @@ fn every_family_has_its_type() {
         ("counter", "fibsrv_accept_pauses fibsrv_connection_yields fibsrv_computations"),
         ("counter", "fibsrv_access_log_dropped fibsrv_response_forms"),
         ("counter", "fibsrv_computation_fallbacks fibsrv_computations_rejected"),
-        ("counter", "fibsrv_cache_hits fibsrv_cache_misses"),
+        ("counter", "fibsrv_gzip_codings fibsrv_cache_hits fibsrv_cache_misses"),
         ("gauge", "fibsrv_compute_queue_length fibsrv_cache_bytes"),
         ("histogram", "fibsrv_computation_duration_seconds"),
         ("gauge", "fibsrv_connections fibsrv_workers fibsrv_metrics_shared fibsrv_build_info"),

@@ -5,7 +5,6 @@ mod slow;
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
     net::Shutdown,
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +12,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::{
-    app::{App, ConnectionId, Session},
+    app::{App, Completed, ConnectionId, Session},
     http::conn::{Io, TimeoutKind, Wait},
     metrics::{self, CloseReason},
     server::{context::WorkerContext, delivery::Delivery},
@@ -180,10 +179,14 @@ impl Connection {
 
     /// Responds to the request that waits for a number, then runs as in [`Self::turn`]. Without digits the number
     /// could not be computed.
-    pub fn resume(&mut self, digits: Option<&Arc<[u8]>>, context: &mut WorkerContext) -> Outcome {
+    pub fn resume(
+        &mut self,
+        completed: Option<&Completed>,
+        context: &mut WorkerContext,
+    ) -> Outcome {
         self.session.conn_mut().borrow_buffers(&mut context.buffers);
         let now = WorkerContext::timestamp(&context.clock);
-        context.app.resume(&mut self.session, digits, &now, context.clock.since_tick_ns());
+        context.app.resume(&mut self.session, completed, &now, context.clock.since_tick_ns());
         let outcome = self.drive(context);
         self.session.conn_mut().return_buffers(&mut context.buffers);
         outcome
