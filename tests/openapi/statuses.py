@@ -68,6 +68,9 @@ def cases(url, draining):
     yield url, "get", NUMBER, "100", {"Range": "bytes=-3", "If-Range": '"100"'}, 206
     yield url, "get", NUMBER, "100", {"Range": "bytes=5-9", "If-Range": '"20"'}, 200
     yield url, "get", NUMBER, "100", {"Range": "bytes=21-"}, 416
+    yield url, "get", NUMBER, "30000", {"Accept-Encoding": "gzip"}, 200
+    yield url, "head", NUMBER, "30000", {"Accept-Encoding": "gzip"}, 200
+    yield url, "get", NUMBER, "30000", {"Accept-Encoding": "gzip", "If-None-Match": '"30000-gzip"'}, 304
     yield url, "get", "/metrics", None, {"Accept": "application/openmetrics-text"}, 200
     large = get(url, f"/api/fibonacci/{LARGE}")
     await_computation(url)
