@@ -78,7 +78,12 @@ impl Cache {
     #[must_use]
     pub fn reserve(&mut self, key: CacheKey) -> bool {
         let cost = Self::cost(key);
-        let fits = self.evict_until_free(cost);
+        // Digits that are being coded cannot be evicted, so nothing is evicted in vain for what does not fit beside them.
+        let coded = match key.form {
+            CachedForm::Digits => 0,
+            CachedForm::Gzip => Self::cost(CacheKey::digits(key.n)),
+        };
+        let fits = cost.saturating_add(coded) <= self.bytes_max && self.evict_until_free(cost);
         if fits {
             self.bytes += cost;
         }
@@ -153,9 +158,13 @@ mod tests {
         assert!(content.len() + OVERHEAD_BYTES <= Cache::cost(gzip));
         cache.insert(gzip, content);
         assert!(cache.get(gzip).is_some() && cache.get(CacheKey::digits(1000)).is_some());
-        let mut small = Cache::new(Cache::cost(gzip));
-        assert!(small.reserve(gzip) && !small.reserve(gzip));
+        let mut small = Cache::new(Cache::cost(gzip) + cost(1000));
+        assert!(small.reserve(gzip) && small.reserve(CacheKey::digits(1000)));
+        assert!(!small.reserve(gzip));
         small.cancel(gzip);
+        small.cancel(CacheKey::digits(1000));
+        let mut smaller = Cache::new(Cache::cost(gzip) + cost(1000) - 1);
+        assert!(!smaller.reserve(gzip), "the digits, which cannot be evicted, take the rest");
         assert_eq!(small.bytes(), 0);
     }
 

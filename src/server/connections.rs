@@ -141,11 +141,15 @@ impl Connections {
         self.admin.contains(&key)
     }
 
-    /// Whether a connection of an admin address has been waiting for a request only since `since_ns` or later.
-    pub fn is_admin_request_expected(&self, since_ns: u64) -> bool {
+    /// Whether a connection of an admin address has been waiting for a request, or for its client to receive the
+    /// response, only since `since_ns` or later.
+    pub fn is_admin_active(&self, since_ns: u64) -> bool {
         self.admin.iter().any(|key| {
             let waits = self.timers.since(*key);
-            waits.is_some_and(|(kind, from_ns)| kind == TimeoutKind::Head && from_ns >= since_ns)
+            waits.is_some_and(|(kind, from_ns)| {
+                matches!(kind, TimeoutKind::Head | TimeoutKind::Body | TimeoutKind::Write)
+                    && from_ns >= since_ns
+            })
         })
     }
 

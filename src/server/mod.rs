@@ -168,7 +168,10 @@ impl Server {
         if !self.yielded.is_empty() {
             return Some(now_ns);
         }
-        let listeners = self.listeners.iter().filter_map(|entry| {
+        // Once drained, this process accepts nothing more.
+        let accepts = |routes| routes != RouteSet::Admin || !self.is_drained();
+        let listeners = self.listeners.iter().filter(|entry| accepts(entry.routes));
+        let listeners = listeners.filter_map(|entry| {
             let earliest_ns = entry.state.next_accept_ns()?;
             Some(self.next_room_ns(entry.routes, now_ns)?.max(earliest_ns))
         });
@@ -179,7 +182,7 @@ impl Server {
             self.listeners.next_check_ns(),
         ];
         let paused = [RouteSet::Public, RouteSet::Admin].into_iter();
-        let paused = paused.filter(|routes| self.listeners.is_paused(*routes));
+        let paused = paused.filter(|routes| accepts(*routes) && self.listeners.is_paused(*routes));
         let room = paused.filter_map(|routes| self.next_room_ns(routes, now_ns));
         listeners.chain(room).chain(deadlines.into_iter().flatten()).min()
     }

@@ -78,13 +78,13 @@ impl Server {
                 }
             }
         }
-        let is_done = self.is_drained()
-            && !self.connections.is_admin_request_expected(now_ns.saturating_sub(PROBE_NS));
+        let is_done =
+            self.is_drained() && !self.connections.is_admin_active(now_ns.saturating_sub(PROBE_NS));
         is_done || self.drain.is_over()
     }
 
     /// Whether nothing is left to do but on admin addresses.
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.drain.is_draining()
             && self.connections.sharing_slots(RouteSet::Public) == 0
             && self.listeners.all_stopped()
@@ -107,10 +107,11 @@ impl Server {
     ///
     /// Each is accepted as soon as the connection limit allows.
     pub(super) fn drain_backlog(&mut self) {
+        let is_drained = self.is_drained();
         for index in 0..self.listeners.places() {
             let is_admin =
                 self.listeners.get_mut(index).is_some_and(|entry| entry.routes == RouteSet::Admin);
-            if is_admin && self.is_drained() {
+            if is_admin && is_drained {
                 continue; // this process exits, and others may accept
             }
             while self.listeners.get_mut(index).is_some_and(|entry| entry.last_accepts > 0)

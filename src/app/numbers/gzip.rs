@@ -64,6 +64,9 @@ impl Numbers {
         }
         // This clone also keeps the digits from being evicted for their coding.
         let cached = self.cache.get(CacheKey::digits(n)).cloned();
+        let Some(digits) = cached.as_deref().or_else(|| self.table.numbers().get(n)) else {
+            return GzipLookup::Unavailable;
+        };
         let is_at_once = n <= GZIP_AT_ONCE_MAX_N;
         if !is_at_once && (cached.is_none() || self.in_flight.len() >= self.max_in_flight)
             || !self.cache.reserve(key)
@@ -71,8 +74,7 @@ impl Numbers {
             return GzipLookup::Unavailable;
         }
         if is_at_once {
-            let digits = cached.as_deref().or_else(|| self.table.numbers().get(n));
-            self.cache.insert(key, gzip(digits.unwrap_or_default()));
+            self.cache.insert(key, gzip(digits));
             counters.add(metrics::GZIP_CODINGS.with(Executor::Loop), 1);
         } else {
             self.in_flight.insert(key, InFlight::queued(key, cached, waiter));
