@@ -366,6 +366,17 @@ describe("other origins", () => {
     assert.deepEqual(json, { n: 30, value: "832040" });
   });
 
+  test("a number that is compressed is decompressed by the browser", async () => {
+    await open({ at: elsewhere() });
+    const [coding, tag, text] = await page.evaluate(async (url) => {
+      const response = await fetch(url);
+      return [response.headers.get("Content-Encoding"), response.headers.get("ETag"), await response.text()];
+    }, `${server.origin}/api/fibonacci/200000`);
+    assert.deepEqual([coding, tag, text.length], ["gzip", '"200000-gzip"', 41798]);
+    const plain = await fetch(`${server.origin}/api/fibonacci/200000`, { headers: { "Accept-Encoding": "identity" } });
+    assert.deepEqual([plain.headers.get("ETag"), await plain.text()], ['"200000"', text]);
+  });
+
   test("a script may not send other fields, and reads no metrics", async () => {
     await open({ at: elsewhere(), expected: ["net::ERR_FAILED", "blocked by CORS policy"] });
     const outcome = (path, headers) => page.evaluate(([url, headers]) => fetch(url, { headers }).then(() => "read", () => "blocked"), [server.origin + path, headers]);
