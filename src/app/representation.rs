@@ -59,9 +59,8 @@ impl Representation {
     ) -> Result<Self, Response<'static>> {
         let preferences = request.preferences;
         let whole = Self::whole(n, preferences);
-        let tag = whole.tag(n);
         if preferences.has(Preferences::CONDITION) {
-            whole.check_precondition(n, &tag, head)?;
+            whole.check_precondition(n, head)?;
         }
         // Ranges are defined for GET (RFC 9110 section 14.2), and served of the text only.
         if whole != Self::Text
@@ -70,6 +69,7 @@ impl Representation {
         {
             return Ok(whole);
         }
+        let tag = format!("\"{}\"", whole.tag(n));
         match range::select(head, tag.as_bytes(), length) {
             SelectedRange::Whole => Ok(Self::Text),
             SelectedRange::Part(span) => Ok(Self::Part { span, length }),
@@ -122,18 +122,14 @@ impl Representation {
         }
     }
 
-    /// The entity tag. Each representation has its own (RFC 9110 section 8.8.3).
+    /// The entity tag, without quotes.
     fn tag(self, n: u64) -> String {
-        match self {
-            Self::Text | Self::Part { .. } => format!("\"{n}\""),
-            Self::Gzip => format!("\"{n}-gzip\""),
-            Self::Json => format!("\"{n}-json\""),
-        }
+        format!("{n}{}", self.kind(n).tag_suffix())
     }
 
     /// Fails with the response if a precondition is false.
-    fn check_precondition(self, n: u64, tag: &str, head: &[u8]) -> Result<(), Response<'static>> {
-        match failed_precondition(head, tag.trim_matches('"').as_bytes()) {
+    fn check_precondition(self, n: u64, head: &[u8]) -> Result<(), Response<'static>> {
+        match failed_precondition(head, self.tag(n).as_bytes()) {
             None => Ok(()),
             Some(FailedPrecondition::IfMatch) => {
                 Err(Response::error(Status::PreconditionFailed, NO_MATCH, ErrorField::None))

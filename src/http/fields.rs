@@ -39,9 +39,9 @@ pub(super) fn push_preamble(out: &mut Vec<u8>, response: &Response<'_>) {
 pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
     match response.kind {
         ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Error(ErrorField::None) => {}
-        ResponseKind::Number(n) => push_tag(out, n, ""),
-        ResponseKind::NumberGzip(n) => push_tag(out, n, "-gzip"),
-        ResponseKind::NumberJson(n) => push_tag(out, n, "-json"),
+        ResponseKind::Number(n) | ResponseKind::NumberGzip(n) | ResponseKind::NumberJson(n) => {
+            push_tag(out, n, response.kind.tag_suffix());
+        }
         ResponseKind::NumberPart { n, span, length } => {
             push_tag(out, n, "");
             push_content_range(out, Some(span), length);

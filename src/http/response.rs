@@ -188,6 +188,25 @@ pub struct FileFields {
     pub others: &'static str,
 }
 
+impl ResponseKind {
+    /// What follows n in the entity tag of a number: each representation has its own tag (RFC 9110 section 8.8.3).
+    pub const fn tag_suffix(self) -> &'static str {
+        match self {
+            Self::NumberGzip(_) => "-gzip",
+            Self::NumberJson(_) => "-json",
+            Self::Number(_)
+            | Self::NumberPart { .. }
+            | Self::Text
+            | Self::Media(_)
+            | Self::Error(_)
+            | Self::Allow(_)
+            | Self::Preflight(_)
+            | Self::SeeNumber(_)
+            | Self::File(_) => "",
+        }
+    }
+}
+
 /// Whether the content is sent, or only the fields that describe it (RFC 9110 section 9.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyMode {
