@@ -1,24 +1,13 @@
 //! RFC 9110 sections 8.4.1.3 and 12.5.3: numbers coded with gzip. Every reply is decoded by an independent decoder.
 
-use fibsrv::fibonacci::Calculator;
-
 use crate::{
     reply::Reply,
-    wire::{Ending, Wire, check_served, only, request},
+    wire::{Ending, Wire, check_served, digits, get, only, request},
 };
 
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 /// The first number of 4 KiB, computed and coded at once; computed by a job; computed and coded by jobs.
 const NUMBERS: [u64; 3] = [19_597, 30_000, 150_000];
-
-fn digits(n: u64) -> String {
-    let computed = Calculator::default().compute(n);
-    String::from_utf8(computed.digits.to_vec()).unwrap()
-}
-
-fn get(wire: &mut Wire, n: u64, fields: &str) -> Reply {
-    wire.reply_to(request(&format!("GET /api/fibonacci/{n}"), fields))
-}
 
 fn wire() -> Wire {
     Wire::with_max_n(150_000)

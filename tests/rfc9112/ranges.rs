@@ -1,23 +1,12 @@
 //! RFC 9110 sections 14 and 13.1.5: ranges of the digits.
 
-use fibsrv::fibonacci::Calculator;
-
 use crate::{
     reply::Reply,
-    wire::{Ending, Wire, check_served, only, request},
+    wire::{Ending, Wire, check_served, digits, get, only, request},
 };
 
 /// In the table, computed at once, and computed by a job. Each is then cached, but for the first.
 const NUMBERS: [u64; 3] = [100, 15_000, 30_000];
-
-fn digits(n: u64) -> String {
-    let computed = Calculator::default().compute(n);
-    String::from_utf8(computed.digits.to_vec()).unwrap()
-}
-
-fn get(wire: &mut Wire, n: u64, fields: &str) -> Reply {
-    wire.reply_to(request(&format!("GET /api/fibonacci/{n}"), fields))
-}
 
 fn get_20(fields: &str) -> Reply {
     get(&mut Wire::new(), 20, fields)

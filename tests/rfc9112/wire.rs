@@ -2,6 +2,7 @@
 
 use fibsrv::{
     app::Session,
+    fibonacci::Calculator,
     http::{conn::TimeoutKind, request::limits::Limits},
 };
 
@@ -153,6 +154,17 @@ pub(crate) const NEXT_BODY: &str = "55";
 /// Returns a request in HTTP/1.1 with a valid `Host` and these field lines, each with its CRLF.
 pub(crate) fn request(method_and_target: &str, fields: &str) -> String {
     format!("{method_and_target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+/// Sends a GET request for F(n) with these field lines.
+pub(crate) fn get(wire: &mut Wire, n: u64, fields: &str) -> Reply {
+    wire.reply_to(request(&format!("GET /api/fibonacci/{n}"), fields))
+}
+
+/// Returns the digits of F(n), computed without a table.
+pub(crate) fn digits(n: u64) -> String {
+    let computed = Calculator::default().compute(n);
+    String::from_utf8(computed.digits.to_vec()).unwrap()
 }
 
 /// Returns the limits without flags.
