@@ -46,7 +46,7 @@ REQUEST = [
     (r"sendto", "server/connection/mod.rs", "write", "writes the response: head and digits in one call"),
     (r"writev", "server/connection/mod.rs", "write", "writes the head and the shared digits, without a copy"),
     (r"epoll_ctl.*ADD, connection", "server/accept.rs", "register", "registers it, edge-triggered, once and for both directions"),
-    (r"epoll_wait.*= EPOLLOUT$", "server/mod.rs", "wait", "writable, which is no news: no turn"),
+    (r"epoll_wait.*= EPOLLOUT$", "server/mod.rs", "wait", "reports only that the socket is writable: no turn"),
     (r"epoll_wait", "server/mod.rs", "wait", "waits for events"),
     (r"clone", "server/compute.rs", "start", "starts the compute thread, with the first large number"),
     (r"setpriority|sched_setattr", "server/compute.rs", "lower_priority", "small requests come first"),

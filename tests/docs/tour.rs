@@ -2,12 +2,39 @@
 
 use crate::{assert_none, path_of, read};
 
+/// The texts of a drawing with this class.
+fn texts(drawing: &str, class: &str) -> Vec<String> {
+    let text = read(drawing);
+    let start = format!("<text class=\"{class}\"");
+    let texts = text.split(&start).skip(1);
+    texts.map(|rest| rest.split(['>', '<']).nth(1).unwrap().to_owned()).collect()
+}
+
 /// The texts of a drawing that are names of the source.
 fn names(drawing: &str) -> Vec<String> {
-    let text = read(drawing);
-    let names = text.split("<text class=\"name\"").skip(1);
-    let names = names.map(|rest| rest.split(['>', '<']).nth(1).unwrap().to_owned());
-    names.collect()
+    texts(drawing, "name")
+}
+
+#[test]
+fn the_drawing_of_the_modules_names_those_that_exist() {
+    let mut problems = Vec::new();
+    let titles = texts("docs/architecture.svg", "title");
+    for title in titles.iter().filter(|title| *title != "kernel") {
+        let mut directory = "";
+        for name in title.split(", ") {
+            // After `server/accept`, `listeners` is in `server/` too.
+            let end = name.rfind('/').map_or(0, |slash| slash + 1);
+            if end > 0 {
+                directory = &name[..end];
+            }
+            let path = format!("src/{directory}{}", &name[end..]);
+            if !path_of(&path).is_dir() && !path_of(&format!("{path}.rs")).exists() {
+                problems.push(format!("no {path}"));
+            }
+        }
+    }
+    assert_none(&problems);
+    assert!(titles.len() > 15, "{titles:?}");
 }
 
 #[test]
