@@ -2,9 +2,11 @@
 //!
 //!     cargo run --features manual --bin manual -- DIRECTORY
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, io, path::PathBuf};
 
+use clap::builder::StyledStr;
 use clap_complete::{Shell, generate_to};
+use clap_mangen::Man;
 
 /// The sections that clap does not know, in roff.
 const SECTIONS: &str = include_str!("manual-sections.roff");
@@ -14,15 +16,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(env::args_os().nth(1).ok_or("usage: manual DIRECTORY")?);
     fs::create_dir_all(&directory)?;
     let mut command = fibsrv::config::command();
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).section("1").render(&mut page)?;
-    page.extend_from_slice(environment(&command).as_bytes());
-    page.extend_from_slice(SECTIONS.as_bytes());
-    fs::write(directory.join("fibsrv.1"), page)?;
+    fs::write(directory.join("fibsrv.1"), page(&command)?)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut command, "fibsrv", &directory)?;
     }
     Ok(())
+}
+
+/// The manual page. The usual rendering refers to a page of its own for each subcommand.
+fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
+    let source = concat!("fibsrv ", env!("CARGO_PKG_VERSION"));
+    let manual = Man::new(command.clone()).section("1").source(source).manual("User Commands");
+    let mut page = Vec::new();
+    manual.render_title(&mut page)?;
+    manual.render_name_section(&mut page)?;
+    manual.render_synopsis_section(&mut page)?;
+    manual.render_description_section(&mut page)?;
+    manual.render_options_section(&mut page)?;
+    page.extend_from_slice(subcommands(command).as_bytes());
+    page.extend_from_slice(environment(command).as_bytes());
+    page.extend_from_slice(SECTIONS.as_bytes());
+    manual.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+/// The subcommands with their arguments.
+fn subcommands(command: &clap::Command) -> String {
+    let text = |styled: Option<&StyledStr>| styled.map(ToString::to_string).unwrap_or_default();
+    let entries = command.get_subcommands().map(|subcommand| {
+        let arguments = subcommand.get_positionals().map(|argument| {
+            let help = text(argument.get_help());
+            (format!(" \\fI{argument}\\fR"), format!("\n.br\n{help}."))
+        });
+        let (names, helps): (String, String) = arguments.unzip();
+        let (name, about) = (subcommand.get_name(), text(subcommand.get_about()));
+        format!(".TP\n\\fB{name}\\fR{names}\n{about}.{helps}\n")
+    });
+    let entries: String = entries.collect();
+    format!(".SH SUBCOMMANDS\n{}", entries.replace("--", "\\-\\-"))
 }
 
 /// The environment variables of the flags.
