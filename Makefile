@@ -49,7 +49,7 @@ tour: build ## write the system calls of docs/tour.md; needs strace and the perm
 	tests/tour.py --update
 
 docs: ## write the generated parts of docs/
-	UPDATE=1 $(CARGO) test --locked --test docs --quiet -- generated
+	UPDATE=1 $(CARGO) test --locked --test docs --quiet -- generated badges
 
 fuzz: ## fuzz each target for FUZZ_SECONDS, 20 unless set; needs g++
 	fuzz/run

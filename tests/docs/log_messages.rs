@@ -38,16 +38,26 @@ fn literal(code: &str) -> Option<String> {
 }
 
 /// The source without tests.
-fn sources() -> String {
+pub(crate) fn sources() -> String {
     let names = files("src", ".rs").into_iter().filter(|name| !name.ends_with("tests.rs"));
     names.map(|name| read(&name).split("#[cfg(test)]").next().unwrap().to_owned()).collect()
 }
 
 /// The messages that are literals of a macro.
 fn logged(sources: &str) -> BTreeSet<String> {
-    let calls = MACROS.iter().flat_map(|name| sources.split(name).skip(1));
+    MACROS.iter().flat_map(|name| logged_by(sources, name)).collect()
+}
+
+fn logged_by(sources: &str, name: &str) -> BTreeSet<String> {
+    let calls = sources.split(name).skip(1);
     let messages = calls.filter_map(literal).map(|text| without_names(&text));
     messages.filter(|text| !text.replace("{}", "").trim().is_empty()).collect()
+}
+
+/// All string literals, placeholders as `{}`.
+pub(crate) fn literals(sources: &str) -> BTreeSet<String> {
+    let all = sources.match_indices('"').filter_map(|(at, _)| literal(sources.get(at..)?));
+    all.map(|text| without_names(&text)).collect()
 }
 
 /// The messages in the tables of the page, as written there.
@@ -67,12 +77,28 @@ fn every_message_is_documented() {
         .map(|text| format!("{PAGE}: not documented: {text}"))
         .collect();
     // Some messages are made by functions; a part of each is a literal somewhere.
-    let literals: BTreeSet<_> = sources
-        .match_indices('"')
-        .filter_map(|(at, _)| literal(sources.get(at..)?))
-        .map(|text| without_names(&text))
-        .collect();
+    let literals = literals(&sources);
     let unknown = documented.iter().filter(|text| !literals.contains(&without_names(text)));
     problems.extend(unknown.map(|text| format!("{PAGE}: no such message: {text}")));
+    assert_none(&problems);
+}
+
+#[test]
+fn the_levels_are_those_of_the_macros() {
+    let sources = sources();
+    let page = read(PAGE);
+    let mut problems = Vec::new();
+    for name in MACROS {
+        let level = name.trim_end_matches("!(");
+        for message in logged_by(&sources, name) {
+            let rows = page.lines().filter(|row| {
+                let cell = row.strip_prefix("| `").and_then(|rest| rest.split_once("` | "));
+                cell.is_some_and(|(text, rest)| {
+                    without_names(text) == message && !rest.starts_with(&format!("{level} |"))
+                })
+            });
+            problems.extend(rows.map(|row| format!("{PAGE}: the level is {level}: {row}")));
+        }
+    }
     assert_none(&problems);
 }

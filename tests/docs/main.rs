@@ -3,9 +3,12 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 mod architecture;
+mod badges;
 mod examples;
+mod figures;
 mod generated;
 mod log_messages;
+mod names;
 mod pages;
 mod tour;
 

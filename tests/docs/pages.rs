@@ -18,17 +18,17 @@ const LANGUAGES: &[&str] =
     &["sh", "console", "text", "rust", "yaml", "toml", "json", "ini", "http", "nginx"];
 
 /// A history of changes, which names what no longer exists.
-const HISTORY: &str = "CHANGELOG.md";
+pub(crate) const HISTORY: &str = "CHANGELOG.md";
 
 /// Every page of the repository.
-fn pages() -> Vec<String> {
+pub(crate) fn pages() -> Vec<String> {
     let found = files("", ".md");
     assert!(found.len() > 20, "{found:?}");
     found
 }
 
 /// The text of a page without its fenced code blocks.
-fn prose(text: &str) -> String {
+pub(crate) fn prose(text: &str) -> String {
     let fences = text.split("\n```");
     fences.step_by(2).collect::<Vec<_>>().join("\n")
 }
@@ -43,7 +43,7 @@ pub(crate) fn code_blocks(text: &str) -> Vec<(String, String)> {
 }
 
 /// The texts between backquotes, outside of code blocks.
-fn code_spans(text: &str) -> Vec<String> {
+pub(crate) fn code_spans(text: &str) -> Vec<String> {
     let prose = prose(text);
     let lines = prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
     lines.map(str::to_owned).collect()
@@ -61,15 +61,18 @@ fn slugs(text: &str) -> BTreeSet<String> {
     prose.lines().filter(|line| line.starts_with('#')).map(slug).collect()
 }
 
-/// The targets of all links and images.
-fn links(text: &str) -> Vec<String> {
+/// The targets of all links and images, also in HTML.
+pub(crate) fn links(text: &str) -> Vec<String> {
     let prose = prose(text);
-    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let forms = [("](", ')'), (" src=\"", '"'), (" srcset=\"", '"'), (" href=\"", '"')];
+    let targets = forms.iter().flat_map(|(start, end)| {
+        prose.split(start).skip(1).filter_map(|rest| rest.split_once(*end))
+    });
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
 /// Resolves `..` without the file system.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut parts = PathBuf::new();
     for part in path.components() {
         if part == Component::ParentDir {
@@ -151,7 +154,7 @@ fn the_readme_is_short() {
 }
 
 /// Words of `text` made of these characters that begin like this.
-fn words<'t>(text: &'t str, start: &str, is_part: fn(char) -> bool) -> Vec<&'t str> {
+pub(crate) fn words<'t>(text: &'t str, start: &str, is_part: fn(char) -> bool) -> Vec<&'t str> {
     let words = text.split(|letter| !is_part(letter));
     words.filter(|word| word.starts_with(start) && word.len() > start.len()).collect()
 }
@@ -219,16 +222,19 @@ fn metrics_exist() {
 /// The alert of the dead man's switch, which no rule has.
 const ALERT_WITHOUT_RULE: &str = "DeadMansSwitch";
 
-#[test]
-fn alerts_have_a_section_each() {
+/// The names of all alerts.
+pub(crate) fn alerts() -> BTreeSet<String> {
     let rules = [files("prometheus", ".yml"), files("deploy", ".yml")].concat();
     let texts: Vec<_> =
         rules.iter().filter(|name| !name.contains("test")).map(|n| read(n)).collect();
     let alerts = texts.iter().flat_map(|text| text.lines());
     let alerts = alerts.filter_map(|line| line.trim_start().strip_prefix("- alert: "));
-    let alerts: BTreeSet<_> = alerts.chain([ALERT_WITHOUT_RULE]).collect();
+    alerts.chain([ALERT_WITHOUT_RULE]).map(str::to_owned).collect()
+}
+
+#[test]
+fn alerts_have_a_section_each() {
     let runbooks = read("docs/runbooks.md");
-    let sections: BTreeSet<_> =
-        runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-    assert_eq!(sections, alerts);
+    let sections = runbooks.lines().filter_map(|line| line.strip_prefix("## "));
+    assert_eq!(sections.map(str::to_owned).collect::<BTreeSet<_>>(), alerts());
 }
