@@ -1,10 +1,12 @@
 //! The effective configuration, which `--check` prints: one flag per line, as it can be typed in a shell.
 
+use std::net::SocketAddr;
+
 use clap::{Arg, ArgMatches};
 
 use crate::config::{Config, command};
 
-/// Renders every flag that has a value. Values are as given, except where [`Config`] has a more specific one.
+/// Renders every flag that has a value, but those that socket activation replaces. Values are as given, except where [`Config`] has a more specific one.
 pub(super) fn render(matches: &ArgMatches, config: &Config) -> String {
     let command = command();
     let flags = command.get_arguments().filter(|flag| flag.get_action().takes_values());
@@ -14,11 +16,13 @@ pub(super) fn render(matches: &ArgMatches, config: &Config) -> String {
 fn lines(flag: &Arg, matches: &ArgMatches, config: &Config) -> Vec<String> {
     let (id, Some(name)) = (flag.get_id().as_str(), flag.get_long()) else { return Vec::new() };
     let line = |value: &str| format!("--{name} {}\n", quoted(value));
+    let addresses = |addresses: &[SocketAddr]| {
+        addresses.iter().map(|address| line(&address.to_string())).collect()
+    };
+    let [listen, admin_listen] = config.addresses_to_open();
     match id {
-        "listen" => config.listen.iter().map(|address| line(&address.to_string())).collect(),
-        "admin_listen" => {
-            config.admin_listen.iter().map(|address| line(&address.to_string())).collect()
-        }
+        "listen" => addresses(listen),
+        "admin_listen" => addresses(admin_listen),
         "workers" => config.workers.iter().map(|workers| line(&workers.to_string())).collect(),
         "table_max_n" => vec![line(&config.table_max_n.to_string())],
         _ => {

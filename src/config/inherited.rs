@@ -12,7 +12,10 @@ use std::{
 
 use nix::unistd::Pid;
 
-use crate::config::{LISTEN_VARIABLES, NOTIFY_VARIABLES, UsageError};
+use crate::{
+    config::{LISTEN_VARIABLES, NOTIFY_VARIABLES, UsageError},
+    sys::activation::Replaced,
+};
 
 /// Variable with the numbers of the listening sockets that the supervisor owns.
 pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
@@ -20,7 +23,7 @@ pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
 pub const INHERITED_HELD: &str = "FIBSRV_INHERITED_HELD";
 /// Variable with the addresses that serve only the admin routes.
 pub const INHERITED_ADMIN: &str = "FIBSRV_INHERITED_ADMIN";
-/// Variable that is not empty if a service manager opened the sockets.
+/// Variable with the flags that socket activation replaces, as the discriminant of [`Replaced`].
 pub const INHERITED_PASSED: &str = "FIBSRV_INHERITED_PASSED";
 /// Variable with the process ID and the channel of each running worker.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
@@ -58,8 +61,8 @@ pub struct Inherited {
     pub held: Vec<RawFd>,
     /// The addresses of those that serve only the admin routes.
     pub admin: Vec<SocketAddr>,
-    /// Who opened them.
-    pub opened_by: OpenedBy,
+    /// The flags that socket activation replaces.
+    pub replaced: Replaced,
     /// Workers that are running.
     pub workers: Vec<InheritedWorker>,
     /// Workers that are shutting down.
@@ -90,15 +93,6 @@ pub enum Purpose {
     Rehearsal,
 }
 
-/// Who opened the listening sockets and keeps them open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenedBy {
-    /// This program, at the addresses of its flags.
-    Us,
-    /// A service manager, at the addresses of its own configuration.
-    ServiceManager,
-}
-
 impl Inherited {
     /// Reads the variables; none of them is set unless this program was executed for an upgrade.
     pub(super) fn read(
@@ -125,11 +119,7 @@ impl Inherited {
                 variable(INHERITED_ADMIN).unwrap_or_default(),
                 "addresses",
             )?,
-            opened_by: if is_set(INHERITED_PASSED) {
-                OpenedBy::ServiceManager
-            } else {
-                OpenedBy::Us
-            },
+            replaced: replaced(numbers(INHERITED_PASSED)?.first()),
             workers: workers(INHERITED_WORKERS)?,
             leaving: workers(INHERITED_LEAVING)?,
             region: numbers(INHERITED_REGION)?.first().copied(),
@@ -163,6 +153,11 @@ pub fn upgrade_environment(inherited: &[(&str, OsString)]) -> Vec<(OsString, OsS
     kept.chain(inherited.iter().map(|(name, value)| (name.into(), value.clone()))).collect()
 }
 
+fn replaced(number: Option<&i32>) -> Replaced {
+    let found = Replaced::ALL.into_iter().find(|replaced| Some(&(*replaced as i32)) == number);
+    found.unwrap_or_default()
+}
+
 fn numbers(name: &str, value: OsString) -> Result<Vec<i32>, UsageError> {
     list(name, value, "numbers")
 }
@@ -192,7 +187,7 @@ mod tests {
     fn all_variables_are_read() {
         let found = read(&[
             (INHERITED_SOCKETS, "3,4"),
-            (INHERITED_PASSED, "1"),
+            (INHERITED_PASSED, "2"),
             (INHERITED_HELD, "9"),
             (INHERITED_ADMIN, "127.0.0.1:1,[::]:2"),
             (INHERITED_WORKERS, "7,10,8,11"),
@@ -202,7 +197,7 @@ mod tests {
             (INHERITED_REHEARSAL, "1"),
         ]);
         let found = found.unwrap().unwrap();
-        assert_eq!((found.sockets, found.opened_by), (vec![3, 4], OpenedBy::ServiceManager));
+        assert_eq!((found.sockets, found.replaced), (vec![3, 4], Replaced::AdminListen));
         let worker = |pid, channel| InheritedWorker { pid: Pid::from_raw(pid), channel };
         assert_eq!(found.workers, [worker(7, 10), worker(8, 11)]);
         assert_eq!((found.leaving, found.region), (vec![worker(6, 12)], Some(5)));
@@ -214,7 +209,7 @@ mod tests {
     #[test]
     fn empty_variables_are_empty_lists() {
         let found = read(&[(INHERITED_SOCKETS, ""), (INHERITED_WORKERS, "")]).unwrap().unwrap();
-        assert_eq!((found.sockets, found.opened_by), (vec![], OpenedBy::Us));
+        assert_eq!((found.sockets, found.replaced), (vec![], Replaced::Nothing));
         assert_eq!((found.workers, found.leaving, found.region), (vec![], vec![], None));
         assert_eq!((found.previous, found.purpose), (None, Purpose::Upgrade));
     }

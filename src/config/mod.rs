@@ -20,7 +20,7 @@ use flags::{Action, Flags};
 pub use inherited::{
     INHERITED_ADMIN, INHERITED_HELD, INHERITED_LEAVING, INHERITED_PASSED, INHERITED_PREVIOUS,
     INHERITED_PROGRAM, INHERITED_REGION, INHERITED_REHEARSAL, INHERITED_SOCKETS, INHERITED_WORKERS,
-    Inherited, InheritedWorker, OpenedBy, Purpose, environment_of_previous, upgrade_environment,
+    Inherited, InheritedWorker, Purpose, environment_of_previous, upgrade_environment,
 };
 pub use invocation::Invocation;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
@@ -31,8 +31,8 @@ use crate::{
     logging::{LogOptions, access::AccessLogOptions},
     server::drain,
     sys::{
-        activation::Passed,
-        listener::{self, stands_for},
+        activation::Replaced,
+        listener::{self, is_admin},
     },
 };
 
@@ -87,11 +87,11 @@ impl Config {
             None => "1 process".to_owned(),
             Some(workers) => format!("{workers} workers"),
         };
-        let is_admin = |bound: &SocketAddr| admin.iter().any(|own| stands_for(*bound, *own));
-        let text = |addresses: BTreeSet<SocketAddr>| {
+        let text = |addresses: Vec<&SocketAddr>| {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
-        let (admin, public) = addresses.iter().copied().partition(is_admin);
+        let (admin, public): (Vec<_>, Vec<_>) =
+            addresses.iter().partition(|bound| is_admin(**bound, admin));
         let public = text(public);
         let admin =
             if admin.is_empty() { String::new() } else { format!(", admin on {}", text(admin)) };
@@ -106,12 +106,20 @@ impl Config {
         self.inherited.as_ref().is_some_and(|inherited| inherited.purpose == Purpose::Rehearsal)
     }
 
-    /// Returns who opens the listening sockets of `--listen`. Sockets passed by a service manager replace them.
-    pub fn opened_by(&self) -> OpenedBy {
-        if self.service_manager.sockets.iter().all(Passed::is_admin) {
-            self.inherited.as_ref().map_or(OpenedBy::Us, |inherited| inherited.opened_by)
-        } else {
-            OpenedBy::ServiceManager
+    /// Returns the flags that socket activation replaces, at this start or at that of the version before an upgrade.
+    pub fn replaced(&self) -> Replaced {
+        let passed = || Replaced::by(&self.service_manager.sockets);
+        self.inherited.as_ref().map_or_else(passed, |inherited| inherited.replaced)
+    }
+
+    /// Returns the addresses at which this program opens sockets: those of `--listen`, and those of `--admin-listen`. Both
+    /// a start and `--check` open them.
+    pub fn addresses_to_open(&self) -> [&[SocketAddr]; 2] {
+        match self.replaced() {
+            Replaced::Nothing => [&self.listen, &self.admin_listen],
+            Replaced::Listen => [&[], &self.admin_listen],
+            Replaced::AdminListen => [&self.listen, &[]],
+            Replaced::Both => [&[], &[]],
         }
     }
 }

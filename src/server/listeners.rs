@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::{
     app::RouteSet,
     group::{Group, ListenerId, Sharing},
-    sys::listener::overlaps,
+    sys::listener::is_admin,
 };
 
 /// First token of listeners. Those of the group follow from `FIRST_GROUP`. Tokens of connections count from
@@ -340,10 +340,9 @@ impl ListenerEntry {
 
 /// Returns what connections of a listener reach.
 fn routes_of(listener: &TcpListener, admin: &[SocketAddr]) -> RouteSet {
-    let is_admin = |bound| admin.iter().any(|address| overlaps(bound, *address));
     match listener.local_addr() {
         _ if admin.is_empty() => RouteSet::All,
-        Ok(bound) if is_admin(bound) => RouteSet::Admin,
+        Ok(bound) if is_admin(bound, admin) => RouteSet::Admin,
         Ok(_) | Err(_) => RouteSet::Public,
     }
 }

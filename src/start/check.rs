@@ -5,22 +5,25 @@ use std::{error::Error, fs};
 use rustix::process::{Resource, getrlimit};
 
 use crate::{
-    config::{Config, OpenedBy},
+    config::Config,
     logging::access::AccessLog,
+    start::check_overlaps,
     sys::{
+        activation,
         cgroup::CgroupLimits,
         listener::{self, BACKLOG},
     },
 };
 
-/// Checks that a server with this configuration could start, without disturbing a running one. Returns
-/// comment lines about system limits that are lower than the configured ones.
+/// Checks that a server with this configuration could start, without disturbing a running one. Returns comment lines: warnings,
+/// what socket activation replaces, and system limits that are lower than the configured ones.
 pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
-    // Sockets that exist already are inherited. Opening them may need privileges that this process lacks.
-    if config.opened_by() == OpenedBy::Us && config.inherited.is_none() {
-        for address in config.listen.iter().chain(&config.admin_listen) {
-            listener::check(*address, config.listeners)?;
-        }
+    let passed = &config.service_manager.sockets;
+    let found = activation::check(passed)?;
+    let [public, admin] = config.addresses_to_open();
+    check_overlaps(&found.listeners, &[&found.admin[..], admin].concat())?;
+    for address in public.iter().chain(admin) {
+        listener::check(*address, config.listeners)?;
     }
     config.access_log.as_ref().map(AccessLog::check).transpose()?;
     let limits = SystemLimits {
@@ -30,8 +33,9 @@ pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
             .and_then(|text| text.trim().parse().ok()),
         cgroup: CgroupLimits::read(),
     };
-    let warnings = config.warnings.iter().map(|warning| format!("# {warning}\n"));
-    Ok(warnings.chain(limits.report(config)).collect())
+    let remarks = config.warnings.iter().cloned().chain(activation::summary(passed));
+    let remarks = remarks.map(|remark| format!("# {remark}\n"));
+    Ok(remarks.chain(limits.report(config)).collect())
 }
 
 /// System limits. `None` means unlimited or unknown.

@@ -16,7 +16,7 @@ use mio::net::TcpListener;
 
 use crate::{
     app::{App, Recorder, ResponseTable, Settings},
-    config::{Config, Inherited, OpenedBy},
+    config::{Config, Inherited},
     group::Group,
     http::conn::Buffers,
     logging::{self, access::AccessLog},
@@ -36,9 +36,11 @@ use crate::{
     supervisor::{self, Returned},
     sys::{
         self, Fork,
-        activation::{self, Passed, PassedError},
+        activation::{self, PassedError},
         clock::Clock,
-        listener::{self, adopt, check_features, listen, may_stand_for, renew},
+        listener::{
+            self, adopt, check_features, is_admin, listen, may_stand_for, renew, stands_for,
+        },
         rlimit::{self, FdBudget},
         signals::{self, OnHangup},
     },
@@ -216,28 +218,35 @@ fn join(
     Ok((group, memory))
 }
 
-/// Returns the addresses at which listeners are to be opened. Sockets that the service manager has passed replace those of
-/// `--listen`, and those named `admin` replace those of `--admin-listen`.
-/// Also records those of them that serve only the admin routes.
+/// Returns the addresses at which listeners are to be opened, with the ports that the kernel has chosen. Also records those
+/// of them that serve only the admin routes.
 fn addresses_to_open(
     config: &Config,
     sockets: &mut Sockets,
 ) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
-    let known = sockets.admin.clone();
-    let is_passed = config.opened_by() == OpenedBy::ServiceManager;
-    let mut addresses = if is_passed {
-        Vec::new()
-    } else {
-        bind_ports(config, &config.listen, &mut sockets.own, |bound| !known.contains(&bound))?
-    };
-    let passed = &config.service_manager.sockets;
-    if !passed.iter().any(Passed::is_admin) && (!is_passed || known.is_empty()) {
-        let own = &mut sockets.own;
-        let admin = bind_ports(config, &config.admin_listen, own, |bound| known.contains(&bound))?;
-        addresses.extend(&admin);
-        sockets.admin.extend(admin);
-    }
+    let [public, admin] = config.addresses_to_open();
+    let (own, known) = (&mut sockets.own, &mut sockets.admin);
+    let mut addresses = bind_ports(config, public, own, |bound| !is_admin(bound, known))?;
+    let admin = bind_ports(config, admin, own, |bound| is_admin(bound, known))?;
+    addresses.extend(&admin);
+    known.extend(admin);
+    known.sort_unstable();
+    known.dedup(); // after an upgrade they are known already
+    check_overlaps(own, known)?;
     Ok(addresses)
+}
+
+/// Checks that no public listener includes an admin address, as one that was passed may do. The address alone says what its
+/// connections reach.
+fn check_overlaps(own: &[TcpListener], admin: &[SocketAddr]) -> Result<(), Box<dyn Error>> {
+    for socket in own {
+        let bound = socket.local_addr()?;
+        let is_exact = admin.iter().any(|address| stands_for(bound, *address));
+        if is_admin(bound, admin) && !is_exact {
+            return Err(format!("{bound} includes or is within an admin address").into());
+        }
+    }
+    Ok(())
 }
 
 /// Returns these addresses with the port of an open and suitable socket in place of port 0. Opens one if there is none.

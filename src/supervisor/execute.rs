@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use crate::{
-    config::{self, Config, Invocation, OpenedBy},
+    config::{self, Config, Invocation},
     supervisor::{
         Supervisor,
         child::{Child, Worker},
@@ -49,10 +49,7 @@ impl Supervisor<'_> {
         let [own, held] = [own, held].map(|listeners| {
             listeners.into_iter().map(|listener| listener.as_fd()).collect::<Vec<_>>()
         });
-        let passed = match self.config.opened_by() {
-            OpenedBy::Us => "",
-            OpenedBy::ServiceManager => "1",
-        };
+        let replaced = self.config.replaced() as i32;
         let region = self.group.memory();
         let region = region.as_slice();
         let variables = vec![
@@ -60,7 +57,7 @@ impl Supervisor<'_> {
             (config::INHERITED_HELD, numbers(raw(&held))),
             (config::INHERITED_REGION, numbers(raw(region))),
             (config::INHERITED_ADMIN, list(self.group.admin_addresses()).into()),
-            (config::INHERITED_PASSED, passed.into()),
+            (config::INHERITED_PASSED, numbers([replaced])),
             (config::INHERITED_PROGRAM, self.config.invocation.program.clone().into()),
         ];
         Inheritance { descriptors: [&own[..], &held, region].concat(), variables }

@@ -44,6 +44,48 @@ impl Passed {
     }
 }
 
+/// The flags whose addresses are not opened, because a service manager has passed sockets in their place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replaced {
+    /// None.
+    #[default]
+    Nothing,
+    /// `--listen`.
+    Listen,
+    /// `--admin-listen`.
+    AdminListen,
+    /// Both.
+    Both,
+}
+
+impl Replaced {
+    /// All of them, in the order of the discriminants.
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::Listen, Self::AdminListen, Self::Both];
+
+    /// Returns the flags that these sockets replace.
+    pub fn by(passed: &[Passed]) -> Self {
+        let has = |is_admin| passed.iter().any(|passed| passed.is_admin() == is_admin);
+        match (has(false), has(true)) {
+            (false, false) => Self::Nothing,
+            (true, false) => Self::Listen,
+            (false, true) => Self::AdminListen,
+            (true, true) => Self::Both,
+        }
+    }
+}
+
+/// Returns a line that says which flags passed sockets replace, if there are any.
+pub fn summary(passed: &[Passed]) -> Option<String> {
+    let flags = match Replaced::by(passed) {
+        Replaced::Nothing => return None,
+        Replaced::Listen => "--listen",
+        Replaced::AdminListen => "--admin-listen",
+        Replaced::Both => "--listen and --admin-listen",
+    };
+    let count = passed.len();
+    Some(format!("using {count} sockets passed by the service manager instead of {flags}"))
+}
+
 impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "descriptor {} ({})", self.descriptor, self.name)
@@ -69,25 +111,31 @@ impl Error for PassedError {
     }
 }
 
-/// Adopts all passed sockets. Call it once.
+/// Adopts all passed sockets, and sets their options. Call it once.
 pub fn take(passed: &[Passed], options: Options) -> Result<PassedListeners, PassedError> {
+    let found = check(passed)?;
+    for (listener, passed) in found.listeners.iter().zip(passed) {
+        // Connections in the accept queue keep the old options: they inherited them when they arrived.
+        if let Err(error) = renew(listener, options) {
+            warn!("cannot set socket options of passed {passed}: {error}");
+        }
+    }
+    if let Some(summary) = summary(passed) {
+        info!("{summary}");
+    }
+    Ok(found)
+}
+
+/// Adopts all passed sockets, and leaves their options alone: another process may use them. Call it once.
+pub fn check(passed: &[Passed]) -> Result<PassedListeners, PassedError> {
     let mut found = PassedListeners::default();
     for passed in passed {
         let failure = |source| PassedError { passed: passed.clone(), source };
         let listener = sys::adopt(passed.descriptor).and_then(adopt).map_err(failure)?;
-        // Connections in the accept queue keep the old options: they inherited them when they arrived.
-        if let Err(error) = renew(&listener, options) {
-            warn!("cannot set socket options of passed {passed}: {error}");
-        }
         if passed.is_admin() {
             found.admin.push(listener.local_addr().map_err(failure)?);
         }
         found.listeners.push(listener);
-    }
-    if !found.listeners.is_empty() {
-        let count = found.listeners.len();
-        let flag = if found.admin.len() == count { "--admin-listen" } else { "--listen" };
-        info!("using {count} sockets passed by the service manager; {flag} is ignored");
     }
     Ok(found)
 }

@@ -172,7 +172,7 @@ fn clients_that_connect_before_the_service_starts_are_served() {
         }
         let server = activate(&[&socket], "LISTEN_FDNAMES=web", flags);
         assert_eq!(server.address(), address);
-        assert!(server.preface().contains("--listen is ignored"), "{}", server.preface());
+        assert!(server.preface().contains("instead of --listen"), "{}", server.preface());
         for client in &mut early {
             assert_eq!(client.reply().body, "6765");
         }
@@ -210,6 +210,83 @@ fn a_passed_socket_may_be_that_of_the_admin_routes() {
     drop(server);
     let server = activate(&[&admin.0], "LISTEN_FDNAMES=admin", &flags);
     check_admin(server.address(), admin.1);
+}
+
+#[test]
+fn check_opens_the_addresses_of_a_start_with_passed_sockets() {
+    let ((public, _), (admin, _)) = (open(), open());
+    let ((_taken, taken), (_other, other)) = (open(), open());
+    let (taken, other) = (taken.to_string(), other.to_string());
+    let free = "127.0.0.1:0";
+    for (passed, listen, admin_listen, instead_of) in [
+        (&[(&public, "web")][..], &*taken, free, "--listen"),
+        (&[(&admin, "admin")], free, &*taken, "--admin-listen"),
+        (&[(&public, "web"), (&admin, "admin")], &*taken, &*other, "--listen and --admin-listen"),
+    ] {
+        let names: Vec<&str> = passed.iter().map(|(_, name)| *name).collect();
+        let sockets: Vec<&OwnedFd> = passed.iter().map(|(socket, _)| *socket).collect();
+        let variables =
+            format!("LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}", names.len(), names.join(":"));
+        let run = |listen: &str, admin_listen: &str, more: &[&str]| {
+            let flags = [&["--listen", listen, "--admin-listen", admin_listen], more].concat();
+            service(Path::new(BINARY), &variables, &flags, &sockets)
+        };
+        // The taken address is that of a flag that is not used, so both succeed.
+        let check = run(listen, admin_listen, &["--check"]).output().unwrap();
+        let text = String::from_utf8_lossy(&check.stdout);
+        assert!(check.status.success(), "{instead_of}: {check:?}");
+        let count = names.len();
+        let remark = format!(
+            "# using {count} sockets passed by the service manager instead of {instead_of}\n"
+        );
+        assert!(text.contains(&remark) && !text.contains(&taken), "{text}");
+        let server = Server::spawn(run(listen, admin_listen, &[]));
+        assert!(server.preface().contains(&remark[2..remark.len() - 1]), "{}", server.preface());
+        drop(server);
+        // The other way round, it is that of a flag that is used, and both fail.
+        if count == 1 {
+            for more in [&["--check"][..], &[]] {
+                let failed = run(admin_listen, listen, more).output().unwrap();
+                let text = String::from_utf8_lossy(&failed.stderr);
+                let expected = format!("cannot listen on {taken}: ");
+                assert!(!failed.status.success() && text.contains(&expected), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_does_not_open_what_passed_sockets_replace() {
+    let program = Program::new("passed-admin");
+    let (admin, admin_address) = open();
+    let (unused, other) = open();
+    drop(unused);
+    let flags = ["--workers", "1", "--listen", "127.0.0.1:0", "--admin-listen", &other.to_string()];
+    let variables = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=admin";
+    let mut server = Server::spawn(service(&program.0, variables, &flags, &[&admin]));
+    let before = workers(&server);
+    let sockets = listeners_of(server.id());
+    for _ in 0..2 {
+        server.signal("HUP");
+        let line = server.await_log_line("listening on");
+        assert!(line.trim_end().ends_with(&format!(", admin on {admin_address}")), "{line}");
+        assert_eq!(listeners_of(server.id()), sockets);
+    }
+    assert_ne!(workers(&server), before);
+    check_admin(server.address(), admin_address);
+}
+
+#[test]
+fn a_passed_socket_that_includes_an_admin_address_is_a_one_line_error() {
+    let (socket, address) = open();
+    let admin = format!("0.0.0.0:{}", address.port());
+    let variables = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web";
+    for more in [&[][..], &["--check"]] {
+        let flags = [&["--admin-listen", &*admin], more].concat();
+        let output = service(Path::new(BINARY), variables, &flags, &[&socket]).output().unwrap();
+        let expected = format!("fibsrv: {address} includes or is within an admin address\n");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    }
 }
 
 #[test]
