@@ -8,12 +8,12 @@ use mio::{Interest, Token, net::TcpStream};
 use crate::{
     app::{RouteSet, Session},
     http::conn::TimeoutKind,
-    metrics::{self, CloseReason, PauseReason},
+    metrics::{self, PauseReason},
     server::{
         Server,
         connection::{Connection, Outcome},
         connections::ADMIN_CONNECTIONS_MAX,
-        listeners::{AcceptState, state_after_error},
+        listeners::{AcceptState, ListenerEntry, state_after_error},
     },
 };
 
@@ -27,6 +27,11 @@ const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 /// How long a connection must have waited for the rest of a head before it may be closed in favour of a new one. A head is
 /// a segment or a few, so most arrive at once; and slots that are held by incomplete heads must not keep health probes out.
 const HEAD_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
+
+/// How long the client of an admin connection must have sent nothing of a body, or accepted nothing of a response, before the
+/// connection may be closed in favour of a new one. What operators request is short, and slots that are held in this way
+/// must not keep probes out.
+const ADMIN_STALLED_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
 /// How long a connection must have lingered after its last response before it may be closed in favour of a new one. Most
 /// clients have read the response and closed by then.
@@ -52,22 +57,11 @@ impl Server {
             return false;
         }
         let routes = entry.routes;
-        let has_room = self.has_room(routes, now_ns);
-        let limit = self.connection_limit(routes);
-        let Some(entry) = self.listeners.get_mut(index) else { return false };
-        let counters = self.context.app.counters();
-        if !has_room {
-            if mem::replace(&mut entry.state, AcceptState::AtLimit) != AcceptState::AtLimit {
-                counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Full), 1);
-                let message = || {
-                    format!(
-                        "connection limit ({limit}) reached; new connections wait in the kernel"
-                    )
-                };
-                self.full_throttle.warn(now_ns, message);
-            }
+        if !self.has_room(routes, now_ns) {
+            self.wait_for_room(index, now_ns);
             return false;
         }
+        let Some(entry) = self.listeners.get_mut(index) else { return false };
         match entry.listener.accept() {
             Ok((socket, address)) => {
                 entry.state = AcceptState::Ready;
@@ -78,17 +72,35 @@ impl Server {
             Err(error) => {
                 entry.state = state_after_error(&error, now_ns);
                 if matches!(entry.state, AcceptState::Backoff { .. }) {
+                    let counters = self.context.app.counters();
                     counters.add(metrics::ACCEPT_PAUSES.with(PauseReason::Error), 1);
-                    let place = entry.listener.local_addr();
-                    let place =
-                        place.map_or_else(|_| String::new(), |address| format!(" on {address}"));
                     self.error_throttle.warn(now_ns, || {
+                        let place = place_of(entry);
                         format!("cannot accept a connection{place}: {error}; retrying")
                     });
                 }
                 entry.state == AcceptState::Ready
             }
         }
+    }
+
+    /// Records that the connection limit of a listener is reached.
+    fn wait_for_room(&mut self, index: usize, now_ns: u64) {
+        let Some(entry) = self.listeners.get_mut(index) else { return };
+        if mem::replace(&mut entry.state, AcceptState::AtLimit) == AcceptState::AtLimit {
+            return;
+        }
+        self.context.app.counters().add(metrics::ACCEPT_PAUSES.with(PauseReason::Full), 1);
+        let (routes, place) = (entry.routes, place_of(entry));
+        let limit = self.connection_limit(routes);
+        // Each kind of address has its own limit, and its own warning.
+        let throttle = match routes {
+            RouteSet::Admin => &mut self.admin_full_throttle,
+            RouteSet::All | RouteSet::Public => &mut self.full_throttle,
+        };
+        throttle.warn(now_ns, || {
+            format!("connection limit ({limit}) reached{place}; new connections wait in the kernel")
+        });
     }
 
     /// Runs the first turn of a new connection, and registers it if that was not the last: most clients send their
@@ -133,16 +145,15 @@ impl Server {
     }
 
     /// Whether there is room for one more connection. A connection that could be evicted for it first reads what its
-    /// socket holds: it may have become busy since it was last read.
+    /// socket holds, or writes what its client accepts: it may have become busy since it was last tried.
     fn has_room(&mut self, routes: RouteSet, now_ns: u64) -> bool {
+        let mut tried = None;
         while self.is_full(routes) {
             match self.next_evictable(routes) {
-                Some((key, evictable_ns)) if evictable_ns <= now_ns => {
-                    if self.still_waits(key) {
-                        break;
-                    }
-                }
-                _ => return false,
+                Some(found) if found.1 > now_ns => return false,
+                Some(found) if tried == Some(found) => break,
+                Some(found) => tried = self.still_waits(found.0).then_some(found),
+                None => return false,
             }
         }
         true
@@ -150,14 +161,20 @@ impl Server {
 
     /// The connection that can be evicted first, and when.
     fn next_evictable(&self, routes: RouteSet) -> Option<(usize, u64)> {
+        let oldest = |kind, after_ns| (self.connections.oldest(kind, routes), after_ns);
+        let stalled = |found: Option<(usize, u64)>| {
+            (found.filter(|_| routes == RouteSet::Admin), ADMIN_STALLED_EVICTABLE_AFTER_NS)
+        };
         [
-            (TimeoutKind::Linger, LINGERING_EVICTABLE_AFTER_NS),
-            (TimeoutKind::Idle, EVICTABLE_AFTER_NS),
-            (TimeoutKind::Head, HEAD_EVICTABLE_AFTER_NS),
+            oldest(TimeoutKind::Linger, LINGERING_EVICTABLE_AFTER_NS),
+            oldest(TimeoutKind::Idle, EVICTABLE_AFTER_NS),
+            oldest(TimeoutKind::Head, HEAD_EVICTABLE_AFTER_NS),
+            stalled(self.connections.oldest(TimeoutKind::Body, routes)),
+            stalled(self.connections.longest_stalled_admin()),
         ]
         .into_iter()
-        .filter_map(|(kind, after_ns)| {
-            let (key, since_ns) = self.connections.oldest(kind, routes)?;
+        .filter_map(|(found, after_ns)| {
+            let (key, since_ns) = found?;
             Some((key, since_ns.saturating_add(after_ns)))
         })
         .min_by_key(|(_, evictable_ns)| *evictable_ns)
@@ -169,8 +186,9 @@ impl Server {
         if self.is_full(routes)
             && let Some((key, _)) = self.next_evictable(routes)
         {
-            let evicted = metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted);
-            self.context.app.counters().add(evicted, 1);
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.evict(&self.context.app);
+            }
             self.remove_connection(key);
         }
     }
@@ -187,4 +205,10 @@ impl Server {
             }
         }
     }
+}
+
+/// Where a listener listens, for a log line.
+fn place_of(entry: &ListenerEntry) -> String {
+    let bound = entry.listener.local_addr();
+    bound.map_or_else(|_| String::new(), |address| format!(" on {address}"))
 }

@@ -153,6 +153,15 @@ impl Connections {
         })
     }
 
+    /// The connection of an admin address whose client has accepted nothing of a response for longest, and since when.
+    pub fn longest_stalled_admin(&self) -> Option<(usize, u64)> {
+        let stalled = self.admin.iter().filter_map(|key| {
+            let connection = self.slab.get(*key)?;
+            Some((*key, connection.stalled_since_ns()?))
+        });
+        stalled.min_by_key(|(_, since_ns)| *since_ns)
+    }
+
     /// The connection that has waited longest for an event of this kind, and since when, of those that share the slots
     /// with connections that reach `routes`.
     pub fn oldest(&self, kind: TimeoutKind, routes: RouteSet) -> Option<(usize, u64)> {

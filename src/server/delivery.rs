@@ -50,6 +50,8 @@ impl Drop for BudgetShare {
 /// The delivery of one batch.
 #[derive(Debug, Default)]
 pub struct Delivery {
+    /// When the kernel last accepted bytes, or the socket was first full.
+    progress_ns: u64,
     /// Bytes passed to the kernel since the last period ended.
     sent: u64,
     /// Bytes that the kernel held when it ended.
@@ -65,9 +67,22 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Returns the delivery of a batch that has just filled the socket.
+    pub fn new(now_ns: u64) -> Self {
+        Self { progress_ns: now_ns, ..Self::default() }
+    }
+
     /// Records that the kernel has accepted `count` more bytes.
-    pub const fn advance(&mut self, count: usize) {
+    pub const fn advance(&mut self, count: usize, now_ns: u64) {
         self.sent += count as u64;
+        if count > 0 {
+            self.progress_ns = now_ns;
+        }
+    }
+
+    /// When the kernel last accepted bytes, or the socket was first full.
+    pub const fn progress_ns(&self) -> u64 {
+        self.progress_ns
     }
 
     /// Length of all periods that have ended.

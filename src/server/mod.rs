@@ -64,6 +64,7 @@ pub struct Server {
     yielded: Vec<usize>,
     fd_budget: FdBudget,
     full_throttle: LogThrottle,
+    admin_full_throttle: LogThrottle,
     error_throttle: LogThrottle,
     drain: Drain,
     reporter: StatusReporter,
@@ -93,6 +94,7 @@ impl Server {
             yielded: Vec::new(),
             fd_budget,
             full_throttle: LogThrottle::default(),
+            admin_full_throttle: LogThrottle::default(),
             error_throttle: LogThrottle::default(),
             drain,
             reporter: StatusReporter::default(),
@@ -304,9 +306,10 @@ impl Server {
                 return false;
             }
             if outcome == Outcome::WouldBlock {
-                break;
+                return true;
             }
         }
+        self.schedule(key); // its socket may have more
         true
     }
 

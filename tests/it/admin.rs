@@ -19,10 +19,10 @@ fn status(address: SocketAddr, target: &str) -> u16 {
 }
 
 /// Connects a client that requests much and reads nothing.
-fn hold(address: SocketAddr) -> Client {
+fn hold(address: SocketAddr, target: &str) -> Client {
     let client = Client::connect_narrow(address);
     client.stream().set_nonblocking(true).unwrap();
-    let requests = request("GET", "/api/fibonacci/10000").repeat(REQUESTS);
+    let requests = request("GET", target).repeat(REQUESTS);
     // A part of them fills the kernel's buffers.
     assert!(std::io::Write::write(&mut client.stream(), requests.as_bytes()).unwrap() > 0);
     client.stream().set_nonblocking(false).unwrap();
@@ -71,7 +71,7 @@ fn a_scrape_of_any_worker_returns_the_sum() {
 #[test]
 fn probes_succeed_while_all_slots_are_taken() {
     let server = start(&["--max-connections", "3"]);
-    let holders: Vec<_> = (0..3).map(|_| hold(server.address())).collect();
+    let holders: Vec<_> = (0..3).map(|_| hold(server.address(), "/api/fibonacci/10000")).collect();
     let mut waiting = server.connect();
     waiting.send(request("GET", "/api/fibonacci/20").as_bytes());
     waiting.is_silent_for(Duration::from_millis(300));
@@ -101,6 +101,34 @@ fn clients_of_the_admin_address_take_no_slot_of_the_others() {
     assert_eq!(server.get("/api/fibonacci/20").status, 200);
     assert!(idle.is_closed());
     assert_eq!(admin[15].get("/readyz").status, 200);
+}
+
+#[test]
+fn clients_that_stall_keep_no_probe_out() {
+    let server = start(&["--body-timeout", "1h", "--write-timeout", "1h"]);
+    let admin = server.admin_address();
+    let upload = |_| {
+        let mut client = Client::connect(admin);
+        client.send(b"PUT /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
+        client
+    };
+    let _uploading: Vec<_> = (0..16).map(upload).collect();
+    assert_eq!(status(admin, "/readyz"), 200);
+    let _not_reading: Vec<_> = (0..16).map(|_| hold(admin, "/metrics")).collect();
+    for target in ["/readyz", "/metrics", "/healthz"] {
+        assert_eq!(status(admin, target), 200, "{target}");
+    }
+}
+
+#[test]
+fn each_connection_limit_has_its_warning() {
+    let mut server = start(&["--max-connections", "1"]);
+    let (public, admin) = (server.address(), server.admin_address());
+    let _holder = hold(public, "/api/fibonacci/10000");
+    let _waiting = server.connect();
+    server.await_log(&format!("connection limit (1) reached on {public}; "));
+    let _holders: Vec<_> = (0..40).map(|_| hold(admin, "/metrics")).collect();
+    server.await_log(&format!("connection limit (16) reached on {admin}; "));
 }
 
 #[test]

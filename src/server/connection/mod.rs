@@ -169,6 +169,14 @@ impl Connection {
         conn.expire();
     }
 
+    /// Prepares to be closed in favour of a new connection, and counts it.
+    pub fn evict(&mut self, app: &App) {
+        app.counters().add(metrics::CONNECTIONS_CLOSED.with(CloseReason::Evicted), 1);
+        if self.is_writing() {
+            reset_when_closed(&self.socket);
+        }
+    }
+
     /// Runs until the connection has to wait or has used up its turn: at most one read, and the batches that follow from it.
     pub fn turn(&mut self, context: &mut WorkerContext) -> Outcome {
         self.session.conn_mut().borrow_buffers(&mut context.buffers);
@@ -268,10 +276,10 @@ impl Connection {
         };
         self.session.conn_mut().advance_written(count);
         if let Some(delivery) = &mut self.delivery {
-            delivery.advance(count);
+            delivery.advance(count, context.clock.now_ns());
         }
         if count < length {
-            self.block(left, &context.send_budget);
+            self.block(left, context);
             // The socket is full, and an event follows when it has room again.
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Connection;
 use crate::{
     http::conn::TimeoutKind,
-    server::delivery::SendBudget,
+    server::{context::WorkerContext, delivery::Delivery},
     sys::{self, send_buffer},
 };
 
@@ -33,14 +33,20 @@ impl Connection {
         sys::unacknowledged(&self.socket).is_ok_and(|held| delivery.end_period(held, period_ns))
     }
 
+    /// Since when the client has accepted nothing of a batch that is being written.
+    pub fn stalled_since_ns(&self) -> Option<u64> {
+        let delivery = self.delivery.as_ref().filter(|_| self.is_writing());
+        delivery.map(|delivery| delivery.progress_ns())
+    }
+
     /// Handles a full socket, when `left` bytes of the batch were left. If it has been full before, the client has accepted
     /// something since: then the kernel may hold more for it.
     #[cold]
-    pub(super) fn block(&mut self, left: usize, budget: &SendBudget) {
+    pub(super) fn block(&mut self, left: usize, context: &WorkerContext) {
         match &mut self.delivery {
-            None => self.delivery = Some(Box::default()),
+            None => self.delivery = Some(Box::new(Delivery::new(context.clock.now_ns()))),
             Some(delivery) => {
-                if delivery.claim(left, budget) {
+                if delivery.claim(left, &context.send_budget) {
                     send_buffer::enlarge_send_buffer(&self.socket);
                 }
             }
