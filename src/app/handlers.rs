@@ -8,7 +8,7 @@ use crate::{
         numbers::Waiter,
         query,
         route::{Index, Route, route},
-        route_set::RouteSet,
+        route_set::{RouteSet, is_admin},
     },
     http::{
         Method, Status,
@@ -103,9 +103,9 @@ impl Handlers {
             (Route::Asset(asset), Method::Get | Method::Head) => {
                 self.assets.handle(asset, request, head)
             }
-            _ => {
-                let field = ErrorField::Allow(ALLOWED);
-                Response::error(Status::MethodNotAllowed, NOT_ALLOWED, field)
+            (route, _) => {
+                let error = if is_admin(route) { Response::admin_error } else { Response::error };
+                error(Status::MethodNotAllowed, NOT_ALLOWED, ErrorField::Allow(ALLOWED))
             }
         };
         Handled::Response(label(route), response)
@@ -133,7 +133,7 @@ impl Handlers {
         match self.availability {
             Availability::Ready => Response::text(Status::Ok, b"ready"),
             Availability::Draining => {
-                Response::error(Status::ServiceUnavailable, b"draining\n", ErrorField::None)
+                Response::admin_error(Status::ServiceUnavailable, b"draining\n", ErrorField::None)
             }
         }
     }

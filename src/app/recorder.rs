@@ -168,7 +168,7 @@ const fn form_of(response: &Response<'_>) -> Option<ResponseForm> {
         (ResponseKind::NumberJson(_), Status::Ok, _) => Some(ResponseForm::Json),
         (ResponseKind::NumberGzip(_), Status::Ok, _) => Some(ResponseForm::Gzip),
         (ResponseKind::NumberPart { .. }, _, _) => Some(ResponseForm::Range),
-        (ResponseKind::Error(_), _, Body::Problem(_)) => Some(ResponseForm::Problem),
+        (ResponseKind::Error(..), _, Body::Problem(_)) => Some(ResponseForm::Problem),
         _ => None,
     }
 }

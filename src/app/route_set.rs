@@ -25,7 +25,8 @@ impl RouteSet {
     }
 }
 
-const fn is_admin(route: Route) -> bool {
+/// Whether a route is for operators.
+pub(super) const fn is_admin(route: Route) -> bool {
     matches!(route, Route::Metrics | Route::Healthz | Route::Readyz)
 }
 

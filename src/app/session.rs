@@ -199,7 +199,7 @@ fn respond(
 ) {
     let (request, _, response) = exchanged;
     match (request, response.kind) {
-        (Ok(request), ResponseKind::Error(_)) if request.preferences.has(Preferences::PROBLEM) => {
+        (Ok(request), ResponseKind::Error(..)) if request.preferences.has(Preferences::PROBLEM) => {
             respond_with_problem(conn, recorder, exchanged, client, now);
         }
         _ => render_and_record(conn, recorder, exchanged, client, now),

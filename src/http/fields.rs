@@ -2,7 +2,7 @@
 
 use crate::http::{
     Span, Status, decimal,
-    response::{Body, ErrorField, Response, ResponseKind},
+    response::{Body, CrossOrigin, ErrorField, Response, ResponseKind},
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -24,7 +24,7 @@ pub(super) fn push_preamble(out: &mut Vec<u8>, response: &Response<'_>) {
         push_field(out, "X-Content-Type-Options", b"nosniff");
         if let ResponseKind::Number(_)
         | ResponseKind::NumberPart { .. }
-        | ResponseKind::Error(ErrorField::CompleteLength(_)) = response.kind
+        | ResponseKind::Error(ErrorField::CompleteLength(_), _) = response.kind
         {
             push_field(out, "Accept-Ranges", b"bytes");
         }
@@ -38,7 +38,7 @@ pub(super) fn push_preamble(out: &mut Vec<u8>, response: &Response<'_>) {
 /// Appends the fields that only some kinds of response have.
 pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
     match response.kind {
-        ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Error(ErrorField::None) => {}
+        ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Error(ErrorField::None, _) => {}
         ResponseKind::Number(n) | ResponseKind::NumberGzip(n) | ResponseKind::NumberJson(n) => {
             push_tag(out, n, response.kind.tag_suffix());
         }
@@ -52,10 +52,10 @@ pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
                 out.extend_from_slice(fields.others.as_bytes());
             }
         }
-        ResponseKind::Error(ErrorField::CompleteLength(length)) => {
+        ResponseKind::Error(ErrorField::CompleteLength(length), _) => {
             push_content_range(out, None, length);
         }
-        ResponseKind::Error(ErrorField::RetryAfter(seconds)) => {
+        ResponseKind::Error(ErrorField::RetryAfter(seconds), _) => {
             out.extend_from_slice(b"Retry-After: ");
             decimal::push(out, seconds.into());
             out.extend_from_slice(b"\r\n");
@@ -70,7 +70,7 @@ pub(super) fn push_own_fields(out: &mut Vec<u8>, response: &Response<'_>) {
             push_field(out, "Access-Control-Allow-Methods", methods.as_bytes());
             out.extend_from_slice(PREFLIGHT);
         }
-        ResponseKind::Allow(methods) | ResponseKind::Error(ErrorField::Allow(methods)) => {
+        ResponseKind::Allow(methods) | ResponseKind::Error(ErrorField::Allow(methods), _) => {
             push_field(out, "Allow", methods.as_bytes());
         }
     }
@@ -85,7 +85,7 @@ fn push_caching(out: &mut Vec<u8>, kind: ResponseKind) {
         | ResponseKind::NumberJson(_) => {
             ("public, max-age=31536000, immutable", "Accept, Accept-Encoding")
         }
-        ResponseKind::Error(_) => ("no-store", "Accept"),
+        ResponseKind::Error(..) => ("no-store", "Accept"),
         ResponseKind::File(fields) => (fields.cache_control, ""),
         ResponseKind::Text
         | ResponseKind::Media(_)
@@ -97,7 +97,14 @@ fn push_caching(out: &mut Vec<u8>, kind: ResponseKind) {
     if !vary.is_empty() {
         push_field(out, "Vary", vary.as_bytes());
     }
-    if !matches!(kind, ResponseKind::Text | ResponseKind::Media(_) | ResponseKind::Allow(_)) {
+    let is_hidden = matches!(
+        kind,
+        ResponseKind::Text
+            | ResponseKind::Media(_)
+            | ResponseKind::Allow(_)
+            | ResponseKind::Error(_, CrossOrigin::Hidden)
+    );
+    if !is_hidden {
         out.extend_from_slice(CORS);
     }
 }

@@ -94,7 +94,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::http::{Span, Status, response::ErrorField};
+    use crate::http::{
+        Span, Status,
+        response::{CrossOrigin, ErrorField},
+    };
 
     static PREAMBLE: Preamble = Preamble::new(b"Sun, 06 Nov 1994 08:49:37 GMT");
 
@@ -179,11 +182,8 @@ mod tests {
     #[test]
     fn a_busy_server_sends_retry_after() {
         let mut out = Vec::new();
-        let response = Response {
-            status: Status::ServiceUnavailable,
-            kind: ResponseKind::Error(ErrorField::RetryAfter(1)),
-            body: Body::Bytes(b"busy\n"),
-        };
+        let field = ErrorField::RetryAfter(1);
+        let response = Response::error(Status::ServiceUnavailable, b"busy\n", field);
         render(&mut out, &response, BodyMode::Send, ConnectionHeader::Implied, &PREAMBLE);
         let text = str::from_utf8(&out).unwrap();
         assert!(text.contains("\r\nRetry-After: 1\r\n") && text.contains("no-store"), "{text}");
@@ -191,11 +191,8 @@ mod tests {
 
     #[test]
     fn errors_are_text_that_must_not_be_stored() {
-        let response = Response {
-            status: Status::MethodNotAllowed,
-            kind: ResponseKind::Error(ErrorField::Allow("GET")),
-            body: Body::Bytes(b"no\n"),
-        };
+        let field = ErrorField::Allow("GET");
+        let response = Response::error(Status::MethodNotAllowed, b"no\n", field);
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
             Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
             Cache-Control: no-store\r\nVary: Accept\r\n\
@@ -220,9 +217,12 @@ mod tests {
                     "GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
                 ),
                 ResponseKind::NumberGzip(u64::MAX),
-                ResponseKind::Error(ErrorField::CompleteLength(usize::MAX)),
+                ResponseKind::Error(
+                    ErrorField::CompleteLength(usize::MAX),
+                    CrossOrigin::Readable,
+                ),
                 ResponseKind::Text,
-                ResponseKind::Error(ErrorField::RetryAfter(u32::MAX)),
+                ResponseKind::Error(ErrorField::RetryAfter(u32::MAX), CrossOrigin::Readable),
                 ResponseKind::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),
                 ResponseKind::Allow("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH"),
             ] {

@@ -21,9 +21,16 @@ impl<'a> Response<'a> {
         Self { status, kind: ResponseKind::Text, body: Body::Bytes(text) }
     }
 
-    /// Returns an error with a line of text.
+    /// Returns an error with a line of text, which scripts of every origin may read.
     pub const fn error(status: Status, text: &'a [u8], field: ErrorField) -> Self {
-        Self { status, kind: ResponseKind::Error(field), body: Body::Bytes(text) }
+        let kind = ResponseKind::Error(field, CrossOrigin::Readable);
+        Self { status, kind, body: Body::Bytes(text) }
+    }
+
+    /// Returns an error with a line of text of a route for operators.
+    pub const fn admin_error(status: Status, text: &'a [u8], field: ErrorField) -> Self {
+        let kind = ResponseKind::Error(field, CrossOrigin::Hidden);
+        Self { status, kind, body: Body::Bytes(text) }
     }
 
     /// Length of the content in bytes.
@@ -151,7 +158,7 @@ pub enum ResponseKind {
     /// Content of this media type that must not be stored.
     Media(&'static str),
     /// An error, which must not be stored: a line of text, or problem details for a client that prefers them.
-    Error(ErrorField),
+    Error(ErrorField, CrossOrigin),
     /// No content, and the methods for `Allow`.
     Allow(&'static str),
     /// The same for a preflight request of a browser.
@@ -160,6 +167,15 @@ pub enum ResponseKind {
     SeeNumber(u64),
     /// A static file with these fields.
     File(&'static FileFields),
+}
+
+/// Whether scripts of other origins may read a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossOrigin {
+    /// They may.
+    Readable,
+    /// They may not.
+    Hidden,
 }
 
 /// The field that an error has because of its status.
@@ -198,7 +214,7 @@ impl ResponseKind {
             | Self::NumberPart { .. }
             | Self::Text
             | Self::Media(_)
-            | Self::Error(_)
+            | Self::Error(..)
             | Self::Allow(_)
             | Self::Preflight(_)
             | Self::SeeNumber(_)

@@ -43,9 +43,31 @@ fn public_responses_may_be_read_by_every_origin() {
             );
         }
     }
+}
+
+/// What operators need is read by no script of another origin, whatever the method and the status.
+#[test]
+fn responses_for_operators_may_not_be_read_by_other_origins() {
+    let check = |reply: Reply, status: u16, line: &str| {
+        assert_eq!(reply.status, status, "{line}");
+        for name in ["Access-Control-Allow-Origin", "Access-Control-Expose-Headers"] {
+            assert_eq!(reply.field(name), None, "{line}");
+        }
+    };
     for target in ["/metrics", "/healthz", "/readyz"] {
-        let reply = reply_to(&format!("GET {target}"), "Origin: https://a.example\r\n");
-        assert_eq!(reply.field("Access-Control-Allow-Origin"), None, "{target} is for operators");
+        for (method, status) in
+            [("GET", 200), ("OPTIONS", 204), ("PUT", 405), ("DELETE", 405)]
+        {
+            let line = format!("{method} {target}");
+            check(reply_to(&line, "Origin: https://a.example\r\n"), status, &line);
+        }
+        let fields = "Accept: application/problem+json\r\n";
+        check(reply_to(&format!("POST {target}"), fields), 405, target);
+    }
+    for fields in ["", "Accept: application/problem+json\r\n"] {
+        let mut wire = Wire::new();
+        wire.set_unready();
+        check(wire.reply_to(request("GET /readyz", fields)), 503, fields);
     }
 }
 

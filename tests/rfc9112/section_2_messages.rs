@@ -5,7 +5,7 @@ use fibsrv::http::{
     conn::TimeoutKind,
     preamble::Preamble,
     render::render,
-    response::{Body, BodyMode, ConnectionHeader, ErrorField, Response, ResponseKind},
+    response::{Body, BodyMode, ConnectionHeader, CrossOrigin, ErrorField, Response, ResponseKind},
 };
 
 use crate::wire::{
@@ -24,7 +24,7 @@ pub(crate) fn all_response_heads() -> Vec<String> {
             ResponseKind::Text,
             ResponseKind::Media("a/b"),
             ResponseKind::Allow(ALLOW),
-            ResponseKind::Error(ErrorField::Allow(ALLOW)),
+            ResponseKind::Error(ErrorField::Allow(ALLOW), CrossOrigin::Readable),
             ResponseKind::NumberJson(7),
         ] {
             for connection in

@@ -49,6 +49,11 @@ impl Wire {
         Self { offline: Offline::new((100, max_n), Limits::DEFAULT, None), ..Self::new() }
     }
 
+    /// Makes the server report that it drains.
+    pub(crate) fn set_unready(&mut self) {
+        self.offline.app.set_unready();
+    }
+
     /// Opens another connection to the same server.
     pub(crate) fn reconnect(&mut self) {
         self.session = session();
