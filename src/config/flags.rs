@@ -50,7 +50,7 @@ pub(super) struct Flags {
     #[arg(help_heading = "Numbers")]
     pub(super) max_n: u64,
 
-    /// Maximum computations queued or running; beyond it 503
+    /// Maximum computations queued or running; beyond it 503. As many gzip codings may be; beyond it the digits are sent
     #[arg(long, env = "FIBSRV_MAX_COMPUTATIONS", value_name = "COUNT", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     #[arg(help_heading = "Numbers")]

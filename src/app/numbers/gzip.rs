@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{InFlight, Lookup, Numbers, Waiter};
 use crate::{
-    fibonacci::{CacheKey, MAX_LAST, gzip},
+    fibonacci::{CacheKey, CachedForm, MAX_LAST, gzip},
     http::response::Body,
     metrics::{self, Executor, Slot},
 };
@@ -68,7 +68,7 @@ impl Numbers {
             return GzipLookup::Unavailable;
         };
         let is_at_once = n <= GZIP_AT_ONCE_MAX_N;
-        if !is_at_once && (cached.is_none() || self.in_flight.len() >= self.max_in_flight)
+        if !is_at_once && (cached.is_none() || self.is_full(CachedForm::Gzip))
             || !self.cache.reserve(key)
         {
             return GzipLookup::Unavailable;

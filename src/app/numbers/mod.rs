@@ -41,7 +41,7 @@ const HANDED_OUT_MAX_N: u64 = 200_000;
 pub struct NumberLimits {
     /// Largest n; beyond it 422.
     pub max_n: u64,
-    /// Maximum computations queued or running; beyond it 503.
+    /// Maximum computations queued or running; beyond it 503. Also the maximum codings; beyond it the digits are sent.
     pub max_in_flight: usize,
     /// Maximum memory for computed numbers in bytes; 503 while the numbers being sent take all of it.
     pub bytes: usize,
@@ -248,7 +248,7 @@ impl Numbers {
     }
 
     fn enqueue(&mut self, key: CacheKey, waiter: Waiter, counters: &Slot) -> Lookup<'static> {
-        if self.in_flight.len() >= self.max_in_flight {
+        if self.is_full(CachedForm::Digits) {
             counters.add(metrics::COMPUTATIONS_REJECTED.with(RejectReason::Queue), 1);
             return Lookup::Busy;
         }
@@ -259,6 +259,12 @@ impl Numbers {
         self.in_flight.insert(key, InFlight::queued(key, None, waiter));
         self.update_gauges(counters);
         Lookup::Pending
+    }
+
+    /// Whether no further job of this form may be queued. Codings, which take a fraction of the time of a computation, keep
+    /// none from being queued.
+    fn is_full(&self, form: CachedForm) -> bool {
+        self.in_flight.keys().filter(|key| key.form == form).count() >= self.max_in_flight
     }
 
     /// Removes a job that has been handed out.

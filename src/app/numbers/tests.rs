@@ -303,18 +303,22 @@ fn without_room_for_the_coding_there_are_the_digits() {
 }
 
 #[test]
-fn codings_count_among_the_computations_in_flight() {
+fn codings_and_computations_have_separate_limits() {
     let (mut numbers, counters) = numbers(NumberLimits { max_in_flight: 1, ..LIMITS });
-    numbers.look_up(150_000, 0, &counters);
-    let job = numbers.next_job().unwrap();
-    numbers.done(job, &counters);
-    assert_eq!(numbers.look_up(160_000, 0, &counters), "pending");
-    let lookup = numbers.get_gzip(150_000, waiter(0, 0), &counters);
-    assert_eq!(lookup, GzipLookup::Unavailable, "the queue is full");
-    assert_eq!(counters.snapshot().values(metrics::COMPUTATIONS_REJECTED), [0, 0, 0]);
-    numbers.cancel(160_000, id(0), &counters);
+    for n in [150_000, 170_000] {
+        numbers.look_up(n, 0, &counters);
+        let job = numbers.next_job().unwrap();
+        numbers.done(job, &counters);
+    }
     assert_eq!(numbers.get_gzip(150_000, waiter(0, 0), &counters), GzipLookup::Pending);
-    assert_eq!(numbers.look_up(160_000, 0, &counters), "busy");
+    assert_eq!(numbers.look_up(160_000, 0, &counters), "pending", "a coding takes no place");
+    assert_eq!(numbers.look_up(180_000, 0, &counters), "busy");
+    let lookup = numbers.get_gzip(170_000, waiter(1, 0), &counters);
+    assert_eq!(lookup, GzipLookup::Unavailable, "another coding is queued");
+    assert_eq!(queued(&counters.snapshot()), 2);
+    numbers.cancel(150_000, id(0), &counters);
+    assert_eq!(numbers.get_gzip(170_000, waiter(1, 0), &counters), GzipLookup::Pending);
+    assert_eq!(counters.snapshot().values(metrics::COMPUTATIONS_REJECTED).iter().sum::<u64>(), 1);
 }
 
 #[test]
