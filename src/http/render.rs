@@ -217,10 +217,7 @@ mod tests {
                     "GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
                 ),
                 ResponseKind::NumberGzip(u64::MAX),
-                ResponseKind::Error(
-                    ErrorField::CompleteLength(usize::MAX),
-                    CrossOrigin::Readable,
-                ),
+                ResponseKind::Error(ErrorField::CompleteLength(usize::MAX), CrossOrigin::Readable),
                 ResponseKind::Text,
                 ResponseKind::Error(ErrorField::RetryAfter(u32::MAX), CrossOrigin::Readable),
                 ResponseKind::Media("application/openmetrics-text; version=1.0.0; charset=utf-8"),

@@ -55,9 +55,7 @@ fn responses_for_operators_may_not_be_read_by_other_origins() {
         }
     };
     for target in ["/metrics", "/healthz", "/readyz"] {
-        for (method, status) in
-            [("GET", 200), ("OPTIONS", 204), ("PUT", 405), ("DELETE", 405)]
-        {
+        for (method, status) in [("GET", 200), ("OPTIONS", 204), ("PUT", 405), ("DELETE", 405)] {
             let line = format!("{method} {target}");
             check(reply_to(&line, "Origin: https://a.example\r\n"), status, &line);
         }
