@@ -3,8 +3,8 @@
 #   make docker_build        tags fibsrv:VERSION and fibsrv:latest
 #   docker run --rm -p 3000:3000 --read-only --cap-drop ALL --security-opt no-new-privileges fibsrv
 
-# A digest pins the base: --build-arg BUILDER=rust:1.95-slim-bookworm@sha256:...
-ARG BUILDER=rust:1.95-slim-bookworm
+# Another base, for example of a mirror: --build-arg BUILDER=...
+ARG BUILDER=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 FROM ${BUILDER} AS build
 WORKDIR /src
 
@@ -37,10 +37,12 @@ RUN touch src/lib.rs src/main.rs \
 FROM scratch
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG SOURCE=https://git.example.org/fibsrv
 LABEL org.opencontainers.image.title="fibsrv" \
       org.opencontainers.image.description="The nth Fibonacci number over HTTP" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /out/fibsrv /fibsrv
 # Numeric, as there is no /etc/passwd.

@@ -3,8 +3,8 @@
 
     mixin.py                    regenerates the slo.yml files and runbook URLs from mixin.json
     mixin.py --check            fails if they are out of date
-    mixin.py --output DIRECTORY [--selector 'job="web", namespace="prod"'] [--runbook-url URL]
-                                writes all rule files for another selector or URL
+    mixin.py --output DIRECTORY [--selector 'job="web", namespace="prod"'] [--front-selector 'job="edge"'] [--runbook-url URL]
+                                writes all rule files for other selectors or another URL
 
 Standard library only.
 """
@@ -17,8 +17,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SETTINGS = json.loads((ROOT / "prometheus/mixin.json").read_text())
-SELECTOR = 'job="fibsrv"'
-"""Selects the servers in all rule files."""
+SELECTOR, FRONT_SELECTOR = 'job="fibsrv"', 'job="front"'
+"""Select the servers and the proxies in all rule files."""
 
 WINDOWS = (
     # burn rate, long window, short window, severity, budget lasts, minimum errors apply to the long window
@@ -33,6 +33,8 @@ LEVEL = "job, namespace, release"
 REQUESTS = 'fibsrv_requests_total{job="fibsrv", handler="fibonacci"'
 DURATION = 'fibsrv_request_duration_seconds_%s{job="fibsrv", handler="fibonacci"'
 RESPONSES = 'haproxy_frontend_http_responses_total{job="front", proxy="https"'
+BACKEND = '{job="front", proxy="workers"}'
+PROBES = '{job="external"}'
 
 
 def total(series, level):
@@ -55,13 +57,30 @@ def server_latency():
 
 
 def proxy_availability():
-    return total(RESPONSES + ', code="5xx"', "job"), total(RESPONSES, "job")
+    return total(RESPONSES + ', code="5xx"', LEVEL), total(RESPONSES, LEVEL)
 
 
 def probe_availability():
-    probes = 'probe_success{job="external"}[%s]'
+    probes = f"probe_success{PROBES}[%s]"
     return f"(count_over_time({probes}) - sum_over_time({probes}))", f"count_over_time({probes})"
 
+
+def slices(name, selector):
+    """The evaluations at which a recorded 0 or 1 was 1, and all of them."""
+    return lambda: (f"sum_over_time({name}{{{selector}}}[%s])", f"count_over_time({name}{{{selector}}}[%s])")
+
+
+FRONT_SLOW, PROBE_SLOW = "job:front_slow:bool", "job:external_slow:bool"
+FRONT_SLOW_NOW = [
+    "      # haproxy exports no histogram, but the mean response time of the last 1,024 requests of each proxy. It is stale on the",
+    "      # proxy without requests.",
+    f"      - record: {FRONT_SLOW}", "        expr: |", f"          max by ({LEVEL}) (",
+    f"            (haproxy_backend_response_time_average_seconds{BACKEND} > bool {SETTINGS['latency_threshold_seconds']})",
+    f"              * (rate(haproxy_backend_http_requests_total{BACKEND}[1m]) > bool 0)", "          )"]
+PROBE_SLOW_NOW = [
+    "      # Of the successful probes, as failed ones are in the other objective.",
+    f"      - record: {PROBE_SLOW}", "        expr: |",
+    f"          (probe_duration_seconds{PROBES} > bool {SETTINGS['probe_latency_threshold_seconds']}) and probe_success{PROBES} == 1"]
 
 OBJECTIVES = {
     "prometheus/rules/slo.yml": (
@@ -72,13 +91,19 @@ OBJECTIVES = {
              what=f"of the Fibonacci requests take more than {SETTINGS['latency_threshold_seconds']} s"),
     ),
     "deploy/haproxy/slo.yml": (
-        dict(name="front_errors", selector='job="front"', alert="FrontErrorBudgetBurn", rates=proxy_availability,
+        dict(name="front_errors", selector=FRONT_SELECTOR, alert="FrontErrorBudgetBurn", rates=proxy_availability,
              objective=SETTINGS["availability_objective"], what="of the responses of the proxies are 5xx"),
+        dict(name="front_slow_time", selector=FRONT_SELECTOR, alert="FrontLatencyBudgetBurn",
+             rates=slices(FRONT_SLOW, FRONT_SELECTOR), first=FRONT_SLOW_NOW, objective=SETTINGS["latency_objective"],
+             what=f"of the time the mean response time at the proxies exceeds {SETTINGS['latency_threshold_seconds']} s"),
     ),
     # FibsrvUnreachable pages for outages.
     "deploy/monitoring-external/slo.yml": (
         dict(name="external_failures", selector='job="external"', alert="FibsrvProbeBudgetBurn", rates=probe_availability,
              objective=SETTINGS["availability_objective"], what="of the probes fail", page=False),
+        dict(name="external_slow_probes", selector='job="external"', alert="FibsrvProbeLatencyBudgetBurn",
+             rates=slices(PROBE_SLOW, 'job="external"'), first=PROBE_SLOW_NOW, objective=SETTINGS["latency_objective"], page=False,
+             what=f"of the probes take more than {SETTINGS['probe_latency_threshold_seconds']} s"),
     ),
 }
 
@@ -96,7 +121,7 @@ def budget(objective):
 def recordings(slo):
     """Recording rules of an objective."""
     bad, every = slo["rates"]()
-    lines = []
+    lines = list(slo.get("first", ()))
     for window in RANGES:
         lines += [f"      - record: job:{slo['name']}:ratio_rate{window}", "        expr: |",
                   f"          {bad.replace('%s', window)}", f"            / {every.replace('%s', window)}"]
@@ -164,11 +189,12 @@ def main():
     parser.add_argument("--check", action="store_true", help="fail if a file is out of date")
     parser.add_argument("--output", type=pathlib.Path, metavar="DIRECTORY", help="write rendered copies of all rule files")
     parser.add_argument("--selector", default=SELECTOR, help="label matchers of the servers, default %(default)s")
+    parser.add_argument("--front-selector", default=FRONT_SELECTOR, help="label matchers of the proxies, default %(default)s")
     parser.add_argument("--runbook-url", default=SETTINGS["runbook_url"], metavar="URL", help="default %(default)s")
     options = parser.parse_args()
     if options.output:
         for name in (*OBJECTIVES, *RULE_FILES):
-            text = (ROOT / name).read_text().replace(SELECTOR, options.selector)
+            text = (ROOT / name).read_text().replace(SELECTOR, options.selector).replace(FRONT_SELECTOR, options.front_selector)
             path = options.output / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(with_url(text, options.runbook_url))

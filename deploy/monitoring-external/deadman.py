@@ -90,7 +90,7 @@ class Monitor:
             "annotations": {
                 "summary": f"The Prometheus {self.name!r} or its Alertmanager is down",
                 "description": "No alerts can be expected from there, and the state of its targets is unknown.",
-                "runbook_url": "https://runbooks.example/fibsrv/runbooks.md#deadmansswitch",
+                "runbook_url": "https://git.example.org/fibsrv/blob/main/docs/runbooks.md#deadmansswitch",
             },
             "startsAt": self.silent_since.isoformat(),
             "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else

@@ -109,11 +109,11 @@ def the_memory_limit_covers_the_worst_case(file):
 
 
 @rule(("services.prometheus.image", "prom/prometheus"), ("services.grafana.image", "grafana/grafana:latest"),
-      ("services.cadvisor.image", "ghcr.io/google/cadvisor:v1"))
+      ("services.cadvisor.image", "ghcr.io/google/cadvisor:v0.60.5"), ("services.grafana.image", f"grafana/grafana@sha256:{'0' * 64}"))
 def images_are_pinned(file):
     for name, service in file["services"].items():
-        if "build" not in service and not re.search(r"(:v?\d+\.\d+\.\d+|@sha256:[0-9a-f]{64})$", service["image"]):
-            yield f"{name} has no exact version: {service['image']}"
+        if "build" not in service and not re.search(r":v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$", service["image"]):
+            yield f"{name} has no exact version and digest: {service['image']}"
 
 
 @rule(("services.prometheus.command", ["--storage.tsdb.retention.time=15d"]))

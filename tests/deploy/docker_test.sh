@@ -2,9 +2,9 @@
 # Tests the unmodified Dockerfile and compose file with a real Docker daemon: build, image checks, up, requests, scrape, stop,
 # scale, down; and errors: port in use, invalid variable, unwritable log.
 #
-# If an image cannot be pulled, a substitute is built and tagged with its name: the builder from the host's Rust toolchain,
-# Prometheus from Debian's package. Grafana and cAdvisor have no substitute: only their configuration is checked. If no Docker
-# daemon runs, the test starts one with its own data directory.
+# If an image cannot be pulled, a substitute is built and tagged with its name and version, and used without the digest: the
+# builder from the host's Rust toolchain, Prometheus and Alertmanager from Debian's packages. Grafana and cAdvisor have no
+# substitute: only their configuration is checked. If no Docker daemon runs, the test starts one with its own data directory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -49,7 +49,8 @@ trap 'exit 1' INT TERM
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 export FIBSRV_VERSION=$version FIBSRV_REVISION=0123456789ab
-compose() { docker compose --project-name "$project" --progress quiet "$@"; }
+files=(--file docker-compose.yml)
+compose() { docker compose --project-name "$project" --progress quiet "${files[@]}" "$@"; }
 
 # await SECONDS WHAT COMMAND...: until it succeeds.
 await() {
@@ -75,15 +76,25 @@ if ! docker info >/dev/null 2>&1; then
 fi
 reachable() { timeout 20 docker pull --quiet "$1" >/dev/null 2>&1; }
 
-# substitute IMAGE COMMAND...: runs the command to build the image if it cannot be pulled.
+# substitute IMAGE COMMAND: runs the command to build the image if it cannot be pulled. Sets `chosen` to the image to use.
 substitute() {
-    local image=$1
-    shift
-    docker image inspect "$image" >/dev/null 2>&1 && return
-    reachable "$image" && return
-    "$@" "$image"
-    echo "$image" >>"$work/images"
-    say "built a substitute for $image"
+    chosen=$1
+    docker image inspect "$1" >/dev/null 2>&1 && return
+    reachable "$1" && return
+    chosen=${1%@*}
+    "$2" "$chosen"
+    echo "$chosen" >>"$work/images"
+    say "built a substitute for $1"
+}
+
+# substitute_service SERVICE COMMAND: the same for the image of a service.
+substitute_service() {
+    local image
+    image=$(docker compose --file docker-compose.yml config --format json | jq --raw-output ".services[\"$1\"].image")
+    substitute "$image" "$2"
+    [ "$chosen" != "$image" ] || return 0
+    printf 'services: {"%s": {"image": "%s"}}\n' "$1" "$chosen" >"$work/$1.yml"
+    files+=(--file "$work/$1.yml")
 }
 
 # debian PACKAGES...: writes a minimal Debian with these packages as an archive to stdout.
@@ -125,8 +136,9 @@ compose --profile '*' config --quiet
 say "the compose file is valid: $(compose config --services | sort | paste -sd ' ')"
 
 substitute "$(sed -n 's/^ARG BUILDER=//p' Dockerfile)" make_rust
-substitute "$(compose config --images | grep prom/prometheus)" make_prometheus
-substitute "$(compose config --images | grep alertmanager)" make_alertmanager
+builder=$chosen
+substitute_service prometheus make_prometheus
+substitute_service alertmanager make_alertmanager
 
 # Passes proxy settings to the build.
 arguments=()
@@ -134,7 +146,7 @@ for name in http_proxy https_proxy HTTP_PROXY HTTPS_PROXY no_proxy NO_PROXY; do
     [ -z "${!name:-}" ] || arguments+=(--build-arg "$name")
 done
 DOCKER_BUILDKIT=0 docker build --network host "${arguments[@]}" --build-arg VERSION="$version" --build-arg REVISION="$FIBSRV_REVISION" \
-    --tag "fibsrv:$version" --tag fibsrv:latest . >"$work/build.log" 2>&1 || { tail -30 "$work/build.log" >&2; fail 'docker build'; }
+    --build-arg BUILDER="$builder" --tag "fibsrv:$version" --tag fibsrv:latest . >"$work/build.log" 2>&1 || { tail -30 "$work/build.log" >&2; fail 'docker build'; }
 size=$(docker image inspect --format '{{.Size}}' "fibsrv:$version")
 say "image size: $size bytes"
 [ "$size" -le $((6 << 20)) ] || fail "image size $size exceeds 6 MiB"
@@ -227,7 +239,7 @@ say 'server stopped: the alert has reached Alertmanager'
 
 # Several containers cannot publish the same host port, so scaling needs it removed.
 printf 'services:\n  fibsrv:\n    ports: !reset []\n' >"$work/scale.yml"
-compose --file docker-compose.yml --file "$work/scale.yml" up --detach --wait --scale fibsrv=3 fibsrv
+compose --file "$work/scale.yml" up --detach --wait --scale fibsrv=3 fibsrv
 await 40 'three targets' query 'up{job="fibsrv"} == 1' 'length == 3'
 say 'scaled: three targets are up'
 compose down --volumes --timeout 10

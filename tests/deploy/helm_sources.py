@@ -9,6 +9,7 @@ import helm_manifests
 import yaml
 
 CHART = pathlib.Path("deploy/helm/fibsrv")
+RUNBOOKS = json.loads(pathlib.Path("prometheus/mixin.json").read_text())["runbook_url"]
 
 # Flags that the chart sets by other values, or that do not apply to a pod.
 ELSEWHERE = {
@@ -76,7 +77,7 @@ texts = [
     path.read_text()
     .replace('job="fibsrv"', f'job="fibsrv", {scope}')
     .replace('container="fibsrv"', 'container="fibsrv", namespace="numbers"')
-    .replace("https://runbooks.example/", "https://wiki.example.org/")
+    .replace(RUNBOOKS, "https://wiki.example.org/fibsrv/runbooks.md")
     for path in paths
 ]
 groups = [group for text in texts for group in yaml.safe_load(text)["groups"]]

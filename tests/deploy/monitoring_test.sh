@@ -19,6 +19,7 @@ promtool check config prometheus/prometheus.yml >/dev/null
 promtool check rules --lint=all prometheus/rules/*.yml prometheus/meta_monitoring.yml >/dev/null
 promtool test rules prometheus/tests/*.yml >/dev/null || { promtool test rules prometheus/tests/*.yml; exit 1; }
 echo "monitoring: promtool accepts the configuration, rules and rule tests"
+python tests/deploy/alerts_test.py
 
 # Type-checks dashboards against Grafana's TypeScript types, with enumerations as literals.
 files=$(mktemp -d)
@@ -27,7 +28,10 @@ ln -s "$dashboards/node_modules" "$files/node_modules"
 cat >"$files/plain.ts" <<'TYPES'
 import type { Dashboard } from '@grafana/schema';
 type Plain<T> = T extends string ? `${T}` : T extends (infer U)[] ? Plain<U>[] : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
-export type PlainDashboard = Plain<Dashboard>;
+// Fields of an annotation that the data source adds.
+type Query = { expr?: string; step?: string; titleFormat?: string; textFormat?: string; tagKeys?: string };
+type Annotations = NonNullable<NonNullable<Dashboard['annotations']>['list']>[number];
+export type PlainDashboard = Plain<Omit<Dashboard, 'annotations'> & { annotations: { list: (Annotations & Query)[] } }>;
 TYPES
 type_check() { # type_check NAME: the dashboard is on stdin.
     {
