@@ -17,7 +17,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build run test check lint docs tour fuzz mutants bench pgo load latency docker_build docker_test up down deb deb_test release \
+.PHONY: help build run test check lint docs tour fuzz mutants bench pgo load latency docker_build docker_test up down deb deb_test ansible_test release \
 	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test openapi_test screenshot \
 	external_monitoring_test logs_test helm_test k8s_test clean
 
@@ -101,6 +101,9 @@ audit: ## licences, sources and duplicates of all crates, and the workflow files
 deb_test: build ## install, reload, upgrade and remove that package under load, with systemd as process 1; needs root
 	tests/deploy/deb_test.sh
 
+ansible_test: build ## set up servers, proxies and log host with the Ansible role on a test network; needs root and Debian packages
+	tests/deploy/ansible_test.py
+
 monitoring_test: build ## test rules and dashboards with a real Prometheus that scrapes a real server
 	tests/deploy/monitoring_test.sh
 
@@ -118,15 +121,19 @@ deploy_test: build ## test proxies, external monitoring, log forwarding and all 
 	tests/deploy/front_test.py --rounds $(ROUNDS)
 	tests/deploy/external_monitoring_test.py
 	tests/deploy/logs_test.py
-	tests/deploy/staging_test.py
+	tests/deploy/ansible_test.py
+	tests/deploy/staging.sh
 
 staging: build ## failure drills on the complete production setup in namespaces; needs root and Debian packages
-	tests/deploy/staging_test.py
+	tests/deploy/staging.sh
 
 front_test: build ## failure drills on the proxy pair under load; needs root and Debian packages
 	tests/deploy/front_test.py --rounds $(ROUNDS)
 
-external_monitoring_test: build ## test that external monitoring detects outages; needs root and Debian packages
+external_ansible_test: build ## set up servers, proxies and log host with the Ansible role on a test network; needs root and Debian packages
+	tests/deploy/ansible_test.py
+
+monitoring_test: build ## test that external monitoring detects outages; needs root and Debian packages
 	tests/deploy/external_monitoring_test.py
 
 logs_test: build ## test that log forwarding loses no line; needs root and Debian packages

@@ -33,7 +33,8 @@ pub(super) struct Flags {
     #[arg(help_heading = "Listening")]
     pub(super) admin_listen: Vec<ServerAddress>,
 
-    /// Number of worker processes under a supervisor; auto: one per CPU. Without it a single process serves
+    /// Number of worker processes under a supervisor; auto: one per CPU, and not more than fit into the memory of the
+    /// control group. Without it a single process serves
     #[arg(long, env = "FIBSRV_WORKERS", value_name = "N|auto")]
     #[arg(help_heading = "Listening")]
     pub(super) workers: Option<Workers>,
@@ -196,22 +197,37 @@ const WORKERS_MAX: usize = 64;
 
 /// Number of workers, from 1 to [`WORKERS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Workers(pub(super) NonZeroUsize);
+pub(super) enum Workers {
+    /// One per CPU, within the limits of CPU time and memory.
+    Auto,
+    /// As given.
+    Count(NonZeroUsize),
+}
 
 impl FromStr for Workers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let count = if text == "auto" {
-            // Respects CPU affinity and cgroup quotas.
-            let cpus = thread::available_parallelism().map_err(|error| error.to_string())?;
-            cpus.get().min(WORKERS_MAX)
-        } else {
-            text.parse().map_err(|_| "expected a number or auto".to_owned())?
-        };
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let count = text.parse().map_err(|_| "expected a number or auto".to_owned())?;
         match NonZeroUsize::new(count) {
-            Some(count) if count.get() <= WORKERS_MAX => Ok(Self(count)),
+            Some(count) if count.get() <= WORKERS_MAX => Ok(Self::Count(count)),
             _ => Err(format!("must be 1 to {WORKERS_MAX}")),
+        }
+    }
+}
+
+impl Workers {
+    /// Returns the number, of which `fitting` fit into the memory.
+    pub(super) fn count(self, fitting: usize) -> Result<usize, String> {
+        match self {
+            Self::Count(count) => Ok(count.get()),
+            // Respects CPU affinity and cgroup quotas.
+            Self::Auto => thread::available_parallelism()
+                .map(|cpus| cpus.get().min(WORKERS_MAX).min(fitting))
+                .map_err(|error| format!("--workers auto: {error}")),
         }
     }
 }

@@ -9,6 +9,7 @@ mod environment;
 mod flags;
 mod inherited;
 mod invocation;
+mod memory;
 mod service_manager;
 mod validate;
 
@@ -23,6 +24,7 @@ pub use inherited::{
     Inherited, InheritedWorker, Purpose, environment_of_previous, upgrade_environment,
 };
 pub use invocation::Invocation;
+pub use memory::MemoryUse;
 pub use service_manager::{LISTEN_VARIABLES, NOTIFY_VARIABLES, ServiceManager};
 
 use crate::{

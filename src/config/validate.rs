@@ -10,12 +10,16 @@ use crate::{
         Config, Surroundings,
         address::ServerAddress,
         flags::{AccessLogFormat, Flags, LogFormat},
+        memory::MemoryUse,
     },
     fibonacci::{Cache, CacheKey},
     http::{conn::TimeoutKind, request::limits},
     logging::{EventFormat, LogOptions, Stream, access, access::AccessLogOptions},
     server::drain,
-    sys::listener::{self, overlaps},
+    sys::{
+        cgroup::CgroupLimits,
+        listener::{self, overlaps},
+    },
 };
 
 /// Time to read and discard what a client sends after the last response, so that it can receive the response. It has no
@@ -72,7 +76,7 @@ impl Flags {
                 unacknowledged: self.write_timeout.into(),
                 defer_seconds: defer_seconds(self.defer_accept.into())?,
             },
-            workers: self.workers.map(|workers| workers.0.get()),
+            workers: self.worker_count()?,
             invocation,
             inherited,
             service_manager,
@@ -107,6 +111,18 @@ impl Flags {
             Some(admin) => Err(format!("--admin-listen {admin} is an address of --listen")),
             None => Ok((listen, admin_listen)),
         }
+    }
+
+    fn worker_count(&self) -> Result<Option<usize>, String> {
+        let Some(workers) = self.workers else { return Ok(None) };
+        let memory = MemoryUse {
+            table_max_n: self.table_max_n,
+            max_n: self.max_n,
+            cache_bytes: self.cache_size.as_u64(),
+            connections: self.max_connections as u64,
+        };
+        let fitting = memory.workers_within(CgroupLimits::read().memory_bytes);
+        workers.count(fitting).map(Some)
     }
 
     fn number_limits(&self) -> Result<app::NumberLimits, String> {

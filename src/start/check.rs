@@ -5,7 +5,7 @@ use std::{error::Error, fs};
 use rustix::process::{Resource, getrlimit};
 
 use crate::{
-    config::Config,
+    config::{Config, MemoryUse},
     logging::access::AccessLog,
     start::check_overlaps,
     sys::{
@@ -45,24 +45,18 @@ struct SystemLimits {
     cgroup: CgroupLimits,
 }
 
-/// Memory of a hostile connection, in the process and in the kernel.
-const CONNECTION_BYTES: u64 = 100 * 1024;
-/// Memory for each n while F(n) is computed.
-const COMPUTATION_BYTES_PER_N: u64 = 5;
-/// Memory of a process beside its table, cache and connections.
-const OVERHEAD_BYTES: u64 = 16 << 20;
 /// Threads of a worker: the event loop and the computations.
 const THREADS: u64 = 2;
 
-/// The memory that all workers together can need (docs/operations.md, "Sizing").
+/// The memory that all workers together can need.
 fn memory_needed(config: &Config, workers: u64) -> u64 {
-    let connections = (config.max_connections as u64).saturating_mul(CONNECTION_BYTES);
-    let computation = config.numbers.max_n.saturating_mul(COMPUTATION_BYTES_PER_N);
-    let worker =
-        connections.saturating_add(computation).saturating_add(config.numbers.bytes as u64);
-    // F(n) has 0.209 n digits, so those of F(0) to F(n) have n²/9.6.
-    let table = u64::from(config.table_max_n).pow(2) / 9;
-    worker.saturating_mul(workers).saturating_add(table).saturating_add(OVERHEAD_BYTES)
+    let memory = MemoryUse {
+        table_max_n: config.table_max_n,
+        max_n: config.numbers.max_n,
+        cache_bytes: config.numbers.bytes as u64,
+        connections: config.max_connections as u64,
+    };
+    memory.worst_case(workers)
 }
 
 impl SystemLimits {

@@ -35,6 +35,19 @@ const WITHOUT_DATA = /^Container /;
 /// Types of panels whose components Grafana's packages do not export: they are part of the server.
 const NOT_EXPORTED = ["alertlist", "heatmap", "row"];
 
+/// In a module esbuild takes all exports of this CommonJS package for the default one.
+const scrollbars = {
+  name: "scrollbars",
+  setup(build) {
+    const [filter, namespace] = [/^react-custom-scrollbars-2$/, "scrollbars"];
+    build.onResolve({ filter }, (found) => (found.namespace === namespace ? undefined : { path: found.path, namespace }));
+    build.onLoad({ filter, namespace }, ({ path: name }) => ({
+      contents: `export { Scrollbars as default } from "${name}";`,
+      resolveDir: process.env.DASHBOARD_TOOLS,
+    }));
+  },
+};
+
 async function bundle() {
   const built = await esbuild.build({
     entryPoints: [path.join(import.meta.dirname, "panels.jsx")],
@@ -47,6 +60,7 @@ async function bundle() {
     define: { "process.env.NODE_ENV": '"production"', global: "window" },
     loader: { ".svg": "dataurl", ".woff2": "empty", ".woff": "empty", ".ttf": "empty" },
     nodePaths: [path.join(process.env.DASHBOARD_TOOLS, "node_modules")],
+    plugins: [scrollbars],
     logLevel: "silent",
   });
   return Object.fromEntries(built.outputFiles.map(({ path: name, text }) => [path.extname(name), text]));
@@ -162,7 +176,10 @@ async function draw(browser, url, dashboard, picture) {
   const problems = [];
   page.on("pageerror", (error) => problems.push(`error in the page: ${error.message.slice(0, 300)}`));
   await page.goto(url);
-  await page.waitForFunction(() => window.isRendered && [...document.querySelectorAll("canvas")].some((canvas) => canvas.texts?.length));
+  const isDrawn = () => window.isRendered && [...document.querySelectorAll("canvas")].some((canvas) => canvas.texts?.length);
+  await page.waitForFunction(isDrawn).catch((error) => {
+    throw new Error(`${error.message} ${problems.join("; ")}`);
+  });
   const steps = dashboard.panels.flatMap((panel) => panel.fieldConfig?.defaults.thresholds?.steps ?? []);
   const names = [...new Set(steps.map(({ color }) => color))];
   const colours = await page.evaluate((list) => Object.fromEntries(list.map((name) => [name, window.colour(name).toLowerCase()])), names);

@@ -194,6 +194,11 @@ fails() {
 fails 'an invalid variable' "'many' for '--table-max-n" --env FIBSRV_TABLE_MAX_N=many "fibsrv:$version"
 fails 'an unwritable log' 'access log' --env FIBSRV_ACCESS_LOG=json --env FIBSRV_ACCESS_LOG_FILE=/access.log "fibsrv:$version"
 
+# 256 MiB hold the cache and a computation of one worker.
+docker run --rm --memory 256m "fibsrv:$version" --workers auto --check >"$work/check" || fail '--check'
+grep -qx -- '--workers 1' "$work/check" || { cat "$work/check" >&2; fail 'workers that do not fit into the memory limit'; }
+say '--workers auto respects the memory limit'
+
 compose up --detach --wait fibsrv
 [ "$(curl -fsS http://127.0.0.1:3000/api/fibonacci/20)" = 6765 ] || fail 'F(20) on port 3000'
 say 'up: fibsrv is healthy and serves F(20) on port 3000'

@@ -31,6 +31,7 @@ OBJECTIVE_S = {
     "keepalived down": 180,       # from the death of keepalived on the standby to the ticket
     "shipper down": 270,          # from the death of rsyslog to the ticket
     "ticket resolved": 420,       # from recovery to the resolved notification of a ticket
+    "proxy errors": 120,        # from the first 5xx response of a proxy to the page
     "proxy down": 120,          # from the death of one of two proxies to the ticket
 }
 """Objectives of deploy/monitoring-external/README.md and docs/operations.md, with the shipped times."""

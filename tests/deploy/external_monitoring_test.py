@@ -82,7 +82,7 @@ def check_rules(watch, table):
         assert re.fullmatch(rf"https://\S+#{rule['name'].lower()}", rule["annotations"]["runbook_url"]), rule
         assert used(rule) or rule["name"] == "Watchdog", rule["query"]
         assert rule["health"] == "ok", rule
-    table.row("alerts with severity, runbook and existing metrics", len(loaded), exactly=15)
+    table.row("alerts with severity, runbook and existing metrics", len(loaded), exactly=19)
 
 
 def check_probes(watch, table, certificate, unknown):

@@ -42,6 +42,20 @@ python tests/deploy/helm_manifests.py "$files/rendered" | node tests/deploy/helm
 python tests/deploy/helm_policy.py "$files/rendered"
 python tests/deploy/helm_sources.py "$files/rendered"
 
+# The kustomize base and its example: the same schemas, and the changes that the example names.
+quietly deploy/kustomize/render --check
+mkdir -p "$files/kustomize/1.37.0"
+for directory in base example; do
+    quietly kubectl kustomize "deploy/kustomize/$directory"
+    cp "$files/out" "$files/kustomize/1.37.0/$directory.yaml"
+done
+python tests/deploy/helm_schemas.py "$files/kustomize"
+for changed in 'namespace: numbers' 'replicas: 3' 'image: registry.example.org/fibsrv:' 'name: FIBSRV_MAX_N'; do
+    grep -q -- "$changed" "$files/kustomize/1.37.0/example.yaml" || fail "the example of kustomize lacks '$changed'"
+    grep -q -- "$changed" "$files/kustomize/1.37.0/base.yaml" && fail "the base of kustomize has '$changed'"
+done
+echo "helm: kustomize base and example are as rendered"
+
 # The package contains the link targets and renders the same.
 quietly helm package "$chart" --destination "$files"
 helm template release "$files"/fibsrv-*.tgz --namespace numbers --kube-version 1.37.0 \

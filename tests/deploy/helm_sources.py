@@ -30,6 +30,19 @@ version = re.search(
 if about["appVersion"] != version:
     found.append(f"Chart.yaml has appVersion {about['appVersion']}, Cargo.toml has {version}")
 
+# Addresses in the repository.
+repository = re.search(
+    r'^repository = "(.+)"', pathlib.Path("Cargo.toml").read_text(), re.MULTILINE
+).group(1)
+for address in (about["home"], *about["sources"], about["icon"], RUNBOOKS):
+    path = address.removeprefix(repository)
+    file = re.sub(r"^/(raw|blob)/main/", "", path)
+    if path == address or not pathlib.Path(".", file.lstrip("/")).exists():
+        found.append(f"{address} is not in the repository {repository}")
+example = yaml.safe_load(pathlib.Path("deploy/kustomize/example/kustomization.yaml").read_text())
+if example["images"][0]["newTag"] != version:
+    found.append(f"the example in deploy/kustomize has version {example['images'][0]['newTag']}")
+
 flags = set(
     re.findall(
         r"^\| `--[^|]*\| `(FIBSRV_\w+)` \|",

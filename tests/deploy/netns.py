@@ -124,7 +124,7 @@ class Network:
         """Adds a machine; each cable is a switch and an address with prefix length, for eth0, eth1 and so on."""
         self.machines[name] = machine = Machine(self, name)
         for switch, address in cables:
-            machine._plug(switch, address)
+            machine.plug(switch, address)
         return machine
 
     def switch(self, name):
@@ -237,6 +237,17 @@ class Machine:
         lines = self.must("ip", "-4", "-oneline", "address", "show").splitlines()
         return [line.split()[3].partition("/")[0] for line in lines]
 
+    def plug(self, switch, address):
+        """Adds a cable with an address."""
+        ours, port = f"eth{len(self.cables)}", f"{self.name}{len(self.cables)}"
+        if len(port) > 15:
+            raise ValueError(f"{port}: an interface name has at most 15 characters")
+        self.cables.append((switch, port, address))
+        self.must("ip", "link", "add", ours, "type", "veth", "peer", "name", port, "netns", str(switch.holder.pid))
+        switch.must("ip", "link", "set", port, "master", "bridge", "up")
+        self.must("ip", "address", "add", address, "dev", ours)
+        self.must("ip", "link", "set", ours, "up")
+
     def disconnect(self, cable=0, silently=False):
         """Disconnects a cable. With `silently` packets are dropped while the link stays up."""
         switch, port, _ = self.cables[cable]
@@ -273,16 +284,6 @@ class Machine:
 
     def _inside(self, command):
         return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--uts", "--", *map(str, command)]
-
-    def _plug(self, switch, address):
-        ours, port = f"eth{len(self.cables)}", f"{self.name}{len(self.cables)}"
-        if len(port) > 15:
-            raise ValueError(f"{port}: an interface name has at most 15 characters")
-        self.cables.append((switch, port, address))
-        self.must("ip", "link", "add", ours, "type", "veth", "peer", "name", port, "netns", str(switch.holder.pid))
-        switch.must("ip", "link", "set", port, "master", "bridge", "up")
-        self.must("ip", "address", "add", address, "dev", ours)
-        self.must("ip", "link", "set", ours, "up")
 
     def _kill(self):
         def gone():

@@ -42,7 +42,7 @@ while True:
 class Front:
     """The complete setup; serving once constructed."""
 
-    def __init__(self, net, workers=3, kind=None):
+    def __init__(self, net, workers=3, kind=None, proxy=None):
         netns.need("haproxy keepalived curl openssl", *TOOLS)
         if not BINARY.exists():
             sys.exit(f"{BINARY} is missing: run make build")
@@ -51,7 +51,7 @@ class Front:
         self.authority = pki.Authority(net.directory)
         self.workers = [(kind or Worker)(self, number) for number in range(1, workers + 1)]
         certificate = self.authority.issue(NAME)
-        self.proxies = [Proxy(self, number, certificate) for number in (1, 2)]
+        self.proxies = [(proxy or Proxy)(self, number, certificate) for number in (1, 2)]
         self.client = self.new_client("client", 101)
         for proxy in self.proxies:
             proxy.start()
@@ -146,6 +146,14 @@ class Proxy:
         for directory in ("/etc/haproxy", "/etc/keepalived", "/var/lib"):
             self.machine.mount_tmpfs(directory)
         self.machine.path("/var/lib/haproxy/dev").mkdir(parents=True)
+        self.install(number, certificate)
+        self.check()
+
+    def __str__(self):
+        return self.machine.name
+
+    def install(self, number, certificate):
+        """Installs the shipped files."""
         self.machine.path(TEXTFILES).mkdir(parents=True)
         for file in ("fibsrv-vrrp.prom", "fibsrv-vrrp-check.prom"):
             self.machine.must("install", "-o", "nobody", "-m", "644", "/dev/null", f"{TEXTFILES}/{file}")
@@ -155,10 +163,6 @@ class Proxy:
         for script in ("check-proxy", "notify-state"):
             self.machine.write(f"/etc/keepalived/{script}", DEPLOY / "keepalived" / script, mode=0o755)
         self.install_certificate(certificate)
-        self.check()
-
-    def __str__(self):
-        return self.machine.name
 
     def check(self):
         """Validates the configuration of haproxy and keepalived."""
