@@ -130,10 +130,7 @@ staging: build ## failure drills on the complete production setup in namespaces;
 front_test: build ## failure drills on the proxy pair under load; needs root and Debian packages
 	tests/deploy/front_test.py --rounds $(ROUNDS)
 
-external_ansible_test: build ## set up servers, proxies and log host with the Ansible role on a test network; needs root and Debian packages
-	tests/deploy/ansible_test.py
-
-monitoring_test: build ## test that external monitoring detects outages; needs root and Debian packages
+external_monitoring_test: build ## test that external monitoring detects outages; needs root and Debian packages
 	tests/deploy/external_monitoring_test.py
 
 logs_test: build ## test that log forwarding loses no line; needs root and Debian packages
