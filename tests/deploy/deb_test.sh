@@ -11,6 +11,8 @@ source tests/deploy/tools.sh
 say() { printf 'deb: %s\n' "$*"; }
 fail() { echo "deb: $*" >&2; exit 1; }
 
+need ansible-playbook=ansible-core rsyslogd=rsyslog "$(compgen -G '/usr/lib/*/rsyslog/omrelp.so' || echo omrelp)=rsyslog-relp" \
+    prometheus-node-exporter=prometheus-node-exporter /usr/lib/python3/dist-packages/apt=python3-apt
 need /lib/systemd/systemd=systemd dpkg=dpkg unshare=util-linux ip=iproute2 curl=curl python3=python3 lintian=lintian
 first=$(deploy/deb/build)
 second=$(VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)+test deploy/deb/build)
@@ -24,6 +26,7 @@ mkdir "$work/upper" "$work/work" "$work/root" "$work/share"
 cp "$first" "$work/share/first.deb"
 cp "$second" "$work/share/second.deb"
 cp tests/deploy/load_client.py "$work/share/"
+cp -r deploy "$work/share/"
 init=''
 cleanup() {
     local status=$?
@@ -148,6 +151,33 @@ inside pkill -TERM -f load_client.py
 wait "$load" || { cat "$work/load-socket" >&2; fail 'requests were lost in a restart with socket activation'; }
 say "restarted with socket activation: $(<"$work/load-socket")"
 
+# The Ansible role sets a variable and starts log forwarding; applied again it changes nothing.
+inside systemctl stop fibsrv.socket fibsrv.service
+apply_role() {
+    inside ansible-playbook --connection local --inventory worker1, /run/share/role.yml >"$work/role.log" 2>&1 ||
+        { cat "$work/role.log" >&2; fail 'ansible-playbook'; }
+    sed -n 's/^worker1 .* changed=\([0-9]*\) .*/\1/p' "$work/role.log"
+}
+cat >"$work/share/role.yml" <<'PLAYBOOK'
+- hosts: all
+  vars:
+    ansible_python_interpreter: /usr/bin/python3
+    fibsrv_parts: [server, shipper]
+    fibsrv_environment: { FIBSRV_MAX_N: "300" }
+    fibsrv_log_target: 127.0.0.1
+  roles: [/run/share/deploy/ansible/roles/fibsrv]
+PLAYBOOK
+[ "$(apply_role)" -ge 5 ] || fail 'the role changed too little'
+await 10 'the service with the settings of the role responds' serves
+[ "$(inside curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:3000/api/fibonacci/301)" = 422 ] || fail 'the variable of the role is not set'
+for service in fibsrv rsyslog prometheus-node-exporter; do
+    inside systemctl is-active --quiet "$service.service" && inside systemctl is-enabled --quiet "$service.service" ||
+        fail "$service is not running and enabled"
+done
+[ "$(apply_role)" = 0 ] || { cat "$work/role.log" >&2; fail 'the role changed something when applied again'; }
+inside systemctl stop rsyslog.service prometheus-node-exporter.service
+say 'the Ansible role has set a variable, and started log forwarding'
+
 inside mkdir -p /etc/systemd/system/fibsrv.service.d
 inside cp /usr/share/doc/fibsrv/examples/workers.conf /etc/systemd/system/fibsrv.service.d/
 inside dpkg --remove fibsrv >/dev/null 2>&1 || fail 'dpkg --remove'
@@ -156,7 +186,7 @@ serves 2>/dev/null && fail 'the service responds after removal'
 inside dpkg --purge fibsrv >/dev/null 2>&1 || fail 'dpkg --purge'
 inside test -e /etc/systemd/system/fibsrv.service.d/workers.conf || fail "purge removed the administrator's drop-in"
 inside rm -r /etc/systemd/system/fibsrv.service.d
-left=$(inside find / -xdev -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
+left=$(inside find / -xdev -path /etc/rsyslog.d -prune -o -path /usr/local/sbin/fibsrv-queue-metrics -prune -o -path /var/spool/rsyslog -prune -o -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
     -not -path '/var/log/*' -not -path '/var/lib/systemd/*' -not -path '/var/cache/*' -not -path '/run/*' -not -path '/tmp/*' -print 2>/dev/null |
     grep -vF "$PWD" || true)
 [ -z "$left" ] || fail "left behind: $left"
