@@ -125,6 +125,11 @@ class ExternalMonitoring:
                 if message["labels"]["alertname"] == alert and message["status"] == status
                 and message["path"] == path and message["at"] > after]
 
+    def pages(self):
+        """Returns the names of all alerts for which a page was received."""
+        messages = (json.loads(line) for line in self.webhook.log().splitlines() if line.startswith("{"))
+        return {message["labels"]["alertname"] for message in messages if message["path"] == "/page"}
+
     def delay(self, alert, status, since, seconds, path="/page"):
         """Waits for a notification and returns its delay after `since`."""
         messages = netns.until(f"{alert} {status}", lambda: self.received(alert, status, path, since), seconds)

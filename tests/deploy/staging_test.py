@@ -27,7 +27,7 @@ import dashboard_queries
 import dashboard_recording
 import rsyslog
 import traffic
-from external_monitoring import MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
+from external_monitoring import FASTER, MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
 
 TIME_LIMIT = 180
 HOSTS = 3
@@ -36,6 +36,7 @@ TARGETS = 2 * HOSTS + 6
 LOG_HOST, INTERNAL = "10.77.1.31", "10.77.1.32"
 ACCESS_LOG = "/var/log/fibsrv/access.log"
 DASHBOARD = ROOT / "deploy/grafana/dashboards/operations.json"
+EXPECTED_PAGES = {"FibsrvDown", "FibsrvUnreachable", "FrontErrorBudgetBurn"}
 PACE = 100
 """Requests per second of both clients together."""
 
@@ -66,11 +67,22 @@ class Host(proxy_pair.Worker):
         return [int(pid) for pid in children.split()]
 
 
+class Proxy(proxy_pair.Proxy):
+    """A proxy with a node exporter, also after its machine has been restored."""
+
+    exporter = None
+
+    def start(self):
+        super().start()
+        if self.exporter is None or not self.exporter.running():
+            self.exporter = proxy_pair.start_node_exporter(self.machine)
+
+
 class Staging:
     """The complete setup; serving once constructed."""
 
     def __init__(self, net):
-        self.front = proxy_pair.Front(net, HOSTS, Host)
+        self.front = proxy_pair.Front(net, HOSTS, Host, Proxy)
         self.hosts = self.front.workers
         self.log_host = net.machine("logs", (self.front.internal, f"{LOG_HOST}/24"))
         rsyslog.prepare(self.log_host)
@@ -82,8 +94,6 @@ class Staging:
         self.watch.configure()
         self.watch.start_third_host("external", "internal")
         self.watch.start()
-        for proxy in self.front.proxies:
-            proxy_pair.start_node_exporter(proxy.machine)
         self.internal = self.start_internal(net)
         self.front.wait_ready()
         netns.until("a successful probe", lambda: self.watch.query('probe_success{job="external"}').get(TARGET) == 1, 30)
@@ -115,7 +125,9 @@ class Staging:
         for job, addresses in targets.items():
             machine.write(f"/etc/prometheus/targets/{job}.yml", json.dumps([{"targets": addresses}]))
         machine.must("promtool", "check", "config", "/etc/prometheus/prometheus.yml")
-        machine.start("prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus")
+        # The default of a minute, by ten: an alert that fires before Alertmanager is discovered is sent again after it.
+        machine.start("prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus",
+                      f"--rules.alert.resend-delay={60_000 // FASTER}ms")
         return machine
 
     def healthy_targets(self):
@@ -262,6 +274,15 @@ def check_files(staging, report):
             report.missed.append(f"files of {machine.name}: {sorted(installed ^ set(shipped))}")
         report.missed += [f"{machine.name}: {name} is not the shipped file" for name in sorted(installed & set(shipped))
                           if without_times((directory / name).read_text()) != without_times(shipped[name].read_text())]
+
+
+def check_pages(staging, report):
+    """The drills have caused no other pages than these. A conflict of the floating address, for example, would be a false one."""
+    pages = staging.watch.pages()
+    if pages != EXPECTED_PAGES:
+        report.missed.append(f"pages: {sorted(pages)} instead of {sorted(EXPECTED_PAGES)}")
+    if (masters := staging.query("sum(fibsrv_vrrp_master)")) != [1]:
+        report.missed.append(f"VRRP masters: {masters}")
 
 
 def record_dashboard(staging, seconds):
@@ -414,6 +435,7 @@ def main():
         check_files(staging, report)
         try:
             run_drills(staging, report)
+            check_pages(staging, report)
             record_dashboard(staging, round(time.monotonic() - ready))
             completed = True
         finally:
