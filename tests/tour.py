@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "tour.md"
 PORT = 39000 + os.getpid() % 1000
 HOST = "127.0.84.1"
-CALLS = ("accept4,recvfrom,sendto,writev,epoll_wait,epoll_ctl,close,shutdown,clone,clone3,execve,exit_group,wait4,"
+CALLS = ("accept4,getsockopt,recvfrom,sendto,writev,epoll_wait,epoll_ctl,close,shutdown,clone,clone3,execve,exit_group,wait4,"
          "listen,sendmsg,recvmsg,read,write,setpriority,sched_setattr")
 # A busy machine delays a step beyond the pause between two: then the pauses are longer.
 PAUSES_S = (0.2, 0.6, 2.0)
@@ -39,8 +39,8 @@ KINDS = [
 
 # For each table: pattern of a call, file below src, function, what the call is for. The first match counts.
 REQUEST = [
+    (r"getsockopt", "server/accept.rs", "accept_waiting", "how many connections wait in the accept queue"),
     (r"accept4.*= connection", "server/accept.rs", "accept_from", "takes the connection from the accept queue"),
-    (r"accept4", "server/accept.rs", "accept_from", "the queue is empty"),
     (r"recvfrom.*= 0$", "server/connection/mod.rs", "read", "end of stream: the client has closed"),
     (r"recvfrom", "server/connection/mod.rs", "read", "reads a request; it does not fill the buffer, so the socket is empty"),
     (r"sendto", "server/connection/mod.rs", "write", "writes the response: head and digits in one call"),
@@ -80,6 +80,7 @@ OLD_WORKER = [
     (r"recvmsg\(channel.*listener", "group/protocol.rs", "handle", "the listener of the new worker"),
     (r"recvmsg", "group/protocol.rs", "handle", "a request to stop: replaced"),
     (r"epoll_ctl.*DEL", "server/listeners.rs", "deregister", "stops accepting; the new worker accepts already"),
+    (r"getsockopt", "server/accept.rs", "accept_waiting", "how many connections wait in the accept queue"),
     (r"accept4", "server/shutdown.rs", "drain_backlog", "no connection is left in the queue"),
     (r"listen\(listener", "sys/listener.rs", "listen", "options of a listener that it has received"),
     (r"sendmsg", "server/listeners.rs", "release", "the listener has no owner any more"),
@@ -116,6 +117,8 @@ def simplify(line):
         return f"epoll_ctl(epoll, {operation}, {target}{', ' + events if events else ''})"
     if name == "accept4":
         return f"accept4(listener, SOCK_CLOEXEC|SOCK_NONBLOCK) = {result}" if first == "listener" else None
+    if name == "getsockopt":
+        return "getsockopt(listener, TCP_INFO)" if "TCP_INFO" in arguments else None
     if name in ("sendmsg", "recvmsg"):
         data = re.search(r'iov_base="([^"]*)"', arguments)
         passed = ", listener" if "SCM_RIGHTS" in arguments and "listener" in arguments else ""

@@ -15,6 +15,7 @@ use crate::{
         connections::ADMIN_CONNECTIONS_MAX,
         listeners::{AcceptState, ListenerEntry, state_after_error},
     },
+    sys,
 };
 
 /// Maximum number of connections accepted from a listener per iteration, before other connections run.
@@ -41,11 +42,34 @@ impl Server {
     /// Accepts from every listener that may have connections waiting.
     pub(super) fn accept(&mut self) {
         for index in 0..self.listeners.places() {
-            for _ in 0..ACCEPTS_PER_ITERATION {
-                if !self.accept_from(index) {
-                    break;
-                }
+            self.accept_waiting(index);
+        }
+    }
+
+    /// Accepts the connections that wait at a listener now. The poll reports later ones, so there is no need for a last
+    /// attempt that fails: the kernel allocates a socket and a descriptor before it looks into the queue, and that takes
+    /// as long as a tenth of a request.
+    fn accept_waiting(&mut self, index: usize) {
+        let now_ns = self.context.clock.now_ns();
+        let Some(entry) = self.listeners.get_mut(index) else { return };
+        let routes = entry.routes;
+        if !entry.state.should_accept(now_ns) {
+            return;
+        }
+        // Systems that do not count report zero.
+        let waiting = sys::accept_queue_length(&*entry.listener).ok().filter(|count| *count > 0);
+        let attempts = waiting.unwrap_or(u32::MAX).min(ACCEPTS_PER_ITERATION);
+        for _ in 0..attempts {
+            if !self.accept_from(index) {
+                return;
             }
+        }
+        if self.is_full(routes) {
+            self.accept_from(index); // records that the limit is reached
+        } else if waiting == Some(attempts)
+            && let Some(entry) = self.listeners.get_mut(index)
+        {
+            entry.state = AcceptState::Idle;
         }
     }
 

@@ -1,7 +1,7 @@
 //! System calls that no library offers without `unsafe`: forking, adopting descriptors by number, setting
-//! signal dispositions, options and a figure of sockets, and returning
+//! signal dispositions, options and figures of sockets, and returning
 //! free memory.
-#![expect(unsafe_code, reason = "the six calls below, each with what makes it sound")]
+#![expect(unsafe_code, reason = "the seven calls below, each with what makes it sound")]
 
 pub mod activation;
 pub mod cgroup;
@@ -14,6 +14,7 @@ pub mod user;
 
 use std::{
     fs, io,
+    mem::offset_of,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
@@ -101,6 +102,22 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
     }
 }
 
+/// Returns the number of connections that wait to be accepted (`TCP_INFO`, tcp(7)).
+pub fn accept_queue_length(listener: &impl AsFd) -> io::Result<u32> {
+    // The field has this meaning for a listening socket. The kernel omits what follows it.
+    const FIELD: usize = offset_of!(libc::tcp_info, tcpi_unacked) / size_of::<u32>();
+    let mut info = [0_u32; FIELD + 1];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+    let listener = listener.as_fd().as_raw_fd();
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes at most `length` bytes to the
+    // array, which exists until the call returns and for which all bits are valid.
+    let status = unsafe {
+        libc::getsockopt(listener, level, name, info.as_mut_ptr().cast(), &raw mut length)
+    };
+    if status == 0 { Ok(info[FIELD]) } else { Err(io::Error::last_os_error()) }
+}
+
 fn set_option(
     socket: &impl AsFd,
     level: libc::c_int,
@@ -135,7 +152,10 @@ fn was_left_open(descriptor: RawFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
+    use std::{
+        net::{TcpListener, TcpStream},
+        os::fd::AsRawFd as _,
+    };
 
     use super::*;
 
@@ -147,6 +167,21 @@ mod tests {
         // Open and owned. A wrong number must not create a second owner.
         let ours = fs::File::open("/dev/null").unwrap();
         adopt(ours.as_raw_fd()).unwrap_err();
+    }
+
+    #[test]
+    fn connections_in_the_accept_queue_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for waiting in 0..3 {
+            assert_eq!(accept_queue_length(&listener).unwrap(), waiting);
+            // On the loopback interface the handshake is complete when this returns.
+            clients.push(TcpStream::connect(address).unwrap());
+        }
+        listener.accept().unwrap();
+        assert_eq!(accept_queue_length(&listener).unwrap(), 2);
+        accept_queue_length(&fs::File::open("/dev/null").unwrap()).unwrap_err();
     }
 
     #[test]
