@@ -69,8 +69,8 @@ impl Representation {
         {
             return Ok(whole);
         }
-        let tag = format!("\"{}\"", whole.tag(n));
-        match range::select(head, tag.as_bytes(), length) {
+        let is_current = |validator: &[u8]| validator == format!("\"{}\"", whole.tag(n)).as_bytes();
+        match range::select(head, is_current, length) {
             SelectedRange::Whole => Ok(Self::Text),
             SelectedRange::Part(span) => Ok(Self::Part { span, length }),
             SelectedRange::Unsatisfiable => Err(Response::error(
