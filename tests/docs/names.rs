@@ -166,3 +166,28 @@ fn commands_have_existing_flags() {
     assert_none(&problems);
     assert!(count > 5, "{count} flags");
 }
+
+#[test]
+fn targets_of_make_exist() {
+    let makefile = read("Makefile");
+    let rules = makefile.lines().filter_map(|line| line.split_once(": ").or(line.split_once(':')));
+    let targets: BTreeSet<_> = rules.map(|(target, _)| target).collect();
+    let (mut problems, mut count) = (Vec::new(), 0);
+    for page in pages() {
+        let text = read(&page);
+        let blocks = code_blocks(&text);
+        let lines = blocks.iter().flat_map(|(_, code)| code.lines()).map(str::to_owned);
+        for command in code_spans(&text).into_iter().chain(lines) {
+            let Some(target) = command.strip_prefix("make ").and_then(|c| c.split(' ').next())
+            else {
+                continue;
+            };
+            count += 1;
+            if !targets.contains(target) {
+                problems.push(format!("{page}: no target {target}"));
+            }
+        }
+    }
+    assert_none(&problems);
+    assert!(count > 40, "{count} commands");
+}
