@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-use crate::{path_of, read};
+use crate::{assert_none, files, path_of, read};
 
 const README: &str = "README.md";
 
@@ -77,8 +77,25 @@ fn the_badges_are_current() {
     assert!(read("LICENSE").starts_with(env!("CARGO_PKG_LICENSE")));
 }
 
+/// Files that name the address of the repository may have one of these endings, or this name.
+const WITH_ADDRESS: &[&str] = &[".md", ".toml", ".json", ".yml", ".yaml", ".rs", "Dockerfile"];
+
 #[test]
 fn the_address_of_the_repository_is_that_of_the_manifest() {
-    let clone = format!("git clone {}\n", env!("CARGO_PKG_REPOSITORY"));
+    let address = env!("CARGO_PKG_REPOSITORY");
+    let host = address.strip_prefix("https://").unwrap().split('/').next().unwrap();
+    let (mut problems, mut count) = (Vec::new(), 0);
+    for name in WITH_ADDRESS.iter().flat_map(|ending| files("", ending)) {
+        let text = read(&name);
+        for (at, _) in text.match_indices(&format!("https://{host}")) {
+            count += 1;
+            if !text[at..].starts_with(address) {
+                problems.push(format!("{name}: another address than {address}"));
+            }
+        }
+    }
+    assert_none(&problems);
+    assert!(count >= 2, "{count} addresses");
+    let clone = format!("git clone {address}\n");
     assert!(read(README).contains(&clone), "{README}: no {clone}");
 }
