@@ -56,7 +56,8 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_comment(line)).collect()
 }
 
-/// Removes white space that separates no two words. Strings stay as they are. In regular expressions a space is `\s`.
+/// Removes white space that separates no two words, and semicolons at the end of a block. Strings stay as they are. In regular
+/// expressions a space is `\s`.
 fn dense_script(script: &str) -> String {
     let is_word = |letter: char| letter.is_alphanumeric() || "_$".contains(letter);
     let mut dense = String::new();
@@ -69,6 +70,7 @@ fn dense_script(script: &str) -> String {
             Some(end) if letter == end => quote = None,
             None if "'\"`".contains(letter) => quote = Some(letter),
             None if letter.is_whitespace() && !separates => continue,
+            None if letter == '}' && dense.ends_with(';') => drop(dense.pop()),
             _ => {}
         }
         dense.push(letter);

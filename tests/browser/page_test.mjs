@@ -303,6 +303,14 @@ describe("errors", () => {
     await large;
   });
 
+  test("without a clipboard, as on plain HTTP, Copy refers to Download", async () => {
+    const prepare = (page) => page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    await open({ prepare });
+    await says("has 209 digits");
+    await page.click("#copy");
+    await says("Use Download.");
+  });
+
   test("an unreachable server is reported", async () => {
     await open({ expected: ["net::ERR_FAILED"] });
     await says("has 209 digits");
@@ -332,6 +340,25 @@ describe("figures", () => {
     assert.equal(await page.textContent("#workers"), "1");
     assert.match(await page.textContent("#p99"), /^[\d.]+ (µs|ms|s)$/);
     assert.match(await page.getAttribute("#rates path", "d"), /^M0 30v/);
+  });
+
+  test("they are hidden while the server cannot be reached, and back when it can", async () => {
+    const isShown = (state) => page.waitForSelector("#live", { state });
+    await open({ expected: ["net::ERR_", "503"], prepare: (page) => page.clock.install() });
+    await isShown("visible");
+    // A new connection is refused, a scrape ends early, and a proxy has no server.
+    for (const outage of [
+      (route) => route.abort("connectionrefused"),
+      (route) => route.fulfill({ status: 200, body: "fibsrv_connections 1\n" }),
+      (route) => route.fulfill({ status: 503 }),
+    ]) {
+      await page.route("**/metrics", outage);
+      await page.clock.runFor(5_000);
+      await isShown("hidden");
+      await page.unroute("**/metrics");
+      await page.clock.runFor(5_000);
+      await isShown("visible");
+    }
   });
 
   test("they are hidden where there are no metrics", async () => {

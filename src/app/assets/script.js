@@ -18,7 +18,7 @@ async function show() {
   const own = request = new AbortController();
   // Most numbers are here before anyone could stop them.
   const late = setTimeout(() => { $('stop').hidden = $('progress').hidden = false }, 150);
-  $('n').removeAttribute('aria-invalid');
+  $('n').ariaInvalid = null;
   say(`Computing F(${n}) …`);
   try {
     performance.clearResourceTimings();
@@ -30,7 +30,7 @@ async function show() {
       // The browser's own record lacks the delays of this thread, but may come later.
       present(n, path, performance.getEntriesByName(response.url)[0] ?? { requestStart, responseStart });
     } else fail(await response.text(), response.headers.get('Retry-After'));
-  } catch (error) {
+  } catch {
     if (own === request) say(own.signal.aborted ? 'Stopped.' : 'The server cannot be reached.');
   }
   clearTimeout(late);
@@ -42,7 +42,7 @@ async function show() {
 
 function fail(text, retry) {
   say(text.trim() + (retry ? ` in ${retry} s` : ''));
-  if (!retry) $('n').setAttribute('aria-invalid', true);
+  if (!retry) $('n').ariaInvalid = true;
   $('n').focus();
 }
 
@@ -99,13 +99,17 @@ function layOut() {
 const rates = Array(60).fill(0);
 let before;
 
-// Updates the figures, if this port has metrics.
+// Updates the figures, if this port has metrics. They are hidden while the server cannot be reached.
 async function refresh() {
   if (document.hidden) return;
-  const response = await fetch('/metrics');
-  $('live').hidden = !response.ok;
-  if (response.ok) draw(await response.text());
-  else clearInterval(timer);
+  try {
+    const response = await fetch('/metrics');
+    $('live').hidden = !response.ok;
+    if (response.ok) draw(await response.text());
+    else if (response.status === 404) clearInterval(timer);
+  } catch {
+    $('live').hidden = true;
+  }
 }
 
 function draw(metrics) {
@@ -143,9 +147,15 @@ document.forms[0].onsubmit = event => {
   show();
 };
 $('stop').onclick = () => request.abort();
-$('copy').onclick = () => navigator.clipboard.writeText(digits).then(
-  () => say(`Copied ${format(digits.length)} digits.`),
-  () => say('The browser does not allow this. Use Download.'));
+$('copy').onclick = async () => {
+  try {
+    // There is no clipboard without HTTPS, except on localhost.
+    await navigator.clipboard.writeText(digits);
+    say(`Copied ${format(digits.length)} digits.`);
+  } catch {
+    say('The browser forbids this. Use Download.');
+  }
+};
 onhashchange = follow;
 onresize = layOut;
 const timer = setInterval(refresh, 5000);
