@@ -15,7 +15,7 @@ stop() {
 } 2>/dev/null
 trap 'stop || true; rm -rf "$files"' EXIT
 
-# start NAME FLAGS...: starts a server, and sets url.
+# start NAME FLAGS...: starts a server, and sets url and admin_url.
 start() {
     local log=$files/$1
     shift
@@ -23,7 +23,8 @@ start() {
     bin/fibsrv --listen 127.0.0.1:0 "$@" >"$log" &
     servers+=("$!")
     for _ in $(seq 200); do
-        url=http://$(sed -n 's/.*listening on //p' "$log")
+        url=http://$(sed -n 's/.*listening on \([^,]*\).*/\1/p' "$log")
+        admin_url=http://$(sed -n 's/.*admin on //p' "$log")
         [ "$url" != http:// ] && return
         sleep 0.05
     done
@@ -40,6 +41,8 @@ for _ in $(seq 200); do
 done
 start large --max-n 100000000 --max-computations 1
 large=$url
+start apart --admin-listen 127.0.0.1:0
+apart=("$url" "$admin_url")
 start ordinary
 ordinary=$url
 
@@ -50,6 +53,6 @@ python -m openapi_spec_validator "$files/openapi.json"
     --skip-rule operation-2xx-response "$files/openapi.json" >"$files/lint" 2>&1 ||
     { cat "$files/lint" >&2; exit 1; }
 
-python tests/openapi/statuses.py "$large" "$draining"
+python tests/openapi/statuses.py "$large" "$draining" "${apart[@]}"
 python -m schemathesis.cli --config-file tests/openapi/schemathesis.toml \
     run "$ordinary/openapi.json" --max-examples "${EXAMPLES:-50}" --no-color

@@ -1,6 +1,7 @@
 """Causes every response that the description lists, and validates it against the description.
 
-Arguments: a URL of a server with --max-n 100000000 and --max-computations 1, and one of a server that is draining.
+Arguments: a URL of a server with --max-n 100000000 and --max-computations 1, one of a server that is draining, and of a server with
+--admin-listen the public URL and that of the admin address.
 """
 
 import http.client
@@ -18,6 +19,7 @@ QUERY = "/api/fibonacci"
 PREFLIGHT = {"Origin": "http://a", "Access-Control-Request-Method": "GET"}
 FILES = ("/", "/openapi.json", "/robots.txt", "/favicon.ico")
 OTHERS = ("/healthz", "/readyz", "/metrics")
+METHODS = ("get", "head", "options")
 
 
 def get(url, path):
@@ -36,7 +38,7 @@ def await_computation(url):
     sys.exit("openapi: no computation has begun")
 
 
-def cases(url, draining):
+def cases(url, draining, public, admin):
     """The requests: server, method, path, n, fields, expected status."""
     for method in ("get", "head"):
         yield url, method, NUMBER, "20", {}, 200
@@ -57,12 +59,22 @@ def cases(url, draining):
     for path in (NUMBER, QUERY, *FILES, *OTHERS):
         for fields in ({}, PREFLIGHT):
             yield url, "options", path, "20", fields, 204
+    for method in METHODS:
+        for path in (NUMBER, QUERY, *FILES):
+            yield admin, method, path, "20", {}, 404
+        for path in OTHERS:
+            yield public, method, path, None, {}, 404
     for accept in ("application/json", "application/problem+json"):
         yield url, "get", NUMBER, "20", {"Accept": accept}, 200
         yield url, "get", NUMBER, "x", {"Accept": accept}, 400
         yield url, "get", NUMBER, "100000001", {"Accept": accept}, 422
         yield url, "get", "/robots.txt", None, {"Accept": accept, "If-Match": '"0"'}, 412
         yield draining, "get", "/readyz", None, {"Accept": accept}, 503
+        yield admin, "get", NUMBER, "20", {"Accept": accept}, 404
+        for path in (NUMBER, QUERY, *FILES, *OTHERS):
+            # Described with GET, because other methods have no operation.
+            for method in ("post", "put", "delete", "patch", "trace"):
+                yield url, method, path, "20", {"Accept": accept}, 405
     yield url, "get", NUMBER, "20", {"Accept": "application/json", "If-None-Match": '"20-json"'}, 304
     yield url, "get", NUMBER, "100", {"Range": "bytes=5-9"}, 206
     yield url, "get", NUMBER, "100", {"Range": "bytes=-3", "If-Range": '"100"'}, 206
@@ -78,25 +90,34 @@ def cases(url, draining):
     large.close()
 
 
-def main(url, draining):
+def check_origins(path, status, response):
+    """Responses for operators are not for scripts of other origins, whatever the description allows."""
+    if path in OTHERS and status != 404 and "Access-Control-Allow-Origin" in response.headers:
+        sys.exit(f"openapi: {path}: {status} may be read by other origins")
+
+
+def main(url, draining, public, admin):
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     described = {
         (method, path, status)
         for path, item in schema.raw_schema["paths"].items()
-        for method in ("get", "head", "options")
+        for method in METHODS
         for status in item.get(method, {}).get("responses", {})
     }
     seen = set()
-    for server, method, path, n, fields, status in cases(url, draining):
-        operation = schema[path][method]
+    for server, method, path, n, fields, status in cases(url, draining, public, admin):
+        described_with = method if method in METHODS else "get"
+        operation = schema[path][described_with]
         case = operation.Case(
-            path_parameters={"n": n} if "{n}" in path else {}, query={"n": n} if path == QUERY else {}, headers=fields)
+            method=method.upper(), path_parameters={"n": n} if "{n}" in path else {},
+            query={"n": n} if path == QUERY else {}, headers=fields)
         response = case.call(base_url=server, allow_redirects=False)
         request = f"{method.upper()} {path} with n={n}, {fields}"
         if response.status_code != status:
             sys.exit(f"openapi: {request}: {response.status_code}, not {status}")
         case.validate_response(response, excluded_checks=[not_a_server_error])
-        seen.add((method, path, str(status)))
+        check_origins(path, status, response)
+        seen.add((described_with, path, str(status)))
     for method, path, status in sorted(described ^ seen):
         print(f"openapi: {method.upper()} {path}: {status} is described or tested only", file=sys.stderr)
     if described != seen:
