@@ -1,6 +1,10 @@
 //! A naive parser of request heads that splits at line ends, spaces and colons, as a careless intermediary may. What
 //! the server accepts must mean the same to both, or requests could be smuggled between them.
 
+#[path = "../../tests/oracle/negotiation.rs"]
+#[expect(dead_code, reason = "another target evaluates ranges")]
+mod oracle;
+
 use fibsrv::http::request::{
     body::Framing,
     head::Request,
@@ -8,6 +12,8 @@ use fibsrv::http::request::{
     preferences::Preferences,
     target::Target,
 };
+
+use oracle::Preferred;
 
 /// The parts of a head.
 #[derive(Debug)]
@@ -63,6 +69,16 @@ impl<'h> Head<'h> {
         assert_eq!(request.preferences.has(Preferences::CONDITION), conditions > 0);
         let ranges = self.values("range").count();
         assert_eq!(request.preferences.has(Preferences::RANGE), ranges > 0);
+        let accept: Vec<&[u8]> = self.values("accept").collect();
+        let has = |preference| request.preferences.has(preference);
+        let preferred = match (has(Preferences::JSON), has(Preferences::PROBLEM)) {
+            (true, true) => Preferred::Json,
+            (false, true) => Preferred::Problem,
+            (_, false) => Preferred::Text,
+        };
+        assert_eq!(preferred, oracle::accept(&accept));
+        let codings: Vec<&[u8]> = self.values("accept-encoding").collect();
+        assert_eq!(request.preferences.has(Preferences::GZIP), oracle::accepts_gzip(&codings));
     }
 
     fn path(&self) -> &'h str {

@@ -1,6 +1,10 @@
-//! The small parsers: numbers, lists, entity tags, paths and dates, each compared with a straightforward implementation.
+//! The small parsers: numbers, lists, entity tags, paths, dates, `Accept`, `Accept-Encoding` and ranges, each compared with a
+//! straightforward implementation.
 
 #![no_main]
+
+#[path = "../../tests/oracle/negotiation.rs"]
+mod oracle;
 
 use fibsrv::{
     app::route::{Index, Route, route},
@@ -8,19 +12,28 @@ use fibsrv::{
         Method, Span, date,
         request::{
             etag::{self, Comparison},
-            lines, target,
+            head::Parser,
+            limits::Limits,
+            lines,
+            preferences::Preferences,
+            range::{self, SelectedRange},
+            scan::HeadScanner,
+            target,
         },
     },
 };
 
+use oracle::{Preferred, Selected};
+
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((kind, text)) = input.split_first() else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => decimal(text),
         1 => tags(text),
         2 => list(text),
         3 => path(text),
-        _ => imf_fixdate(text),
+        4 => imf_fixdate(text),
+        _ => negotiation(text),
     }
 });
 
@@ -75,6 +88,37 @@ fn path(text: &[u8]) {
     let is_number = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
     let leads_to_number = matches!(found, Ok(Route::Fibonacci(Index::Number(_))));
     assert!(is_number == leads_to_number || found.is_err());
+}
+
+/// The same value in each of the fields that select a representation.
+fn negotiation(text: &[u8]) {
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+    let value = &text.iter().copied().filter(is_text).collect::<Vec<u8>>()[..];
+    let head =
+        |name: &[u8]| [b"GET / HTTP/1.1\r\nHost: a\r\n", name, b": ", value, b"\r\n\r\n"].concat();
+    let preferences = |name: &[u8]| {
+        let mut parser = Parser::new(Limits::DEFAULT);
+        let request = parser.parse(&head(name), &mut HeadScanner::default());
+        request.expect("a valid head").expect("a whole head").preferences
+    };
+    let found = preferences(b"Accept");
+    let has = |preference| found.has(preference);
+    let preferred = match (has(Preferences::JSON), has(Preferences::PROBLEM)) {
+        (true, true) => Preferred::Json,
+        (false, true) => Preferred::Problem,
+        (_, false) => Preferred::Text,
+    };
+    assert_eq!(preferred, oracle::accept(&[value]));
+    let accepts_gzip = preferences(b"Accept-Encoding").has(Preferences::GZIP);
+    assert_eq!(accepts_gzip, oracle::accepts_gzip(&[value]));
+    for length in [1, 10, 200] {
+        let selected = match range::select(&head(b"Range"), |_| true, length) {
+            SelectedRange::Whole => Selected::Whole,
+            SelectedRange::Part(span) => Selected::Part(span.range().start, span.range().end - 1),
+            SelectedRange::Unsatisfiable => Selected::Nothing,
+        };
+        assert_eq!(selected, oracle::range(value, length));
+    }
 }
 
 /// The day of the week and the time of day are computed separately.

@@ -1,5 +1,5 @@
 //! Property tests: the server and a small model agree on generated requests in any sequence and split, on requests with
-//! one defect, on ranges, and on the input of the small parsers.
+//! one defect, on ranges and negotiation, and on the input of the small parsers.
 //!
 //! The seed is fixed, so that results only change with the code. `PROPTEST_RNG_SEED` sets another, `PROPTEST_CASES` the
 //! number of cases.
@@ -15,8 +15,11 @@ mod access_log;
 #[path = "../oracle/chunked.rs"]
 mod chunked;
 mod defects;
+mod negotiation;
 #[path = "../offline/mod.rs"]
 mod offline;
+#[path = "../oracle/negotiation.rs"]
+mod oracle;
 #[path = "../kit/parser.rs"]
 mod parser;
 mod parsers;
