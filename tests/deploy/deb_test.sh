@@ -186,7 +186,7 @@ serves 2>/dev/null && fail 'the service responds after removal'
 inside dpkg --purge fibsrv >/dev/null 2>&1 || fail 'dpkg --purge'
 inside test -e /etc/systemd/system/fibsrv.service.d/workers.conf || fail "purge removed the administrator's drop-in"
 inside rm -r /etc/systemd/system/fibsrv.service.d
-left=$(inside find / -xdev -path /etc/rsyslog.d -prune -o -path /usr/local/sbin/fibsrv-queue-metrics -prune -o -path /var/spool/rsyslog -prune -o -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
+left=$(inside find / -xdev -path /etc/rsyslog.d -prune -o -path /usr/local/sbin/fibsrv-queue-metrics -prune -o -path /var/spool/rsyslog -prune -o -path /var/lib/prometheus -prune -o -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
     -not -path '/var/log/*' -not -path '/var/lib/systemd/*' -not -path '/var/cache/*' -not -path '/run/*' -not -path '/tmp/*' -print 2>/dev/null |
     grep -vF "$PWD" || true)
 [ -z "$left" ] || fail "left behind: $left"

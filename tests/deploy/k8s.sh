@@ -200,7 +200,7 @@ scales() {
 await 60 "autoscaler with metrics" scales
 await 60 "two pods" ready_are 2
 up=$SECONDS
-load many 20 20 20 100000 150000
+load many 20 20 20 300000 350000
 many=${loads[-1]}
 await 120 "more pods under load" at_least_ready 4
 up=$((SECONDS - up))

@@ -122,13 +122,14 @@ class Worker:
     """A machine with a fibsrv process."""
 
     flags = ()
+    binary = BINARY
 
     def __init__(self, front, number):
         self.machine = front.net.machine(f"worker{number}", (front.internal, f"10.77.1.{20 + number}/24"))
         self.start()
 
     def start(self):
-        self.process = self.machine.start(BINARY, "--admin-listen", "9464", "--drain-delay", "2s", *self.flags)
+        self.process = self.machine.start(self.binary, "--admin-listen", "9464", "--drain-delay", "2s", *self.flags)
 
     def up(self, proxy):
         """Returns whether a proxy reports it as up."""

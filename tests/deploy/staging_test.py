@@ -17,6 +17,7 @@ import math
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -27,6 +28,7 @@ import dashboard_queries
 import dashboard_recording
 import rsyslog
 import traffic
+from proxy_pair import BINARY
 from external_monitoring import FASTER, MONITOR, NAME, ROOT, TARGET, ExternalMonitoring, faster, objective
 
 TIME_LIMIT = 180
@@ -47,9 +49,11 @@ class Host(proxy_pair.Worker):
     """A machine with a supervisor and two workers, whose access log rsyslog forwards to the log host."""
 
     flags = ("--workers", "2", "--access-log", "json", "--access-log-file", ACCESS_LOG)
+    binary = "/run/fibsrv"
     shipper = None
 
     def start(self):
+        self.install(BINARY.read_bytes())
         if self.shipper is None:
             self.machine.set_hosts(f"{LOG_HOST} logs.example\n")
             rsyslog.prepare(self.machine)
@@ -61,6 +65,17 @@ class Host(proxy_pair.Worker):
         if self.shipper is None or not self.shipper.running():
             self.shipper = rsyslog.start(self.machine)
             self.exporter = proxy_pair.start_node_exporter(self.machine)
+
+    def install(self, binary):
+        """Replaces the binary, as a package does."""
+        self.machine.write(self.binary, binary, mode=0o755)
+
+    def upgrade(self):
+        """Upgrades to the installed binary; returns once only new workers run."""
+        before = set(self.worker_pids())
+        self.process.signal(signal.SIGHUP)
+        netns.until("new workers serve and the old ones are gone",
+                    lambda: len(self.worker_pids()) == 2 and not before & set(self.worker_pids()), 15, every=0.1)
 
     def worker_pids(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -253,6 +268,13 @@ class Report:
         return results.markdown(("drill", "outage", "failed requests", "alerts", "lines lost", "met"), self.rows)
 
 
+def other_version():
+    """Returns the binary with another revision of the same length."""
+    shown = subprocess.run([BINARY, "--version"], check=True, capture_output=True, text=True).stdout
+    revision = re.search(r"\((\w+),", shown)[1].encode()
+    return BINARY.read_bytes().replace(revision, revision[::-1])
+
+
 def without_times(text):
     """Returns the text of a file of Prometheus without its times."""
     text = re.sub(r"(mtime_seconds\{[^}]*\} [<>] )[\d.]+", r"\1TIME", text)
@@ -337,12 +359,27 @@ def run_drills(staging, report):
         if not pair.serves(certificate, NAME):
             report.missed.append("the new certificate is served")
 
-    def upgrade():
-        for host in staging.hosts:
-            before = set(host.worker_pids())
-            host.process.signal(signal.SIGHUP)
-            netns.until("new workers serve and the old ones are gone",
-                      lambda: len(host.worker_pids()) == 2 and not before & set(host.worker_pids()), 15, every=0.1)
+    def versions_differ():
+        return staging.query('ALERTS{alertname="FibsrvVersionsDiffer"}')
+
+    def upgrade_most():
+        """The last host gets a binary that cannot be executed. It keeps the old version; the alert is pending for half an hour."""
+        *most, last = staging.hosts
+        for host in most:
+            host.install(other_version())
+            host.upgrade()
+        before = last.worker_pids()
+        last.install(b"no program")
+        last.process.signal(signal.SIGHUP)
+        netns.until("an alert about different versions", versions_differ, 10, every=0.2)
+        if last.worker_pids() != before:
+            report.missed.append("a host keeps the old version if the new one does not start")
+
+    def upgrade_rest():
+        last = staging.hosts[-1]
+        last.install(other_version())
+        last.upgrade()
+        netns.until("no alert about different versions", lambda: not versions_differ(), 10, every=0.2)
         if not all(host.process.running() for host in staging.hosts):
             report.missed.append("supervisors survive an upgrade")
 
@@ -403,7 +440,8 @@ def run_drills(staging, report):
     staging.watch.delay("FibsrvCertificateExpiresSoon", "firing", staging.probed, 60, path="/ticket")
     report.drill("certificate replaced", replace_certificate, wait=False,
                  alerts=[ExpectedAlert("FibsrvCertificateExpiresSoon", "resolved", objective("ticket closed"), "/ticket")])
-    report.drill("all hosts upgraded, one by one", upgrade)
+    report.drill("all hosts but one upgraded, which rejects the binary", upgrade_most)
+    report.drill("the last host upgraded", upgrade_rest)
     report.drill("400 slow clients", slow_clients, gap=1.0)
     report.drill("log host frozen, killed, restarted", interrupt_log_host)
     report.drill("keepalived on the standby and rsyslog on a host killed", kill_helpers,
