@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Requests the largest numbers from many clients at once, and fails unless every request gets 200 or 503.
 
-    large_numbers.py PORT
+    large_numbers.py [HOST:]PORT
 
 48 clients request three different numbers each, one after the other, on connections of their own.
 """
@@ -14,12 +14,13 @@ import threading
 CLIENTS, NUMBERS, LARGEST = 48, 3, 10_000_000
 TIMEOUT_S = 60
 
+HOST, _, PORT = sys.argv[1].rpartition(":")
 outcomes = collections.Counter()
 lock = threading.Lock()
 
 
 def request(n):
-    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(HOST or "127.0.0.1", int(PORT), timeout=TIMEOUT_S)
     try:
         connection.request("GET", f"/api/fibonacci/{n}")
         response = connection.getresponse()
