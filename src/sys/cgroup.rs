@@ -1,4 +1,4 @@
-//! Limits of the control group of this process, version 2 (cgroups(7)).
+//! Limits of the control group of this process: those of version 2, and the memory limit of version 1 (cgroups(7)).
 
 use std::{fs, path::Path};
 
@@ -20,12 +20,14 @@ impl CgroupLimits {
     /// Reads the limits of this process.
     pub fn read() -> Self {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let root = Path::new(ROOT);
         let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-        own.map_or_else(Self::default, |own| {
-            let own = Path::new(ROOT).join(own);
-            let around = own.ancestors().take_while(|group| group.starts_with(ROOT));
+        let unified = own.map_or_else(Self::default, |own| {
+            let own = root.join(own);
+            let around = own.ancestors().take_while(|group| group.starts_with(root));
             around.map(Self::of).fold(Self::default(), Self::lowest)
-        })
+        });
+        unified.lowest(Self { memory_bytes: legacy_memory_bytes(&groups, root), ..Self::default() })
     }
 
     fn of(group: &Path) -> Self {
@@ -45,6 +47,19 @@ impl CgroupLimits {
             cpu_millis: lowest(self.cpu_millis, other.cpu_millis),
         }
     }
+}
+
+/// Returns the memory limit of version 1, which has a hierarchy for each controller. In a container the path of the group is
+/// that of the host, but the group itself is mounted at the root of the hierarchy.
+fn legacy_memory_bytes(groups: &str, root: &Path) -> Option<u64> {
+    let (_, own) = groups.lines().find_map(|line| line.split_once(":memory:/"))?;
+    let own = root.join("memory").join(own);
+    let around = own.ancestors().take_while(|group| group.starts_with(root));
+    let limit = |group: &Path| {
+        let text = fs::read_to_string(group.join("memory.limit_in_bytes")).ok()?;
+        text.trim().parse().ok()
+    };
+    around.filter_map(limit).min()
 }
 
 /// Parses `cpu.max`: the microseconds that may be used in each period, and the length of a period.
@@ -71,6 +86,21 @@ mod tests {
         let lowest = group(Some(5), None).lowest(group(Some(3), Some(9)));
         assert_eq!(lowest, group(Some(3), Some(9)));
         assert_eq!(lowest.lowest(CgroupLimits::default()), lowest);
+    }
+
+    #[test]
+    fn the_memory_limit_of_version_1_is_that_of_the_group_or_of_the_mount() {
+        let root = std::env::temp_dir().join(format!("fibsrv-cgroup-v1-{}", std::process::id()));
+        fs::create_dir_all(root.join("memory/docker/x")).unwrap();
+        let read = || legacy_memory_bytes("5:cpu:/docker/x\n4:memory:/docker/x\n0::/\n", &root);
+        let unlimited = read();
+        fs::write(root.join("memory/memory.limit_in_bytes"), "536870912\n").unwrap();
+        let mounted = read();
+        fs::write(root.join("memory/docker/x/memory.limit_in_bytes"), "1048576\n").unwrap();
+        let own = read();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!((unlimited, mounted, own), (None, Some(512 << 20), Some(1 << 20)));
+        assert_eq!(legacy_memory_bytes("0::/\n", &root), None);
     }
 
     #[test]

@@ -217,6 +217,17 @@ restarts=$(curl -fsS "http://$address:9464/metrics" | sed -n 's/^fibsrv_worker_r
 [ "$restarts" = 0 ] || fail "$restarts workers were killed"
 say 'large numbers: every request has a response, and no worker was killed'
 
+# The most that --workers auto starts in this limit, whatever the number of CPUs.
+run three --memory 512m --env FIBSRV_WORKERS=3 "fibsrv:$version"
+address=$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$(<"$work/three")")
+await 10 'three workers' curl -fsS -o /dev/null "http://$address:3000/readyz"
+tests/deploy/large_numbers.py "$address:3000" || fail 'requests to three workers without a response'
+[ "$(docker inspect --format '{{.State.OOMKilled}}' "$(<"$work/three")")" = false ] || fail 'three workers were killed for lack of memory'
+restarts=$(curl -fsS "http://$address:3000/metrics" | sed -n 's/^fibsrv_worker_restarts_total //p')
+[ "$restarts" = 0 ] || fail "$restarts of three workers were killed"
+docker stop "$(<"$work/three")" >/dev/null
+say 'the same with three workers'
+
 compose up --detach --wait prometheus alertmanager
 query() { curl -fsS --get --data-urlencode "query=$1" http://127.0.0.1:9000/api/v1/query | jq --exit-status ".data.result | $2" >/dev/null; }
 await 30 'the target is up' query 'up{job="fibsrv"} == 1' 'length == 1'
