@@ -3,12 +3,17 @@
 
     latency.py [--rounds 5] [--seconds 3] [--connections 16] [--frameworks [NAME]...] [--beside 'NAME=COMMAND WITH {port}']...
                [--plot FILE.svg]
+    latency.py --workers N | --computing N [--rounds 5] [--seconds 3] [--connections 16]
 
 Each server is pinned to CPU 0 and the generator to CPU 1. wrk finds the rate at which a server is saturated; then
 interleaved rounds load each server at shares of its own saturation. Figures are medians of the rounds. The latency of a
 request counts from the time at which it was due. Needs wrk and `make load` or its builds.
+
+With --workers only fibsrv is measured: with one worker on CPU 0, and with N on CPUs 0 and 1, where the generator is, too.
+With --computing only fibsrv is measured: alone, and while N clients request distinct numbers near the largest without
+pause. Both use shares of the saturation of one worker alone.
 """
-import argparse, contextlib, math, pathlib, statistics, subprocess, tempfile
+import argparse, contextlib, http.client, math, pathlib, random, statistics, subprocess, tempfile, threading
 
 import load
 
@@ -32,6 +37,62 @@ def measure(server, rate, args):
     return [float(value) for value in ran.stdout.split(",")[1:4]]
 
 
+@contextlib.contextmanager
+def computing(port, clients):
+    """Has clients request distinct large numbers, until the block ends."""
+    stop, numbers = threading.Event(), iter(random.sample(range(9_000_000, 10_000_000), 100_000))
+
+    def request():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while not stop.is_set():
+            connection.request("GET", f"{load.PATH}{next(numbers)}")
+            connection.getresponse().read()
+        connection.close()
+
+    threads = [threading.Thread(target=request) for _ in range(clients)]
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def compare(args):
+    """Measures fibsrv alone, and with more workers or beside computations. Yields a name, a share and the quantiles."""
+    command = f"{load.BINARY} --listen 127.0.0.1:{{port}}"
+    with contextlib.ExitStack() as running:
+        one = load.Server("one worker", command)
+        running.callback(one.stop)
+        other = one
+        if args.workers:
+            other = load.Server(f"{args.workers} workers", f"{command} --workers {args.workers}", cpus="0-1")
+            running.callback(other.stop)
+        rate = statistics.median(saturation(one) for _ in range(3))
+        print(f"saturation of one worker: {rate:,.0f} requests/s\n")
+        for _ in range(args.rounds):
+            for share in SHARES:
+                yield one.name, share, measure(one, rate * share, args)
+                with computing(other.port, args.computing):
+                    name = other.name if args.workers else f"beside {args.computing} clients that request large numbers"
+                    yield name, share, measure(other, rate * share, args)
+
+
+def print_comparison(args):
+    """Prints the medians of `compare`."""
+    rounds = {}
+    for name, share, quantiles in compare(args):
+        rounds.setdefault(name, {}).setdefault(share, []).append(quantiles)
+    print("| fibsrv |", *(f"{share:.0%} |" for share in SHARES))
+    print("|---|" + "---:|" * len(SHARES))
+    for name, shares in rounds.items():
+        medians = ([statistics.median(column) for column in zip(*rows)] for rows in shares.values())
+        print(f"| {name} |", *(" / ".join(f"{value:,.0f}" for value in row) + " |" for row in medians))
+    print(f"\n{' / '.join(QUANTILES)} in µs; medians of {args.rounds} rounds of {args.seconds} s, {args.connections} connections.")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5)
@@ -40,7 +101,12 @@ def main():
     options.add_argument("--frameworks", nargs="*", choices=load.FRAMEWORKS, metavar="NAME")
     options.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     options.add_argument("--plot", metavar="FILE")
+    options.add_argument("--workers", type=int, default=0)
+    options.add_argument("--computing", type=int, default=0)
     args = options.parse_args()
+    if args.workers or args.computing:
+        print_comparison(args)
+        return
     args.alone = False
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         servers = [server for server in load.start(args, folder, running)
@@ -65,7 +131,7 @@ def main():
 
 def plot(servers, medians):
     """Draws p99.9 against the share of saturation, for each server, as SVG."""
-    left, right, top, bottom, width, height = 80, 110, 30, 50, 700, 360
+    left, right, top, bottom, width, height = 80, 130, 30, 50, 700, 360
     finite = [values[2] for values in medians.values() if math.isfinite(values[2])]
     low, high = 10 ** math.floor(math.log10(min(finite))), 10 ** math.ceil(math.log10(max(finite)))
     x = lambda share: left + (width - left - right) * share
@@ -73,7 +139,7 @@ def plot(servers, medians):
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
         "<title>99.9th percentile of latency against the share of each server's own saturation</title>",
-        "<style>svg{color:#374151;background:#fff}@media(prefers-color-scheme:dark){svg{color:#d1d5db;background:#111827}}"
+        "<style>svg{color:#374151;background:#fff}@media(prefers-color-scheme: dark){svg{color:#d1d5db;background:#111827}}"
         "text{fill:currentColor}.grid{stroke:currentColor;opacity:.2}</style>",
         f'<text x="{left}" y="{top - 12}">p99.9</text>',
     ]
@@ -84,7 +150,8 @@ def plot(servers, medians):
     for share in SHARES:
         out.append(f'<text x="{x(share):.1f}" y="{height - bottom + 20}" text-anchor="middle">{share:.0%}</text>')
     out.append(f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">of the rate at saturation</text>')
-    for server in servers:
+    label_y = math.inf
+    for server in sorted(servers, key=lambda server: medians[server.name, SHARES[-1]][2]):
         points = [(share, medians[server.name, share][2]) for share in SHARES]
         points = [(share, value) for share, value in points if math.isfinite(value)]
         if points:
@@ -93,7 +160,8 @@ def plot(servers, medians):
             out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
             out += [f'<circle cx="{x(share):.1f}" cy="{y(value):.1f}" r="3" fill="{colour}"/>' for share, value in points]
             share, value = points[-1]
-            out.append(f'<text x="{x(share) + 8:.1f}" y="{y(value) + 4:.1f}" style="fill:{colour}">{server.name}</text>')
+            label_y = min(y(value) + 4, label_y - 15)  # above the label below
+            out.append(f'<text x="{x(share) + 8:.1f}" y="{label_y:.1f}" style="fill:{colour}">{server.name}</text>')
     return "\n".join([*out, "</svg>", ""])
 
 

@@ -7,7 +7,8 @@ accounting: the rate may be limited by wrk.
 
     load.py [--rounds 5] [--seconds 2] [--only WORD]... [--alone] [--frameworks [NAME]...] [--beside 'NAME=COMMAND WITH {port}']...
 
-The same rounds measure for comparison: `limit` (benches/peers/limit.rs), the minimum that an event loop can do; nginx and
+The same rounds measure for comparison: `limit` (benches/peers/limit.rs), the minimum that an event loop can do, with short
+responses and with responses as long as those of fibsrv; nginx and
 haproxy with a constant response, if they are installed; fibsrv with an access log in a file, and with --defer-accept in
 the scenario where it matters; the servers of benches/peers/frameworks, which --frameworks builds first (in minutes); and
 those of --beside. Ratios are medians of the rounds' ratios to `limit`, or to fibsrv with --alone. The versions of all
@@ -19,6 +20,7 @@ BINARY = pathlib.Path(__file__).resolve().parent.parent / "bin" / "fibsrv"
 TICK = os.sysconf("SC_CLK_TCK")
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 TARGET = BINARY.parent.parent / "target"
+LENGTH = 336  # bytes of the response with F(20)
 LIMIT = TARGET / "release" / "examples" / "limit"
 PATH = "/api/fibonacci/"
 BROWSER = {
@@ -51,17 +53,17 @@ request = function() return batch end
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 
-def pinned(cpu, command):
-    """Pins the command to a CPU, if there is more than one."""
+def pinned(cpus, command):
+    """Pins the command to CPUs, a number or a range, if there is more than one."""
     if os.cpu_count() < 2 or not shutil.which("taskset"):
         return command
-    return ["taskset", "-c", str(cpu), *command]
+    return ["taskset", "-c", str(cpus), *command]
 
 
 class Server:
     """A server that this script starts and stops."""
 
-    def __init__(self, name, command, file=None, folder=None, only=""):
+    def __init__(self, name, command, file=None, folder=None, only="", cpus=0):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -70,7 +72,7 @@ class Server:
             text = (PEERS / file).read_text().replace("PORT", str(self.port)).replace("FOLDER", folder)
             pathlib.Path(folder, file).write_text(text)
         words = [word.replace("{port}", str(self.port)) for word in shlex.split(command)]
-        self.process = subprocess.Popen(pinned(0, words), stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(pinned(cpus, words), stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
                 response = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{PATH}20", timeout=2).read()
@@ -181,7 +183,8 @@ def start(args, folder, running):
     commands = [("fibsrv", ours, None)]
     deferred = "fibsrv, --defer-accept 1s"
     if not args.alone:
-        commands = [("limit", f"{shlex.quote(str(LIMIT))} {{port}}", None), *commands,
+        limit = f"{shlex.quote(str(LIMIT))} {{port}}"
+        commands = [("limit", limit, None), (f"limit, {LENGTH} bytes", f"{limit} {LENGTH}", None), *commands,
                   ("fibsrv, access log", f"{ours} --access-log combined --access-log-file {folder}/access.log", None),
                   (deferred, f"{ours} --defer-accept 1s", None)]
         for program, command, file in [("nginx", f"nginx -p {folder} -c {folder}/nginx.conf", "nginx.conf"),
