@@ -5,7 +5,7 @@
 
 pub mod socket;
 
-use std::{fs::File, io::Write as _, os::fd::OwnedFd};
+use std::{fs::File, io::Write as _};
 
 use crate::notify::socket::{Notification, Notifier};
 
@@ -20,16 +20,9 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Returns the schedule for a receiver that considers a process hung after `limit_ns` without a
-    /// heartbeat. The interval is a quarter of that: each of two checks within the limit finds a heartbeat. The first one is
-    /// due at once.
-    pub fn for_limit(limit_ns: u64) -> Self {
-        Self { interval_ns: (limit_ns / 4).max(INTERVAL_NS_MIN), due_ns: 0 }
-    }
-
-    /// Returns the schedule of two checks within `limit_ns`. The first one is due at once.
-    pub fn of_checks(limit_ns: u64) -> Self {
-        Self { interval_ns: (limit_ns / 2).max(INTERVAL_NS_MIN), due_ns: 0 }
+    /// Returns a schedule of `count` heartbeats within `limit_ns`. The first one is due at once.
+    pub fn new(limit_ns: u64, count: u64) -> Self {
+        Self { interval_ns: (limit_ns / count.max(1)).max(INTERVAL_NS_MIN), due_ns: 0 }
     }
 
     /// Returns whether a heartbeat is due. If so, schedules the next one in an interval.
@@ -54,40 +47,23 @@ pub struct StatusReporter {
     heartbeat: Option<Heartbeat>,
 }
 
+/// The receiver of status reports.
 #[derive(Debug, Default)]
-enum Recipient {
+pub enum Recipient {
+    /// There is none.
     #[default]
     None,
+    /// A supervisor that reads the other end of this channel, a byte for each report.
     Supervisor(File),
+    /// A service manager.
     ServiceManager(Notifier),
 }
 
 impl StatusReporter {
-    /// Reports to a supervisor that reads the other end of `channel`, a byte for each report. It considers this process hung after
-    /// `limit_ns` without a heartbeat.
-    pub fn supervisor(channel: OwnedFd, limit_ns: Option<u64>) -> Self {
-        Self {
-            recipient: Recipient::Supervisor(channel.into()),
-            heartbeat: limit_ns.map(Heartbeat::for_limit),
-        }
-    }
-
-    /// Reports to a service manager. It considers this process hung after `limit_ns` without a heartbeat.
-    pub fn service_manager(notifier: Notifier, limit_ns: Option<u64>) -> Self {
-        Self {
-            recipient: Recipient::ServiceManager(notifier),
-            heartbeat: limit_ns.map(Heartbeat::for_limit),
-        }
-    }
-
-    /// Reports that this process is ready.
-    pub fn ready(&mut self, status: &str) {
-        self.send(Notification::Ready(status));
-    }
-
-    /// Reports that this process is stopping.
-    pub fn stopping(&mut self, status: &str) {
-        self.send(Notification::Stopping(status));
+    /// Returns a reporter to `recipient`, which considers this process hung after `limit_ns` without a heartbeat. It gets four
+    /// in that time: each of two checks finds one.
+    pub fn new(recipient: Recipient, limit_ns: Option<u64>) -> Self {
+        Self { recipient, heartbeat: limit_ns.map(|limit_ns| Heartbeat::new(limit_ns, 4)) }
     }
 
     /// Sends a heartbeat if one is due.
@@ -102,7 +78,8 @@ impl StatusReporter {
         self.heartbeat.as_ref().map(Heartbeat::due_ns)
     }
 
-    fn send(&mut self, notification: Notification<'_>) {
+    /// Sends a report.
+    pub fn send(&mut self, notification: Notification<'_>) {
         match &mut self.recipient {
             Recipient::None => {}
             Recipient::ServiceManager(notifier) => notifier.send(notification),
@@ -120,15 +97,19 @@ impl StatusReporter {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read as _};
+    use std::{
+        io::{self, Read as _},
+        os::fd::OwnedFd,
+    };
 
     use super::*;
 
     #[test]
     fn four_heartbeats_are_sent_within_the_limit() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut reporter = StatusReporter::supervisor(writer.into(), Some(40_000_000));
-        reporter.ready("");
+        let recipient = Recipient::Supervisor(File::from(OwnedFd::from(writer)));
+        let mut reporter = StatusReporter::new(recipient, Some(40_000_000));
+        reporter.send(Notification::Ready(""));
         let due: Vec<_> = (0..100_u64)
             .map(|ms| 1_000_000_000 + ms * 1_000_000)
             .filter(|now_ns| {
@@ -138,7 +119,7 @@ mod tests {
             })
             .collect();
         assert_eq!(due.len(), 10, "{due:?}");
-        reporter.stopping("");
+        reporter.send(Notification::Stopping(""));
         drop(reporter);
         let mut sent = String::new();
         reader.read_to_string(&mut sent).unwrap();
@@ -149,10 +130,9 @@ mod tests {
     fn without_a_limit_there_are_no_heartbeats() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        for mut reporter in
-            [StatusReporter::supervisor(writer.into(), None), StatusReporter::default()]
-        {
-            reporter.ready("no reader");
+        let recipient = Recipient::Supervisor(File::from(OwnedFd::from(writer)));
+        for mut reporter in [StatusReporter::new(recipient, None), StatusReporter::default()] {
+            reporter.send(Notification::Ready("no reader"));
             reporter.heartbeat(u64::MAX);
             assert_eq!(reporter.next_beat_ns(), None);
         }
@@ -160,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_shortest_limit_does_not_keep_the_loop_awake() {
-        let mut heartbeat = Heartbeat::for_limit(1);
+        let mut heartbeat = Heartbeat::new(1, 4);
         assert!(
             heartbeat.beat(0)
                 && !heartbeat.beat(INTERVAL_NS_MIN - 1)

@@ -56,7 +56,8 @@ impl fmt::Display for Notification<'_> {
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<NotifySocket>,
-    failures: Failures,
+    /// Whether one failed. Later failures are not logged.
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -65,18 +66,11 @@ struct NotifySocket {
     address: SocketAddrUnix,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failures {
-    None,
-    /// The first one was logged. Later ones are not.
-    Logged,
-}
-
 impl Notifier {
     /// Opens a socket for this address: a path or, after an `@`, an abstract name. Without an address, or if
     /// that fails, no notifications are sent.
     pub fn new(address: Option<&OsStr>) -> Self {
-        let mut notifier = Self { socket: None, failures: Failures::None };
+        let mut notifier = Self { socket: None, has_failed: false };
         if let Some(address) = address {
             match NotifySocket::open(address) {
                 Ok(socket) => notifier.socket = Some(socket),
@@ -104,8 +98,7 @@ impl Notifier {
     }
 
     fn log_failure(&mut self, error: io::Errno) {
-        if self.failures == Failures::None {
-            self.failures = Failures::Logged;
+        if !std::mem::replace(&mut self.has_failed, true) {
             warn!("cannot notify the service manager: {error}");
         }
     }
@@ -171,17 +164,17 @@ mod tests {
 
     #[test]
     fn only_the_first_failure_is_logged() {
-        for (address, failures) in [
-            (None, Failures::None),
-            (Some("@fibsrv test, unbound"), Failures::Logged),
-            (Some("/nowhere/at/all"), Failures::Logged),
-            (Some("vsock:2:1234"), Failures::Logged),
-            (Some(&*format!("@{}", "x".repeat(200))), Failures::Logged),
+        for (address, has_failed) in [
+            (None, false),
+            (Some("@fibsrv test, unbound"), true),
+            (Some("/nowhere/at/all"), true),
+            (Some("vsock:2:1234"), true),
+            (Some(&*format!("@{}", "x".repeat(200))), true),
         ] {
             let mut notifier = Notifier::new(address.map(OsStr::new));
             notifier.send(Notification::Ready(""));
             notifier.send(Notification::Alive);
-            assert_eq!(notifier.failures, failures, "{address:?}");
+            assert_eq!(notifier.has_failed, has_failed, "{address:?}");
         }
     }
 
@@ -192,7 +185,7 @@ mod tests {
         let sent = (0..1_000_000)
             .take_while(|_| {
                 notifier.send(Notification::Alive);
-                notifier.failures == Failures::None
+                !notifier.has_failed
             })
             .count();
         assert!((1..1_000_000).contains(&sent), "{sent}");

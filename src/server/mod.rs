@@ -28,7 +28,7 @@ use crate::{
     http::conn::TimeoutKind,
     logging::throttle::LogThrottle,
     metrics,
-    notify::StatusReporter,
+    notify::{StatusReporter, socket::Notification},
     server::{
         compute::Compute,
         connection::Outcome,
@@ -104,7 +104,7 @@ impl Server {
     /// Reports the status of the worker through `reporter` from now on, beginning with readiness.
     pub fn report_to(&mut self, reporter: StatusReporter, status: &str) {
         self.reporter = reporter;
-        self.reporter.ready(status);
+        self.reporter.send(Notification::Ready(status));
     }
 
     /// Sets what SIGHUP means from now on. A worker ignores it.

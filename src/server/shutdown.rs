@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use crate::{
     app::RouteSet,
     group::Stop,
+    notify::socket::Notification,
     server::{
         Server,
         drain::{Step, StopRequest},
@@ -31,7 +32,7 @@ impl Server {
                 let status = format!("finishing {} connections", self.connections.count());
                 let hint = if is_interactive { "; press Ctrl-C again to exit at once" } else { "" };
                 info!("received {signal}; {status}{hint}");
-                self.reporter.stopping(&status);
+                self.reporter.send(Notification::Stopping(&status));
                 self.context.app.set_unready();
             }
             StopRequest::Immediate => info!("received {signal} again; exiting at once"),

@@ -24,7 +24,7 @@ use crate::{
         Build, Claim, WORKERS,
         shared::{SharedMemory, SharedMemoryError},
     },
-    notify::{StatusReporter, socket::Notifier},
+    notify::{Recipient, StatusReporter, socket::Notifier},
     server::{
         Server,
         connections::{ADMIN_CONNECTIONS_MAX, Connections},
@@ -67,7 +67,8 @@ pub fn run(config: &Config, on_hangup: OnHangup) -> Result<(), Box<dyn Error>> {
     info!("{startup_line}");
     let manager = &config.service_manager;
     let notifier = Notifier::new(manager.notify.as_deref());
-    let reporter = StatusReporter::service_manager(notifier, manager.watchdog_ns);
+    let recipient = Recipient::ServiceManager(notifier);
+    let reporter = StatusReporter::new(recipient, manager.watchdog_ns);
     server.report_to(reporter, &format!("version {} is ready", BUILD.version));
     server.run()?;
     info!("stopped");
@@ -107,7 +108,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
                 server.count_restart();
             }
             let limit_ns = Some(supervisor::hang_limit_ns(config));
-            server.report_to(StatusReporter::supervisor(init.reports, limit_ns), "");
+            let recipient = Recipient::Supervisor(init.reports.into());
+            server.report_to(StatusReporter::new(recipient, limit_ns), "");
             server.run()?;
         }
     }

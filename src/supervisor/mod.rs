@@ -149,7 +149,7 @@ pub fn run(
         state: SupervisorState::Starting,
         upgrade: Upgrade::new(inherited, clock.now_ns())?,
         notifier: Notifier::new(config.service_manager.notify.as_deref()),
-        heartbeat: Heartbeat::of_checks(hang_limit_ns(config)),
+        heartbeat: Heartbeat::new(hang_limit_ns(config), 2),
         clock,
     };
     supervisor.leaving_until_ns = Some(supervisor.exit_deadline_ns());

@@ -72,24 +72,10 @@ pub(super) fn is_held_by_others(file: &File) -> io::Result<bool> {
     Ok(holder(file, MEMBERS_BYTE, all)? != libc::F_UNLCK)
 }
 
-/// The state of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claimed {
-    /// It has no owner.
-    Not,
-    /// It is being claimed: the gauges may be those of the previous owner.
-    Begun,
-    /// It has an owner.
-    Finished,
-}
-
-/// The state of a slot, apart from a lock of `file` itself.
-pub(super) fn claimed_by_other(file: &File, index: usize) -> io::Result<Claimed> {
-    Ok(match holder(file, slot_byte(index), 1)? {
-        libc::F_RDLCK => Claimed::Finished,
-        libc::F_WRLCK => Claimed::Begun,
-        _ => Claimed::Not,
-    })
+/// Whether a slot has an owner, apart from a lock of `file` itself. While it is being claimed it has none: the gauges may be
+/// those of the previous owner.
+pub(super) fn is_owned_by_other(file: &File, index: usize) -> io::Result<bool> {
+    Ok(holder(file, slot_byte(index), 1)? == libc::F_RDLCK)
 }
 
 /// Begins to claim a slot. Returns whether it had no owner.

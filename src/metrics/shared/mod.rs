@@ -40,7 +40,7 @@ use crate::metrics::{
 };
 use bank::Bank;
 use layout::{Layout, SLOTS};
-use locks::{Claimed, MembershipLock};
+use locks::MembershipLock;
 
 /// Memory with the slots of several processes. It exists as long as a process has it or a slot in it.
 #[derive(Debug)]
@@ -82,11 +82,6 @@ impl SharedMemory {
         }
         locks::hold(&file)?;
         Ok(Self { layout, file })
-    }
-
-    /// Checks whether [`from_fd`](Self::from_fd) would accept a descriptor, without opening the memory.
-    pub fn check(fd: BorrowedFd<'_>) -> Result<(), SharedMemoryError> {
-        memory::check(&File::from(fd.try_clone_to_owned()?)).map(drop)
     }
 
     /// The descriptor, for other processes. The locks that they take are on descriptions of their own.
@@ -139,8 +134,7 @@ fn sum(layout: &Layout, file: &File, own: Option<usize>) -> Snapshot {
     for index in 0..layout.slots_used() {
         layout.read(index, &SCHEMA, &mut values);
         // If the kernel reports an error, the slot counts as one without an owner.
-        let is_alive = own == Some(index)
-            || matches!(locks::claimed_by_other(file, index), Ok(Claimed::Finished));
+        let is_alive = own == Some(index) || locks::is_owned_by_other(file, index).unwrap_or(false);
         snapshot.add(&values, if is_alive { OwnerState::Alive } else { OwnerState::Gone });
     }
     snapshot.set(METRICS_SHARED, 1);
