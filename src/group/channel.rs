@@ -9,10 +9,9 @@ use std::{
 use rustix::io::read;
 
 use crate::group::{
-    Group, Sharing,
-    check::Check,
+    Group,
     link::Link,
-    message::{Message, Stop},
+    message::Message,
     pool::{LinkId, ListenerId, Owner, Pool},
     rendezvous,
 };
@@ -36,19 +35,9 @@ impl Channel {
         Self(Link::new(socket))
     }
 
-    /// Sends whether metrics are shared with all processes on the port.
-    pub fn send_sharing(&self, sharing: Sharing) -> io::Result<()> {
-        self.0.send(Message::Sharing(sharing), None)
-    }
-
-    /// Sends the memory that the worker is to count in from now on.
-    pub fn send_memory(&self, memory: BorrowedFd<'_>) -> io::Result<()> {
-        self.0.send(Message::Memory, Some(memory))
-    }
-
-    /// Sends a request to stop.
-    pub fn send_stop(&self, stop: Stop) -> io::Result<()> {
-        self.0.send(Message::Stop(stop), None)
+    /// Sends a message to the worker, with a descriptor if it has one.
+    pub fn send(&self, message: Message, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.0.send(message, descriptor)
     }
 
     /// Returns whether the worker has sent a status report since the last call. Each is one byte.
@@ -72,7 +61,7 @@ impl Group {
         let mut worker = Self::new(self.addresses, self.id);
         worker.admin_addresses = self.admin_addresses;
         worker.pool = Pool::of_worker();
-        worker.check = Check::of_worker(self.check.sharing());
+        worker.check.sharing = self.check.sharing;
         worker.memory.descriptor = self.memory.descriptor;
         let supervisor = worker.links.insert(channel).map(LinkId);
         for (id, owner) in self.pool.owners() {
@@ -98,6 +87,6 @@ impl Group {
             Owner::Unowned => Message::Held,
             Owner::Unknown => Message::Foreign,
         };
-        channel.0.send(message, Some(listener.as_fd()))
+        channel.send(message, Some(listener.as_fd()))
     }
 }

@@ -30,62 +30,19 @@ pub enum Sharing {
 /// State of the check.
 #[derive(Debug, Default)]
 pub(super) struct Check {
-    due_ns: u64,
+    /// When the next one is due; 0 before the first.
+    pub(super) due_ns: u64,
     /// The other processes that were listed last, without those of other users.
-    listed: BTreeSet<u64>,
+    pub(super) listed: BTreeSet<u64>,
     /// Processes of other users.
     foreign: BTreeSet<u64>,
     /// Why other processes cannot be found, if that is so.
-    failure: Option<String>,
-    sharing: Sharing,
-    role: Role,
+    pub(super) failure: Option<String>,
+    pub(super) sharing: Sharing,
     has_logged_foreign: bool,
 }
 
-/// The process that performs the check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Role {
-    /// This process.
-    #[default]
-    Member,
-    /// Its supervisor.
-    Worker,
-}
-
 impl Check {
-    pub(super) fn of_worker(sharing: Sharing) -> Self {
-        Self { sharing, role: Role::Worker, ..Self::default() }
-    }
-
-    pub(super) fn is_of_worker(&self) -> bool {
-        self.role == Role::Worker
-    }
-
-    pub(super) const fn sharing(&self) -> Sharing {
-        self.sharing
-    }
-
-    /// Returns whether there was a check.
-    pub(super) const fn has_begun(&self) -> bool {
-        self.due_ns != 0
-    }
-
-    /// Sets the state of sharing that the supervisor has sent.
-    pub(super) fn set_sharing(&mut self, sharing: Sharing) {
-        if self.is_of_worker() {
-            self.sharing = sharing;
-        }
-    }
-
-    pub(super) fn set_failure(&mut self, failure: Option<String>) {
-        self.failure = failure;
-    }
-
-    /// Removes a process that has exited.
-    pub(super) fn forget(&mut self, id: u64) {
-        self.listed.remove(&id);
-    }
-
     pub(super) fn log_foreign(&mut self) {
         if !std::mem::replace(&mut self.has_logged_foreign, true) {
             let reason = if user::is_verifiable() {
@@ -101,15 +58,12 @@ impl Check {
 impl Group {
     /// Returns whether the metrics include those of all processes on the port.
     pub const fn sharing(&self) -> Sharing {
-        self.check.sharing()
+        self.check.sharing
     }
 
     /// Returns when the next check is due.
     pub const fn next_check_ns(&self) -> Option<u64> {
-        match self.check.role {
-            Role::Member => Some(self.check.due_ns),
-            Role::Worker => None,
-        }
+        if self.pool.is_of_worker() { None } else { Some(self.check.due_ns) }
     }
 
     /// Performs a check if one is due: connects to listed processes that are not connected.
@@ -141,7 +95,7 @@ impl Group {
         let listed = match rendezvous::list(&self.addresses) {
             Ok(listed) => listed,
             Err(error) => {
-                self.check.failure = Some(error.to_string());
+                self.check.failure = Some(format!("cannot list Unix names: {error}"));
                 return Vec::new();
             }
         };
@@ -224,13 +178,6 @@ impl Group {
         self.memory.descriptor.as_ref().map(AsFd::as_fd)
     }
 
-    /// Updates the state of sharing, and logs a change.
-    pub(super) fn update_sharing(&mut self) {
-        if self.check.role == Role::Member {
-            self.set_sharing(self.find_difference());
-        }
-    }
-
     /// Returns why the metrics do not include those of all processes on the port, if that is so.
     fn find_difference(&self) -> Option<String> {
         if self.memory.id == 0 {
@@ -253,7 +200,12 @@ impl Group {
         Some(format!("process {} (version {}) counts in other memory", other.pid, other.version))
     }
 
-    fn set_sharing(&mut self, problem: Option<String>) {
+    /// Updates the state of sharing, and logs a change. A worker receives it from its supervisor.
+    pub(super) fn update_sharing(&mut self) {
+        if self.pool.is_of_worker() {
+            return;
+        }
+        let problem = self.find_difference();
         let sharing = if problem.is_none() { Sharing::Complete } else { Sharing::Incomplete };
         if std::mem::replace(&mut self.check.sharing, sharing) == sharing {
             return;

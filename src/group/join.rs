@@ -29,9 +29,7 @@ impl Group {
         // A process that began to join earlier has a lower ID.
         let mut group = Self::new(addresses, clock::monotonic_us());
         group.memory.descriptor = memory;
-        if let Err(error) = group.bind_names() {
-            group.check.set_failure(Some(error.to_string()));
-        }
+        group.check.failure = group.bind_names().err();
         let awaited = group.connect_to_listed().into_iter().collect();
         if let Err(error) = group.gather(awaited) {
             warn!("cannot wait for other processes on the port: {error}");
@@ -39,10 +37,12 @@ impl Group {
         group
     }
 
-    fn bind_names(&mut self) -> Result<(), rendezvous::RendezvousError> {
+    fn bind_names(&mut self) -> Result<(), String> {
         let addresses: BTreeSet<_> = self.addresses.iter().copied().collect();
         for address in addresses {
-            self.rendezvous.push(rendezvous::bind_name(address, self.id)?);
+            let bound = rendezvous::bind_name(address, self.id);
+            self.rendezvous
+                .push(bound.map_err(|error| format!("cannot bind a Unix name: {error}"))?);
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Group {
         self.memory.id = id.unwrap_or(PRIVATE);
         self.memory.descriptor = memory;
         self.memory.departed = None;
-        if self.check.is_of_worker() {
+        if self.pool.is_of_worker() {
             return;
         }
         if let Some(memory) = &self.memory.descriptor {
@@ -112,11 +112,8 @@ impl Group {
 
     /// Adds an inherited or passed listener, which this process then owns.
     pub fn add(&mut self, listener: TcpListener) -> io::Result<()> {
-        let id = ListenerId(listener::identity(&listener)?);
-        self.pool.own(id, listener.local_addr()?.port());
-        let listener = Rc::new(listener);
         self.links.broadcast(Message::Own, Some(listener.as_fd()));
-        self.listeners.insert(id, listener);
+        self.claim(Rc::new(listener))?;
         self.settle();
         Ok(())
     }

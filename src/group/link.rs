@@ -5,7 +5,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -46,11 +46,6 @@ impl Link {
     /// Returns the socket, to wait for readiness.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-
-    /// Returns the descriptor number of the socket, to register it.
-    pub(super) fn raw(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 
     /// Sends a message, with a descriptor if it has one. An error means that the other process has exited or
@@ -117,7 +112,10 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt as _};
+    use std::{
+        fs,
+        os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    };
 
     use rustix::net::{AddressFamily, SocketFlags, SocketType, send, socketpair};
 

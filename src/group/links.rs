@@ -4,11 +4,11 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use log::warn;
-use mio::{Interest, Registry, unix::SourceFd};
+use mio::{Interest, Registry, Token, unix::SourceFd};
 use slab::Slab;
 
 use crate::group::{
@@ -21,7 +21,7 @@ use crate::group::{
 pub(super) const LINKS_MAX: usize = 256;
 
 /// The links, by key.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Links {
     slab: Slab<Link>,
     failed: Vec<usize>,
@@ -36,11 +36,6 @@ struct Watch {
 }
 
 impl Links {
-    /// Creates an empty set of links.
-    pub(super) const fn new() -> Self {
-        Self { slab: Slab::new(), failed: Vec::new(), watch: None }
-    }
-
     /// Returns the number of links.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
@@ -51,17 +46,12 @@ impl Links {
         if self.slab.len() >= LINKS_MAX {
             return None;
         }
-        let link = Link::new(socket);
-        let raw = link.raw();
-        let key = self.slab.insert(link);
-        if let Some(watch) = &self.watch
-            && let Err(error) = watch.begin(raw, key)
-        {
-            warn!("cannot register a link to another process: {error}");
-            self.slab.remove(key);
-            return None;
+        let key = self.slab.insert(Link::new(socket));
+        if self.register(key) {
+            return Some(key);
         }
-        Some(key)
+        self.slab.remove(key);
+        None
     }
 
     /// Returns the keys of all links.
@@ -76,22 +66,31 @@ impl Links {
 
     /// Registers all links under tokens from `first` up. Later links are registered when they are added.
     pub(super) fn watch(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
-        let watch = Watch { registry: registry.try_clone()?, first };
-        for (key, link) in &self.slab {
-            watch.begin(link.raw(), key)?;
+        self.watch = Some(Watch { registry: registry.try_clone()?, first });
+        let mut keys = self.keys().into_iter();
+        match keys.find(|key| !self.register(*key)) {
+            Some(_) => Err(io::Error::other("cannot register a link to another process")),
+            None => Ok(()),
         }
-        self.watch = Some(watch);
-        Ok(())
     }
 
     /// Registers a link again, so that the poll reports remaining messages. By itself it reports them only
     /// once.
     pub(super) fn report_again(&self, key: usize) {
-        if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key))
-            && let Err(error) = watch.renew(link.raw(), key)
-        {
-            warn!("cannot register a link to another process: {error}");
+        if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key)) {
+            // It fails only if the link is not registered, as the next call registers it.
+            drop(watch.registry.deregister(&mut SourceFd(&link.socket().as_raw_fd())));
         }
+        self.register(key);
+    }
+
+    /// Registers a link, if links are watched. Returns whether that has not failed.
+    fn register(&self, key: usize) -> bool {
+        let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key)) else { return true };
+        let (raw, token) = (link.socket().as_raw_fd(), Token(watch.first + key));
+        let outcome = watch.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+        let log = |error: &io::Error| warn!("cannot register a link to another process: {error}");
+        outcome.inspect_err(log).is_ok()
     }
 
     /// Receives the next message of a link.
@@ -136,17 +135,5 @@ impl Links {
         self.failed.retain(|failed| *failed != key);
         // No other descriptor refers to the socket: closing it removes it from the poll.
         drop(self.slab.try_remove(key));
-    }
-}
-
-impl Watch {
-    fn begin(&self, socket: RawFd, key: usize) -> io::Result<()> {
-        let token = mio::Token(self.first + key);
-        self.registry.register(&mut SourceFd(&socket), token, Interest::READABLE)
-    }
-
-    fn renew(&self, socket: RawFd, key: usize) -> io::Result<()> {
-        let token = mio::Token(self.first + key);
-        self.registry.reregister(&mut SourceFd(&socket), token, Interest::READABLE)
     }
 }

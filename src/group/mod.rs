@@ -49,7 +49,7 @@ pub use self::{channel::Channel, check::Sharing, message::Stop, pool::ListenerId
 use self::{
     links::Links,
     message::{Hello, Message},
-    pool::{Owner, Pool},
+    pool::Pool,
 };
 
 /// Maximum number of tokens for rendezvous sockets. Those of links follow.
@@ -69,7 +69,7 @@ pub struct Watched {
 }
 
 /// Membership of this process in the group of its addresses, which may be a group of one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Group {
     addresses: Vec<SocketAddr>,
     /// Those of them that serve only the admin routes.
@@ -83,7 +83,6 @@ pub struct Group {
     members: BTreeMap<usize, Member>,
     /// Sockets to which other processes connect.
     rendezvous: Vec<OwnedFd>,
-    registered: Option<(Registry, usize)>,
     memory: Memory,
     /// The request of the supervisor to stop, until it is taken.
     stop: Option<Stop>,
@@ -136,21 +135,7 @@ impl Member {
 impl Group {
     /// Creates a group of one, without a listener.
     fn new(addresses: Vec<SocketAddr>, id: u64) -> Self {
-        Self {
-            addresses,
-            admin_addresses: Vec::new(),
-            id,
-            pool: Pool::default(),
-            listeners: BTreeMap::new(),
-            links: Links::new(),
-            members: BTreeMap::new(),
-            rendezvous: Vec::new(),
-            registered: None,
-            memory: Memory::default(),
-            stop: None,
-            changed: Vec::new(),
-            check: check::Check::default(),
-        }
+        Self { addresses, id, ..Self::default() }
     }
 
     /// Sets the addresses that serve only the admin routes.
@@ -170,17 +155,15 @@ impl Group {
 
     /// Returns the listeners that this process owns.
     pub fn own(&self) -> Vec<(ListenerId, Rc<TcpListener>)> {
-        let own = self.pool.owners().filter(|(_, owner)| *owner == Owner::This);
-        own.filter_map(|(id, _)| Some((id, Rc::clone(self.listeners.get(&id)?)))).collect()
+        let own = self.listeners.iter().filter(|(id, _)| self.pool.is_own(**id));
+        own.map(|(id, listener)| (*id, Rc::clone(listener))).collect()
     }
 
     /// Returns the listeners that the next version of this process owns, and those that it only holds. The owner of the
     /// latter may be stopped, and unable to send them again.
     pub fn to_inherit(&self) -> [Vec<&TcpListener>; 2] {
-        let is_own = |id| self.pool.owners().any(|entry| entry == (id, Owner::This));
-        let (own, held) = self.held().partition::<Vec<_>, _>(|(id, _)| is_own(*id));
-        [own, held]
-            .map(|listeners| listeners.into_iter().map(|(_, listener)| &**listener).collect())
+        let (own, held) = self.held().partition::<Vec<_>, _>(|(id, _)| self.pool.is_own(*id));
+        [own, held].map(|listeners| listeners.into_iter().map(|(_, held)| &**held).collect())
     }
 
     /// How many descriptors it holds.
@@ -195,21 +178,16 @@ impl Group {
             let raw = socket.as_raw_fd();
             registry.register(&mut SourceFd(&raw), Token(first + index), Interest::READABLE)?;
         }
-        self.links.watch(registry, first + RENDEZVOUS_MAX)?;
-        self.registered = Some((registry.try_clone()?, first));
-        Ok(())
+        self.links.watch(registry, first + RENDEZVOUS_MAX)
     }
 
     /// Returns the listeners to register. Those that this process owns are first.
     pub fn watched(&self) -> Vec<Watched> {
-        let own = |id| self.pool.owners().any(|entry| entry == (id, Owner::This));
-        let watched = self.pool.watched().into_iter();
-        watched
-            .filter_map(|id| {
-                let listener = Rc::clone(self.listeners.get(&id)?);
-                Some(Watched { id, listener, is_own: own(id) })
-            })
-            .collect()
+        let watched = self.pool.watched().into_iter().filter_map(|id| {
+            let listener = Rc::clone(self.listeners.get(&id)?);
+            Some(Watched { id, listener, is_own: self.pool.is_own(id) })
+        });
+        watched.collect()
     }
 
     /// Iterates over all listeners that this process holds.
@@ -224,7 +202,7 @@ impl Group {
 
     /// Records a request to stop, if this is a worker.
     fn request_stop(&mut self, stop: Stop) {
-        if self.check.is_of_worker() {
+        if self.pool.is_of_worker() {
             self.stop = self.stop.max(Some(stop));
         }
     }

@@ -73,6 +73,16 @@ impl Pool {
         Self { view: View::Worker, ..Self::default() }
     }
 
+    /// Whether this process is a worker, which knows the others by its supervisor only.
+    pub const fn is_of_worker(&self) -> bool {
+        matches!(self.view, View::Worker)
+    }
+
+    /// Whether this process owns a listener.
+    pub fn is_own(&self, id: ListenerId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.owner == Owner::This)
+    }
+
     /// Iterates over the listeners and their owners.
     pub fn owners(&self) -> impl Iterator<Item = (ListenerId, Owner)> {
         self.entries.iter().map(|(id, entry)| (*id, entry.owner))
@@ -175,7 +185,7 @@ impl Pool {
         let owned = |(_, other): &(&ListenerId, &Entry)| {
             other.port == entry.port
                 && matches!(other.owner, Owner::This | Owner::Other(_))
-                && (self.view == View::Worker || other.owner != entry.owner)
+                && (self.is_of_worker() || other.owner != entry.owner)
         };
         let after = self.entries.range(id..).skip(1).filter(owned);
         let before = self.entries.range(..id).filter(owned);

@@ -115,10 +115,19 @@ impl Group {
                     member.has_received_list = true;
                 }
             }
-            (Message::Sharing(sharing), _) => self.check.set_sharing(sharing),
+            (Message::Sharing(sharing), _) if self.pool.is_of_worker() => {
+                self.check.sharing = sharing;
+            }
             (Message::Stop(stop), _) => self.request_stop(stop),
-            // A message without its descriptor was rejected before.
-            (Message::Unknown | Message::Own | Message::Held | Message::Foreign, _) => {}
+            // Only a supervisor sends the state of sharing. A message without its descriptor was rejected before.
+            (
+                Message::Unknown
+                | Message::Sharing(_)
+                | Message::Own
+                | Message::Held
+                | Message::Foreign,
+                _,
+            ) => {}
         }
     }
 
@@ -131,18 +140,12 @@ impl Group {
             self.send_list(key);
         }
         // Both may have connected at the same time. The link of the process that began to join first is kept.
-        let is_same = |(other, member): (&usize, &Member)| {
-            *other != key && member.hello.is_some_and(|other| other.id == hello.id)
-        };
         let keeps_own = self.id < hello.id;
-        if self.members.iter().any(is_same) {
-            let spare = self.members.iter().find(|(_, member)| {
-                member.hello.is_some_and(|other| other.id == hello.id)
-                    && member.is_initiated != keeps_own
-            });
-            if let Some(spare) = spare.map(|(key, _)| *key) {
-                self.links.fail(spare);
-            }
+        let is_same = |member: &Member| member.hello.is_some_and(|other| other.id == hello.id);
+        let same = || self.members.iter().filter(|(_, member)| is_same(member));
+        let spare = same().find(|(_, member)| member.is_initiated != keeps_own);
+        if let (2.., Some((spare, _))) = (same().count(), spare) {
+            self.links.fail(*spare);
         }
     }
 
@@ -215,7 +218,7 @@ impl Group {
             self.disconnect(key);
         }
         // After the start, so that the startup line is the first one.
-        if self.check.has_begun() {
+        if self.check.due_ns != 0 {
             self.log_joined();
         }
         self.update_sharing();
@@ -239,7 +242,7 @@ impl Group {
         if let Some((other, _)) = self.members.iter().find(|(_, member)| is_other(member)) {
             return self.pool.transfer(LinkId(key), LinkId(*other));
         }
-        self.check.forget(hello.id);
+        self.check.listed.remove(&hello.id);
         let ownerless = self.pool.disconnect(LinkId(key));
         let (pid, version) = (hello.pid, hello.version);
         if ownerless.is_empty() {

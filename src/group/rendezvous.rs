@@ -5,7 +5,6 @@
 //! bind any name, so the user is checked wherever it matters.
 
 use std::{
-    fmt,
     fs::File,
     io::{self, Read as _},
     net::SocketAddr,
@@ -40,19 +39,6 @@ const LISTENS: &[u8] = b"00010000";
 const PREFIX: &str = "fibsrv.";
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
-/// Error from binding or listing names.
-#[derive(Debug)]
-pub(super) struct RendezvousError {
-    action: &'static str,
-    source: io::Error,
-}
-
-impl fmt::Display for RendezvousError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.action, self.source)
-    }
-}
-
 /// Name of a process for one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
@@ -81,25 +67,19 @@ pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Binds a socket to the name of the process `id` for an address, and listens there.
-pub(super) fn bind_name(address: SocketAddr, id: u64) -> Result<OwnedFd, RendezvousError> {
-    let open = || {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None)?;
-        let name = format!("{PREFIX}{address}.{id:x}");
-        bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
-        listen(&socket, BACKLOG)?;
-        Ok(socket)
-    };
-    open().map_err(|source| RendezvousError { action: "bind a Unix name", source })
+pub(super) fn bind_name(address: SocketAddr, id: u64) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None)?;
+    let name = format!("{PREFIX}{address}.{id:x}");
+    bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// Lists the names of processes whose addresses overlap with one of these.
-pub(super) fn list(addresses: &[SocketAddr]) -> Result<Vec<Name>, RendezvousError> {
-    let read = || {
-        let mut table = Vec::new();
-        File::open(TABLE)?.take(TABLE_BYTES_MAX).read_to_end(&mut table)?;
-        Ok(find(&table, addresses))
-    };
-    read().map_err(|source| RendezvousError { action: "list Unix names", source })
+pub(super) fn list(addresses: &[SocketAddr]) -> io::Result<Vec<Name>> {
+    let mut table = Vec::new();
+    File::open(TABLE)?.take(TABLE_BYTES_MAX).read_to_end(&mut table)?;
+    Ok(find(&table, addresses))
 }
 
 /// Returns the names in the kernel's list that belong to listening sockets and overlap with one of these addresses.

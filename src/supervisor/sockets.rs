@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, os::fd::AsFd as _};
 use log::debug;
 
 use crate::{
-    group::ListenerId,
+    group::{ListenerId, message::Message},
     supervisor::{
         Supervisor,
         child::{Child, Worker},
@@ -46,7 +46,7 @@ impl Supervisor<'_> {
         let held = memory.try_clone().ok().and_then(self.open_memory);
         let Some(held) = held else { return self.group.reject_memory(memory.as_fd()) };
         for worker in self.workers() {
-            log_failure(worker, worker.channel.send_memory(held.as_fd()));
+            log_failure(worker, worker.channel.send(Message::Memory, Some(held.as_fd())));
         }
         self.group.set_memory(Some(held));
     }
@@ -61,7 +61,7 @@ impl Supervisor<'_> {
                 log_failure(worker, self.group.send_listener(*id, &worker.channel));
             }
             if has_changed {
-                log_failure(worker, worker.channel.send_sharing(sharing));
+                log_failure(worker, worker.channel.send(Message::Sharing(sharing), None));
             }
         }
     }

@@ -11,7 +11,7 @@ use nix::{
 };
 
 use crate::{
-    group::Stop,
+    group::{Stop, message::Message},
     notify::socket::Notification,
     supervisor::{
         Supervisor, SupervisorState,
@@ -135,7 +135,7 @@ impl Supervisor<'_> {
 pub(super) fn stop_all<'w, W: IntoIterator<Item = &'w Worker>>(workers: W, stop: Stop) {
     for worker in workers {
         // The channel is full if the worker is stopped, and closed if it has exited.
-        if worker.channel.send_stop(stop).is_err() {
+        if worker.channel.send(Message::Stop(stop), None).is_err() {
             let is_immediate = stop == Stop::Immediate;
             let signal = if is_immediate { Signal::SIGKILL } else { Signal::SIGTERM };
             send_signal(worker.pid, signal);
