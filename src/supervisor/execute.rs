@@ -5,7 +5,6 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
-    fmt::{self, Write as _},
     fs::File,
     io,
     os::{
@@ -53,11 +52,11 @@ impl Supervisor<'_> {
         let region = self.group.memory();
         let region = region.as_slice();
         let variables = vec![
-            (config::INHERITED_SOCKETS, numbers(raw(&own))),
-            (config::INHERITED_HELD, numbers(raw(&held))),
-            (config::INHERITED_REGION, numbers(raw(region))),
-            (config::INHERITED_ADMIN, list(self.group.admin_addresses()).into()),
-            (config::INHERITED_PASSED, numbers([replaced])),
+            (config::INHERITED_SOCKETS, list(raw(&own))),
+            (config::INHERITED_HELD, list(raw(&held))),
+            (config::INHERITED_REGION, list(raw(region))),
+            (config::INHERITED_ADMIN, list(self.group.admin_addresses())),
+            (config::INHERITED_PASSED, list([replaced])),
             (config::INHERITED_PROGRAM, self.config.invocation.program.clone().into()),
         ];
         Inheritance { descriptors: [&own[..], &held, region].concat(), variables }
@@ -82,7 +81,7 @@ impl Supervisor<'_> {
         {
             let channel = |worker: &Worker| worker.channel.as_fd().as_raw_fd();
             let pairs = workers.iter().flat_map(|worker| [worker.pid.as_raw(), channel(worker)]);
-            state.variables.push((name, numbers(pairs)));
+            state.variables.push((name, list(pairs)));
             state.descriptors.extend(workers.iter().map(|worker| worker.channel.as_fd()));
         }
         state
@@ -108,20 +107,11 @@ pub(super) fn execute(path: &Path, invocation: &Invocation, state: Inheritance<'
         Ok(previous) => {
             let Inheritance { mut descriptors, mut variables } = state;
             descriptors.push(previous.as_fd());
-            variables.push((config::INHERITED_PREVIOUS, numbers([previous.as_raw_fd()])));
+            variables.push((config::INHERITED_PREVIOUS, list([previous.as_raw_fd()])));
             execute_finally(path, invocation, &Inheritance { descriptors, variables })
         }
         Err(error) => error,
     }
-}
-
-/// Executes the previous program in this process. Returns only if that fails.
-pub(super) fn execute_previous(
-    previous: BorrowedFd<'_>,
-    invocation: &Invocation,
-    state: &Inheritance<'_>,
-) -> io::Error {
-    execute_finally(&path_of(previous.as_raw_fd()), invocation, state)
 }
 
 /// Executes the previous program with all that this process has inherited from it, because this one cannot start.
@@ -140,11 +130,17 @@ pub fn return_to_previous(
     }
 }
 
-fn path_of(descriptor: RawFd) -> PathBuf {
+/// Returns the path of an executable that is open.
+pub(super) fn path_of(descriptor: RawFd) -> PathBuf {
     format!("/proc/self/fd/{descriptor}").into()
 }
 
-fn execute_finally(path: &Path, invocation: &Invocation, state: &Inheritance<'_>) -> io::Error {
+/// Executes a program in this process. Returns only if it fails.
+pub(super) fn execute_finally(
+    path: &Path,
+    invocation: &Invocation,
+    state: &Inheritance<'_>,
+) -> io::Error {
     let environment = config::upgrade_environment(&state.variables);
     match state.lend(|| execute_with(path, invocation, environment)) {
         Ok(never) => match never {},
@@ -203,20 +199,10 @@ fn raw<'d>(descriptors: &'d [BorrowedFd<'_>]) -> impl Iterator<Item = RawFd> + '
     descriptors.iter().map(BorrowedFd::as_raw_fd)
 }
 
-/// Returns the numbers, separated by commas.
-fn numbers(numbers: impl IntoIterator<Item = i32>) -> OsString {
-    list(numbers).into()
-}
-
 /// Returns the values, separated by commas.
-fn list(values: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    let mut text = String::new();
-    for value in values {
-        let separator = if text.is_empty() { "" } else { "," };
-        // Writing to a string does not fail.
-        let _infallible = write!(text, "{separator}{value}");
-    }
-    text
+fn list(values: impl IntoIterator<Item = impl ToString>) -> OsString {
+    let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+    values.join(",").into()
 }
 
 #[cfg(test)]
@@ -225,7 +211,7 @@ mod tests {
 
     #[test]
     fn numbers_are_separated_by_commas() {
-        assert_eq!((numbers([]), numbers([7, 8])), ("".into(), "7,8".into()));
+        assert_eq!((list([0; 0]), list([7, 8])), ("".into(), "7,8".into()));
     }
 
     #[test]

@@ -8,10 +8,10 @@
 //!    time, this process executes the previous program again.
 
 use std::{
-    fs::{self, Metadata},
+    fs,
     io::{self, Read as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::PathBuf,
@@ -27,7 +27,7 @@ use crate::{
     supervisor::{
         Supervisor, SupervisorState,
         child::Child,
-        execute::{execute, execute_previous, failure_of_rehearsal, spawn_rehearsal},
+        execute::{execute, execute_finally, failure_of_rehearsal, path_of, spawn_rehearsal},
         stop::{send_signal, stop_all},
     },
     sys,
@@ -56,10 +56,11 @@ struct Rehearsal {
     /// What it prints.
     output: fs::File,
     until_ns: u64,
-    path: PathBuf,
-    /// The executable that is rehearsed.
-    metadata: Metadata,
+    executable: Executable,
 }
+
+/// The path of an executable, and what identifies its file and its contents.
+type Executable = (PathBuf, [u64; 3], i64);
 
 /// The time in which the workers of this version must become ready.
 struct Trial {
@@ -138,12 +139,17 @@ impl Supervisor<'_> {
     }
 
     fn rehearse(&self) -> io::Result<Rehearsal> {
-        let invocation = &self.config.invocation;
-        let path = invocation.resolve()?;
-        let metadata = fs::metadata(&path)?;
-        let (pid, output) = spawn_rehearsal(&path, invocation, &self.inheritance_of_rehearsal())?;
+        let (invocation, executable) = (&self.config.invocation, self.find_executable()?);
+        let state = self.inheritance_of_rehearsal();
+        let (pid, output) = spawn_rehearsal(&executable.0, invocation, &state)?;
         let until_ns = self.clock.now_ns().saturating_add(REHEARSAL_TIMEOUT_NS);
-        Ok(Rehearsal { pid, output, until_ns, path, metadata })
+        Ok(Rehearsal { pid, output, until_ns, executable })
+    }
+
+    fn find_executable(&self) -> io::Result<Executable> {
+        let path = self.config.invocation.resolve()?;
+        let found = fs::metadata(&path)?;
+        Ok((path, [found.dev(), found.ino(), found.size()], found.mtime()))
     }
 
     /// Handles the exit of a rehearsal. Returns whether the process was one.
@@ -161,15 +167,9 @@ impl Supervisor<'_> {
 
     /// Executes the program that was rehearsed. Returns only if that fails.
     fn execute_rehearsed(&mut self, rehearsal: &Rehearsal) {
-        let identity = |found: &Metadata| (found.dev(), found.ino(), found.size(), found.mtime());
-        let now =
-            self.config.invocation.resolve().and_then(|path| Ok((fs::metadata(&path)?, path)));
-        match now {
-            Ok((metadata, path))
-                if path == rehearsal.path
-                    && identity(&metadata) == identity(&rehearsal.metadata) =>
-            {
-                let error = execute(&path, &self.config.invocation, self.inheritance());
+        match self.find_executable() {
+            Ok(executable) if executable == rehearsal.executable => {
+                let error = execute(&executable.0, &self.config.invocation, self.inheritance());
                 self.fail_upgrade(&format!("cannot execute it: {error}"));
             }
             Ok(_) => {
@@ -190,8 +190,8 @@ impl Supervisor<'_> {
         let started: Vec<_> = self.children.iter_mut().filter_map(Child::take_worker).collect();
         stop_all(&started, Stop::Replaced);
         self.leaving.extend(started);
-        let error =
-            execute_previous(previous.as_fd(), &self.config.invocation, &self.inheritance());
+        let path = path_of(previous.as_raw_fd());
+        let error = execute_finally(&path, &self.config.invocation, &self.inheritance());
         error!("cannot return to the previous version: {error}; this version keeps trying");
         let count = self.children.len();
         self.children = (0..count).map(|_| Child::new()).collect();
