@@ -111,6 +111,17 @@ const RANGES: &[&str] = &[
 ];
 const LENGTH: usize = 10;
 
+/// Well-formed lists of media ranges, in which the most specific one decides.
+fn media_ranges() -> impl Strategy<Value = String> {
+    let range = select(&["text/plain", "text/*", "*/*", "application/json", "application/*"][..]);
+    let parameter = select(&["", ";charset=utf-8"][..]);
+    let weight = select(&["", ";q=0", ";q=0.1", ";q=0.5"][..]);
+    let element = (range, parameter, weight);
+    let element =
+        element.prop_map(|(range, parameter, weight)| [range, parameter, weight].concat());
+    vec(element, 0..6).prop_map(|elements| elements.join(", "))
+}
+
 fn values(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(select(parts), 0..9).prop_map(|parts| parts.concat())
 }
@@ -134,7 +145,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn media_types_are_weighted(fields in vec(values(ACCEPT), 0..3)) {
+    fn media_types_are_weighted(fields in vec(prop_oneof![values(ACCEPT), media_ranges()], 0..3)) {
         let preferences = parse("Accept", &fields).preferences;
         let has = |preference| preferences.has(preference);
         let found = match (has(Preferences::JSON), has(Preferences::PROBLEM)) {
