@@ -1,5 +1,7 @@
 //! The curve n → time of each algorithm as CSV: `algorithm,n,microseconds`. GMP with `--features gmp`.
 //!
+//! `fibsrv` uses the widest vectors of the CPU. It is also run with each kind of narrower ones.
+//!
 //! Each figure is the minimum of several runs. The algorithms take turns for each n, so that what else the machine does
 //! affects all of them.
 
@@ -11,7 +13,7 @@ mod reference;
 use std::hint::black_box;
 use std::time::Instant;
 
-use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, doubling};
+use fibsrv::fibonacci::{Calculator, DEFAULT_LAST, Table, Vectors, doubling};
 
 /// Points for each factor of ten in n.
 const PER_DECADE: i32 = 24;
@@ -22,14 +24,18 @@ const LIMIT_S: f64 = 2.0;
 
 /// An algorithm and the time of its last figure.
 struct Algorithm<'a> {
-    name: &'static str,
+    name: String,
     compute: Box<dyn FnMut(u64) + 'a>,
     last_s: f64,
 }
 
 impl<'a> Algorithm<'a> {
-    fn new<Output>(name: &'static str, mut compute: impl FnMut(u64) -> Output + 'a) -> Self {
-        Self { name, compute: Box::new(move |n| drop(black_box(compute(n)))), last_s: 0.0 }
+    fn new<Output>(name: &str, mut compute: impl FnMut(u64) -> Output + 'a) -> Self {
+        Self {
+            name: name.to_owned(),
+            compute: Box::new(move |n| drop(black_box(compute(n)))),
+            last_s: 0.0,
+        }
     }
 
     /// The time of one run in seconds.
@@ -42,7 +48,7 @@ impl<'a> Algorithm<'a> {
 
 fn main() {
     let Ok(table) = Table::new(DEFAULT_LAST) else { return };
-    let mut calculator = Calculator::new(table);
+    let mut calculator = Calculator::new(table.clone());
     let mut algorithms = vec![
         Algorithm::new("fibsrv", |n| calculator.compute(n)),
         #[cfg(feature = "gmp")]
@@ -50,6 +56,10 @@ fn main() {
         Algorithm::new("ibig", doubling::digits),
         Algorithm::new("additions", reference::by_additions),
     ];
+    algorithms.extend(Vectors::available().into_iter().skip(1).map(|vectors| {
+        let mut calculator = Calculator::with_vectors(table.clone(), vectors);
+        Algorithm::new(&format!("fibsrv with {vectors}"), move |n| calculator.compute(n))
+    }));
     println!("algorithm,n,microseconds");
     for step in 0..=4 * PER_DECADE {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 10^8")]

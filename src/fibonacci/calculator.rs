@@ -4,12 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pulp::Arch;
-
 use crate::fibonacci::check::{Mismatch, check};
 use crate::fibonacci::doubling;
-use crate::fibonacci::large::Doubling;
 use crate::fibonacci::large::precision::{DIGITS_MIN, digits_for};
+use crate::fibonacci::large::{Doubling, Vectors};
 use crate::fibonacci::table::Table;
 
 /// The largest n that a [`Calculator`] computes in decimal. The bounds on errors, on the length of F(n) and on memory
@@ -20,7 +18,7 @@ pub const MAX_N: u64 = 100_000_000;
 pub const DEFAULT_MAX_N: u64 = 10_000_000;
 
 /// From this n on numbers are computed in decimal, below it with ibig, which is as fast there.
-const DECIMAL_FROM: u64 = 2_000;
+pub(super) const DECIMAL_FROM: u64 = 2_000;
 
 /// Computes Fibonacci numbers, one at a time.
 ///
@@ -42,7 +40,12 @@ pub struct Computed {
 impl Calculator {
     /// Returns a calculator that starts from the numbers of `table`.
     pub fn new(table: Table) -> Self {
-        Self { doubling: Doubling::new(table, Arch::new()) }
+        Self::with_vectors(table, Vectors::widest())
+    }
+
+    /// Returns a calculator that computes with these vectors.
+    pub fn with_vectors(table: Table, vectors: Vectors) -> Self {
+        Self { doubling: Doubling::new(table, vectors) }
     }
 
     /// Computes F(n).

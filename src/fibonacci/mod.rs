@@ -13,6 +13,8 @@ mod calculator;
 mod check;
 mod digits;
 pub mod doubling;
+#[cfg(all(test, feature = "gmp"))]
+mod gmp_tests;
 mod gzip;
 mod large;
 mod table;
@@ -22,4 +24,5 @@ pub use calculator::{Calculator, Computed, DEFAULT_MAX_N, MAX_N};
 pub use check::{Mismatch, check};
 pub use digits::digit_count;
 pub use gzip::{gzip, gzip_bytes_max};
+pub use large::Vectors;
 pub use table::{DEFAULT_LAST, MAX_LAST, Prefixed, Table, TableError};

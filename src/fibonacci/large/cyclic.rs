@@ -20,6 +20,14 @@ const LEAF: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Twist([[f64; 2]; 3]);
 
+impl Twist {
+    #[inline(always)]
+    fn splat<S: Simd>(&self, simd: S) -> [Complex<S>; 3] {
+        let Self([first, second, third]) = *self;
+        [Complex::splat(simd, first), Complex::splat(simd, second), Complex::splat(simd, third)]
+    }
+}
+
 /// Returns the twists of the first `count` blocks, which are the same at every level.
 ///
 /// Block b splits by r(b), and ring k of its parts is block 4b + k, modulo zʰ − r(b)·iᵏ. In units of a full
@@ -100,9 +108,9 @@ impl WithSimd for Multiply<'_> {
             match by {
                 Some(by) => {
                     leaf_forward(simd, by, block, twists);
-                    multiply_points(simd, points, by);
+                    multiply_fours(simd, points, by, block, twists);
                 }
-                None => square_points(simd, points),
+                None => square_fours(simd, points, block, twists),
             }
             leaf_backward(simd, points, block, twists);
             return;
@@ -121,31 +129,72 @@ impl WithSimd for Multiply<'_> {
     }
 }
 
+/// A part of one point in each of four rings.
+type Four<S> = [Complex<S>; 4];
+
+/// Multiplies blocks of four, between the last pass and the first one back.
 #[inline(always)]
-fn multiply_points<S: Simd>(simd: S, points: &mut [Lanes], by: &[Lanes]) {
-    for (point, by) in points.iter_mut().zip(by) {
+fn multiply_fours<S: Simd>(
+    simd: S,
+    points: &mut [Lanes],
+    by: &[Lanes],
+    block: usize,
+    twists: &[Twist],
+) {
+    let blocks = twists.get(block * (points.len() / 4)..).unwrap_or_default();
+    let fours = points.as_chunks_mut::<4>().0.iter_mut().zip(by.as_chunks::<4>().0);
+    for (([a0, a1, a2, a3], [b0, b1, b2, b3]), twist) in fours.zip(blocks) {
+        let roots = twist.splat(simd);
         for part in 0..parts::<S>() {
-            let product = Complex::<S>::load(point, part);
-            product.times(simd, Complex::load(by, part)).store(point, part);
+            let [x0, x1, x2, x3] = split_four(simd, load_four([a0, a1, a2, a3], part), roots);
+            let [y0, y1, y2, y3]: Four<S> =
+                split_four(simd, load_four([b0, b1, b2, b3], part), roots);
+            let product =
+                [x0.times(simd, y0), x1.times(simd, y1), x2.times(simd, y2), x3.times(simd, y3)];
+            store_four(join_four(simd, product, roots), [a0, a1, a2, a3], part);
+        }
+    }
+}
+
+/// Squares blocks of four, between the last pass and the first one back.
+#[inline(always)]
+fn square_fours<S: Simd>(simd: S, points: &mut [Lanes], block: usize, twists: &[Twist]) {
+    let blocks = twists.get(block * (points.len() / 4)..).unwrap_or_default();
+    for ([a0, a1, a2, a3], twist) in points.as_chunks_mut::<4>().0.iter_mut().zip(blocks) {
+        let roots = twist.splat(simd);
+        for part in 0..parts::<S>() {
+            let [x0, x1, x2, x3]: Four<S> =
+                split_four(simd, load_four([a0, a1, a2, a3], part), roots);
+            let square =
+                [x0.times(simd, x0), x1.times(simd, x1), x2.times(simd, x2), x3.times(simd, x3)];
+            store_four(join_four(simd, square, roots), [a0, a1, a2, a3], part);
         }
     }
 }
 
 #[inline(always)]
-fn square_points<S: Simd>(simd: S, points: &mut [Lanes]) {
-    for point in points {
-        for part in 0..parts::<S>() {
-            let value = Complex::<S>::load(point, part);
-            value.times(simd, value).store(point, part);
-        }
-    }
+fn load_four<S: Simd>([a0, a1, a2, a3]: [&Lanes; 4], part: usize) -> Four<S> {
+    [
+        Complex::load(a0, part),
+        Complex::load(a1, part),
+        Complex::load(a2, part),
+        Complex::load(a3, part),
+    ]
 }
 
-/// Transforms a block down to single numbers.
+#[inline(always)]
+fn store_four<S: Simd>([x0, x1, x2, x3]: Four<S>, [a0, a1, a2, a3]: [&mut Lanes; 4], part: usize) {
+    x0.store(a0, part);
+    x1.store(a1, part);
+    x2.store(a2, part);
+    x3.store(a3, part);
+}
+
+/// Transforms a block down to rings of four numbers.
 #[inline(always)]
 fn leaf_forward<S: Simd>(simd: S, points: &mut [Lanes], mut block: usize, twists: &[Twist]) {
     let mut length = points.len();
-    while length >= 4 {
+    while length > 4 {
         let blocks = points.chunks_exact_mut(length);
         for (points, twist) in blocks.zip(twists.get(block..).unwrap_or_default()) {
             forward(simd, points, twist);
@@ -158,7 +207,7 @@ fn leaf_forward<S: Simd>(simd: S, points: &mut [Lanes], mut block: usize, twists
 /// Undoes [`leaf_forward`].
 #[inline(always)]
 fn leaf_backward<S: Simd>(simd: S, points: &mut [Lanes], first: usize, twists: &[Twist]) {
-    let (mut length, mut block) = (1, first * points.len());
+    let (mut length, mut block) = (4, first * (points.len() / 4));
     while length < points.len() {
         length *= 4;
         block /= 4;
@@ -171,50 +220,60 @@ fn leaf_backward<S: Simd>(simd: S, points: &mut [Lanes], first: usize, twists: &
 
 /// One pass: from one ring to four.
 #[inline(always)]
-fn forward<S: Simd>(simd: S, points: &mut [Lanes], Twist(powers): &Twist) {
-    let &[r1, r2, r3] = powers;
-    let (r1, r2, r3) =
-        (Complex::splat(simd, r1), Complex::splat(simd, r2), Complex::splat(simd, r3));
+fn forward<S: Simd>(simd: S, points: &mut [Lanes], twist: &Twist) {
+    let roots = twist.splat(simd);
     let (low, high) = points.split_at_mut(points.len() / 2);
     let ((a0, a1), (a2, a3)) = (low.split_at_mut(low.len() / 2), high.split_at_mut(high.len() / 2));
     for (((a0, a1), a2), a3) in a0.iter_mut().zip(a1).zip(a2).zip(a3) {
         for part in 0..parts::<S>() {
-            let x0 = Complex::<S>::load(a0, part);
-            let x1 = Complex::load(a1, part).times(simd, r1);
-            let x2 = Complex::load(a2, part).times(simd, r2);
-            let x3 = Complex::load(a3, part).times(simd, r3);
-            let (even, odd) = (x0.plus(simd, x2), x1.plus(simd, x3));
-            even.plus(simd, odd).store(a0, part);
-            even.minus(simd, odd).store(a2, part);
-            let (even, odd) = (x0.minus(simd, x2), x1.minus(simd, x3));
-            let [plus, minus] = even.plus_minus_i(simd, odd);
-            plus.store(a1, part);
-            minus.store(a3, part);
+            let x = load_four([a0, a1, a2, a3], part);
+            store_four(split_four(simd, x, roots), [a0, a1, a2, a3], part);
         }
     }
 }
 
 /// The pass back, but for a factor of four.
 #[inline(always)]
-fn backward<S: Simd>(simd: S, points: &mut [Lanes], Twist(powers): &Twist) {
-    let &[r1, r2, r3] = powers;
-    let (r1, r2, r3) =
-        (Complex::splat(simd, r1), Complex::splat(simd, r2), Complex::splat(simd, r3));
+fn backward<S: Simd>(simd: S, points: &mut [Lanes], twist: &Twist) {
+    let roots = twist.splat(simd);
     let (low, high) = points.split_at_mut(points.len() / 2);
     let ((a0, a1), (a2, a3)) = (low.split_at_mut(low.len() / 2), high.split_at_mut(high.len() / 2));
     for (((a0, a1), a2), a3) in a0.iter_mut().zip(a1).zip(a2).zip(a3) {
         for part in 0..parts::<S>() {
-            let (x0, x1) = (Complex::<S>::load(a0, part), Complex::load(a1, part));
-            let (x2, x3) = (Complex::load(a2, part), Complex::load(a3, part));
-            let (even, odd) = (x0.plus(simd, x2), x1.plus(simd, x3));
-            even.plus(simd, odd).store(a0, part);
-            even.minus(simd, odd).times_conjugate(simd, r2).store(a2, part);
-            let (even, odd) = (x0.minus(simd, x2), x1.minus(simd, x3));
-            let [plus, minus] = even.plus_minus_i(simd, odd);
-            minus.times_conjugate(simd, r1).store(a1, part);
-            plus.times_conjugate(simd, r3).store(a3, part);
+            let x = load_four([a0, a1, a2, a3], part);
+            store_four(join_four(simd, x, roots), [a0, a1, a2, a3], part);
         }
     }
+}
+
+/// A point of a ring as points of four rings.
+#[inline(always)]
+fn split_four<S: Simd>(
+    simd: S,
+    [x0, x1, x2, x3]: Four<S>,
+    [r1, r2, r3]: [Complex<S>; 3],
+) -> Four<S> {
+    let (x1, x2, x3) = (x1.times(simd, r1), x2.times(simd, r2), x3.times(simd, r3));
+    let (even, odd) = (x0.plus(simd, x2), x1.plus(simd, x3));
+    let [plus, minus] = x0.minus(simd, x2).plus_minus_i(simd, x1.minus(simd, x3));
+    [even.plus(simd, odd), plus, even.minus(simd, odd), minus]
+}
+
+/// The inverse of [`split_four`], but for a factor of four.
+#[inline(always)]
+fn join_four<S: Simd>(
+    simd: S,
+    [x0, x1, x2, x3]: Four<S>,
+    [r1, r2, r3]: [Complex<S>; 3],
+) -> Four<S> {
+    let (even, odd) = (x0.plus(simd, x2), x1.plus(simd, x3));
+    let [plus, minus] = x0.minus(simd, x2).plus_minus_i(simd, x1.minus(simd, x3));
+    [
+        even.plus(simd, odd),
+        minus.times_conjugate(simd, r1),
+        even.minus(simd, odd).times_conjugate(simd, r2),
+        plus.times_conjugate(simd, r3),
+    ]
 }
 
 /// From the ring modulo z^2h − 1 to those modulo zʰ − 1 and zʰ + 1, which are blocks 0 and 2; and, but for a factor of

@@ -4,7 +4,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, odd_transform, parts, store};
+use crate::fibonacci::large::lanes::{
+    Complex, LANES, Lanes, ZERO, has_quarters, lane, mul_add, negate_mul_add, odd_transform, parts,
+    run, store,
+};
 use crate::fibonacci::large::limbs::{Base, ROUNDER, add_at};
 use crate::fibonacci::large::plan::{ODD_MAX, Plan, TILE};
 
@@ -24,14 +27,11 @@ pub(super) struct Sum<const PRODUCTS: usize> {
 /// Carries go up through all runs at the same time. In the end the carry out of each run is added to the next.
 pub(super) struct Join<'a, const PRODUCTS: usize, const SUMS: usize> {
     pub(super) plan: &'a Plan,
-    pub(super) powers: &'a [Lanes; LANES],
     pub(super) products: [&'a [Lanes]; PRODUCTS],
     pub(super) sums: [Sum<PRODUCTS>; SUMS],
     pub(super) numbers: [&'a mut Vec<f64>; SUMS],
     pub(super) base: Base,
 }
-
-const ZERO: Lanes = Lanes { re: [0.0; LANES], im: [0.0; LANES] };
 
 /// Values of consecutive j.
 type Tile = [Lanes; TILE];
@@ -41,7 +41,7 @@ impl<const PRODUCTS: usize, const SUMS: usize> WithSimd for Join<'_, PRODUCTS, S
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, powers, products, sums, mut numbers, base } = self;
+        let Self { plan, products, sums, mut numbers, base } = self;
         let (odd, length, points) = (plan.shape.odd, plan.shape.length, plan.shape.points());
         let mut tiles = [[[ZERO; TILE]; ODD_MAX]; PRODUCTS];
         let mut coefficients = [[ZERO; TILE]; PRODUCTS];
@@ -65,16 +65,24 @@ impl<const PRODUCTS: usize, const SUMS: usize> WithSimd for Join<'_, PRODUCTS, S
                 }
             }
             for q in 0..odd {
-                for (by_lane, coefficients) in tiles.iter().zip(&mut coefficients) {
+                for (by_lane, coefficients) in tiles.iter_mut().zip(&mut coefficients) {
+                    if has_quarters::<S>() {
+                        fold_quarters(simd, &mut by_lane[q]);
+                    }
+                    let powers = &plan.join[if has_quarters::<S>() { 0 } else { q }];
                     from_lanes(simd, powers, &by_lane[q], points, coefficients);
                 }
                 let outputs = numbers.iter_mut().zip(&sums).zip(&mut carries);
                 for ((number, sum), carries) in outputs {
                     let limbs = carry(simd, sum, &coefficients, base, &mut carries[q]);
-                    for p in 0..LANES {
-                        let position = (p * odd + q) * length + start;
-                        put(number, position, limbs.iter().map(|limbs| limbs.re[p]));
-                        put(number, points + position, limbs.iter().map(|limbs| limbs.im[p]));
+                    for lane in 0..LANES {
+                        let position = (run(lane) * odd + q) * length + start;
+                        put::<TILE>(number, position, limbs.iter().map(|limbs| limbs.re[lane]));
+                        put::<TILE>(
+                            number,
+                            points + position,
+                            limbs.iter().map(|limbs| limbs.im[lane]),
+                        );
                     }
                 }
             }
@@ -86,9 +94,10 @@ impl<const PRODUCTS: usize, const SUMS: usize> WithSimd for Join<'_, PRODUCTS, S
     }
 }
 
-/// Adds the carry out of each run to the next run.
-///
-/// They hardly ever reach beyond the first tile of a run.
+/// Limbs of a run to which the carry of the run before is added at the same time as in other runs.
+const CARRIED: usize = 4;
+
+/// Adds the carry out of each run to the next run. Carries hardly ever reach beyond [`CARRIED`] limbs.
 #[inline(always)]
 fn add_carries<S: Simd>(
     simd: S,
@@ -98,37 +107,46 @@ fn add_carries<S: Simd>(
     number: &mut [f64],
 ) {
     let (odd, length, points) = (plan.shape.odd, plan.shape.length, plan.shape.points());
-    let mut before = carries[odd - 1];
-    let top = before.im[LANES - 1];
-    before.re.rotate_right(1);
-    before.im.rotate_right(1);
-    before.im[0] = std::mem::take(&mut before.re[0]);
+    let last = carries[odd - 1];
+    let top = last.im[lane(LANES - 1)];
+    let mut before = Lanes::from_fn(|at| match run(at) {
+        0 => [0.0, last.re[lane(LANES - 1)]],
+        run => [last.re[lane(run - 1)], last.im[lane(run - 1)]],
+    });
     for (q, after) in carries.iter().take(odd).enumerate() {
-        let position = |p: usize| (p * odd + q) * length;
-        let mut tile = [ZERO; TILE];
+        let position = |lane: usize| (run(lane) * odd + q) * length;
+        let mut tile = [ZERO; CARRIED];
         for (j, limb) in tile.iter_mut().enumerate() {
-            *limb = Lanes::from_fn(|p| [number[position(p) + j], number[points + position(p) + j]]);
+            *limb = Lanes::from_fn(|lane| {
+                [number[position(lane) + j], number[points + position(lane) + j]]
+            });
         }
         let sum = Sum { factors: [1.0], constant: 0.0 };
         let limbs = carry(simd, &sum, &[tile], base, &mut before);
-        for p in 0..LANES {
-            put(number, position(p), limbs.iter().map(|limbs| limbs.re[p]));
-            put(number, points + position(p), limbs.iter().map(|limbs| limbs.im[p]));
+        for lane in 0..LANES {
+            put::<CARRIED>(number, position(lane), limbs.iter().map(|limbs| limbs.re[lane]));
+            put::<CARRIED>(
+                number,
+                points + position(lane),
+                limbs.iter().map(|limbs| limbs.im[lane]),
+            );
         }
-        for p in 0..LANES {
-            add_at(number, position(p) + TILE, before.re[p], base);
-            add_at(number, points + position(p) + TILE, before.im[p], base);
+        for lane in 0..LANES {
+            add_at(number, position(lane) + CARRIED, before.re[lane], base);
+            add_at(number, points + position(lane) + CARRIED, before.im[lane], base);
         }
         before = *after;
     }
     add_at(number, 2 * points, top, base);
 }
 
-/// Copies a tile of limbs to consecutive places.
+/// Copies limbs to consecutive places.
 #[inline(always)]
-fn put(number: &mut [f64], position: usize, limbs: impl Iterator<Item = f64>) {
-    let places = number.get_mut(position..).and_then(<[f64]>::first_chunk_mut::<TILE>);
-    places.into_iter().flatten().zip(limbs).for_each(|(place, limb)| *place = limb);
+fn put<const COUNT: usize>(number: &mut [f64], position: usize, limbs: impl Iterator<Item = f64>) {
+    let places = number.get_mut(position..).and_then(<[f64]>::first_chunk_mut::<COUNT>);
+    for (place, limb) in places.into_iter().flatten().zip(limbs) {
+        *place = limb;
+    }
 }
 
 /// Takes the weights w(t,u)ʲ off the points of a row.
@@ -152,6 +170,8 @@ fn from_row<S: Simd>(
 }
 
 /// Replaces the rows' values by their sums times v(t,u)^(−q) over u, for each q.
+///
+/// With wide vectors the factor v(t,0)^(−q) is left for later.
 #[expect(clippy::needless_range_loop, reason = "j selects a point in each of the tiles")]
 #[inline(always)]
 fn unfold<S: Simd, const ODD: usize>(simd: S, plan: &Plan, tiles: &mut [Tile; ODD_MAX]) {
@@ -164,14 +184,18 @@ fn unfold<S: Simd, const ODD: usize>(simd: S, plan: &Plan, tiles: &mut [Tile; OD
             }
             let values = odd_transform(simd, values, &plan.circle);
             for q in 0..ODD {
-                let factor = Complex::<S>::load(&plan.folds[q], part);
-                values[q].times_conjugate(simd, factor).store(&mut tiles[q][j], part);
+                let value = if has_quarters::<S>() {
+                    values[q].times_conjugate(simd, Complex::load(&plan.folds[q], part))
+                } else {
+                    values[q]
+                };
+                value.store(&mut tiles[q][j], part);
             }
         }
     }
 }
 
-/// Sums the lanes' values times y(t)⁻ᵖ over t, for each p, divides by N, and rounds.
+/// Sums the lanes' values times y(t)⁻ᵖ over t, for each run p, divides by N, and rounds.
 #[inline(always)]
 fn from_lanes<S: Simd>(
     simd: S,
@@ -183,47 +207,85 @@ fn from_lanes<S: Simd>(
     #[expect(clippy::cast_precision_loss, reason = "the number of points is below 2^32")]
     let scale = simd.splat_f64s((points as f64).recip());
     let rounder = simd.splat_f64s(ROUNDER);
-    let round = |x| simd.sub_f64s(simd.mul_add_e_f64s(x, scale, rounder), rounder);
+    let round = |x| simd.sub_f64s(mul_add(simd, x, scale, rounder), rounder);
     for part in 0..parts::<S>() {
         let powers: [Complex<S>; LANES] =
             std::array::from_fn(|t| Complex::<S>::load(&powers[t], part));
         for (lanes, coefficient) in by_lane.iter().zip(&mut *coefficients) {
-            let zero = simd.splat_f64s(0.0);
-            let mut sums = [[zero; 4]; 2];
-            for t in 0..LANES {
-                let (re, im) = (simd.splat_f64s(lanes.re[t]), simd.splat_f64s(lanes.im[t]));
-                let (power, sums) = (powers[t], &mut sums[t / 4]);
-                sums[0] = simd.mul_add_e_f64s(re, power.re, sums[0]);
-                sums[1] = simd.mul_add_e_f64s(im, power.im, sums[1]);
-                sums[2] = simd.mul_add_e_f64s(re, power.im, sums[2]);
-                sums[3] = simd.mul_add_e_f64s(im, power.re, sums[3]);
-            }
-            let [a, b] = sums;
-            let sum = |i: usize| simd.add_f64s(a[i], b[i]);
-            let re = simd.sub_f64s(sum(0), sum(1));
-            let im = simd.add_f64s(sum(2), sum(3));
-            Complex::<S> { re: round(re), im: round(im) }.store(coefficient, part);
+            let sum = if has_quarters::<S>() {
+                // The lanes hold sums over four lanes each, two for each remainder of p modulo 4.
+                let first = part * S::F64_LANES / 2 * 2;
+                sum_two(simd, lanes, first, [powers[0], powers[1]])
+            } else {
+                sum_eight(simd, lanes, powers)
+            };
+            Complex::<S> { re: round(sum.re), im: round(sum.im) }.store(coefficient, part);
+        }
+    }
+}
+
+/// Sums value(t)·power(t) over all lanes.
+#[inline(always)]
+fn sum_eight<S: Simd>(simd: S, lanes: &Lanes, powers: [Complex<S>; LANES]) -> Complex<S> {
+    let mut sums = [[simd.splat_f64s(0.0); 4]; 2];
+    for t in 0..LANES {
+        let (re, im) = (simd.splat_f64s(lanes.re[t]), simd.splat_f64s(lanes.im[t]));
+        let (power, sums) = (powers[t], &mut sums[t / 4]);
+        sums[0] = mul_add(simd, re, power.re, sums[0]);
+        sums[1] = mul_add(simd, im, power.im, sums[1]);
+        sums[2] = mul_add(simd, re, power.im, sums[2]);
+        sums[3] = mul_add(simd, im, power.re, sums[3]);
+    }
+    let [a, b] = sums;
+    let sum = |i: usize| simd.add_f64s(a[i], b[i]);
+    Complex { re: simd.sub_f64s(sum(0), sum(1)), im: simd.add_f64s(sum(2), sum(3)) }
+}
+
+/// Sums value(t)·power(t) over two lanes.
+#[inline(always)]
+fn sum_two<S: Simd>(simd: S, lanes: &Lanes, first: usize, powers: [Complex<S>; 2]) -> Complex<S> {
+    let [a, b] = [first, first + 1].map(|t| [lanes.re[t], lanes.im[t]]);
+    let [a, b] = [Complex::splat(simd, a), Complex::splat(simd, b)];
+    a.times(simd, powers[0]).plus(simd, b.times(simd, powers[1]))
+}
+
+/// Replaces the values of lanes t, t + 2, t + 4 and t + 6 by their sums times i^(−kr) over lanes t + 2k, for each r.
+///
+/// As y(t + 2) is i·y(t), runs p with the same remainder r modulo 4 need the same sum. Narrow vectors profit from that.
+#[inline(always)]
+fn fold_quarters<S: Simd>(simd: S, tile: &mut Tile) {
+    let quarter = parts::<S>() / 4;
+    for lanes in tile {
+        for part in 0..quarter {
+            let [y0, y1, y2, y3] =
+                std::array::from_fn(|k| Complex::<S>::load(lanes, part + k * quarter));
+            let (even, odd) = (y0.plus(simd, y2), y1.plus(simd, y3));
+            even.plus(simd, odd).store(lanes, part);
+            even.minus(simd, odd).store(lanes, part + 2 * quarter);
+            let [plus, minus] = y0.minus(simd, y2).plus_minus_i(simd, y1.minus(simd, y3));
+            minus.store(lanes, part + quarter);
+            plus.store(lanes, part + 3 * quarter);
         }
     }
 }
 
 /// Sums the products' coefficients, and leaves limbs by passing on carries.
 #[inline(always)]
-fn carry<S: Simd, const PRODUCTS: usize>(
+fn carry<S: Simd, const PRODUCTS: usize, const COUNT: usize>(
     simd: S,
     sum: &Sum<PRODUCTS>,
-    coefficients: &[Tile; PRODUCTS],
+    coefficients: &[[Lanes; COUNT]; PRODUCTS],
     base: Base,
     carries: &mut Lanes,
-) -> Tile {
-    let mut limbs = [ZERO; TILE];
+) -> [Lanes; COUNT] {
+    let mut limbs = [ZERO; COUNT];
     let rounder = simd.splat_f64s(ROUNDER);
     let (value, inverse) = (simd.splat_f64s(base.value()), simd.splat_f64s(base.inverse()));
     let middle = simd.splat_f64s(base.middle());
     let release = |x: S::f64s| {
         let centred = simd.sub_f64s(x, middle);
-        let carry = simd.sub_f64s(simd.mul_add_e_f64s(centred, inverse, rounder), rounder);
-        (carry, simd.negate_mul_add_e_f64s(carry, value, x))
+        let carry = simd.sub_f64s(mul_add(simd, centred, inverse, rounder), rounder);
+        (carry, negate_mul_add(simd, carry, value, x))
     };
     for part in 0..parts::<S>() {
         let mut carry = Complex::<S>::load(carries, part);
@@ -237,8 +299,8 @@ fn carry<S: Simd, const PRODUCTS: usize>(
                         im: simd.mul_f64s(term.im, factor),
                     },
                     Some(x) => Complex {
-                        re: simd.mul_add_e_f64s(term.re, factor, x.re),
-                        im: simd.mul_add_e_f64s(term.im, factor, x.im),
+                        re: mul_add(simd, term.re, factor, x.re),
+                        im: mul_add(simd, term.im, factor, x.im),
                     },
                 });
             }

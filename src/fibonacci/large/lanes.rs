@@ -16,6 +16,8 @@ pub(super) struct Lanes {
     pub(super) im: [f64; LANES],
 }
 
+pub(super) const ZERO: Lanes = Lanes { re: [0.0; LANES], im: [0.0; LANES] };
+
 impl Lanes {
     /// Makes lane t of the complex number `lane(t)`.
     pub(super) fn from_fn(mut lane: impl FnMut(usize) -> [f64; 2]) -> Self {
@@ -27,6 +29,16 @@ impl Lanes {
     }
 }
 
+/// The lane of a run of coefficients: runs that differ by four are side by side.
+pub(super) const fn lane(run: usize) -> usize {
+    run % 4 * 2 + run / 4
+}
+
+/// The run of coefficients in a lane.
+pub(super) const fn run(lane: usize) -> usize {
+    lane % 2 * 4 + lane / 2
+}
+
 /// One part of [`Lanes`], in registers.
 #[derive(Clone, Copy)]
 pub(super) struct Complex<S: Simd> {
@@ -34,9 +46,39 @@ pub(super) struct Complex<S: Simd> {
     pub(super) im: S::f64s,
 }
 
+/// Whether a·b + c is one operation. pulp calls a slow function for it on CPUs that have none.
+const fn is_fused<S: Simd>() -> bool {
+    !(cfg!(target_arch = "x86_64") && S::F64_LANES == 2)
+}
+
+/// a·b + c.
+#[inline(always)]
+pub(super) fn mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+    if is_fused::<S>() {
+        simd.mul_add_e_f64s(a, b, c)
+    } else {
+        simd.add_f64s(simd.mul_f64s(a, b), c)
+    }
+}
+
+/// c − a·b.
+#[inline(always)]
+pub(super) fn negate_mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+    if is_fused::<S>() {
+        simd.negate_mul_add_e_f64s(a, b, c)
+    } else {
+        simd.sub_f64s(c, simd.mul_f64s(a, b))
+    }
+}
+
 /// How many parts eight lanes have.
 pub(super) const fn parts<S: Simd>() -> usize {
     LANES / S::F64_LANES
+}
+
+/// Whether eight lanes are at least four parts, so that quarters of the lanes have parts of their own.
+pub(super) const fn has_quarters<S: Simd>() -> bool {
+    parts::<S>() >= 4
 }
 
 /// Reads one part of eight real numbers.
@@ -90,20 +132,14 @@ impl<S: Simd> Complex<S> {
     #[inline(always)]
     pub(super) fn times(self, simd: S, by: Self) -> Self {
         let (re, im) = (simd.mul_f64s(self.re, by.re), simd.mul_f64s(self.re, by.im));
-        Self {
-            re: simd.negate_mul_add_e_f64s(self.im, by.im, re),
-            im: simd.mul_add_e_f64s(self.im, by.re, im),
-        }
+        Self { re: negate_mul_add(simd, self.im, by.im, re), im: mul_add(simd, self.im, by.re, im) }
     }
 
     /// a·b̄, which undoes a multiplication by b of modulus one.
     #[inline(always)]
     pub(super) fn times_conjugate(self, simd: S, by: Self) -> Self {
         let (re, im) = (simd.mul_f64s(self.re, by.re), simd.mul_f64s(self.im, by.re));
-        Self {
-            re: simd.mul_add_e_f64s(self.im, by.im, re),
-            im: simd.negate_mul_add_e_f64s(self.re, by.im, im),
-        }
+        Self { re: mul_add(simd, self.im, by.im, re), im: negate_mul_add(simd, self.re, by.im, im) }
     }
 
     /// self + i·other and self − i·other.
@@ -138,10 +174,10 @@ pub(super) fn odd_transform<S: Simd, const ODD: usize>(
         for k in 1..=ODD / 2 {
             let [cos, sin] = circle[u * k % ODD];
             let (cos, sin) = (simd.splat_f64s(cos), simd.splat_f64s(sin));
-            even.re = simd.mul_add_e_f64s(plus[k].re, cos, even.re);
-            even.im = simd.mul_add_e_f64s(plus[k].im, cos, even.im);
-            odd.re = simd.mul_add_e_f64s(minus[k].re, sin, odd.re);
-            odd.im = simd.mul_add_e_f64s(minus[k].im, sin, odd.im);
+            even.re = mul_add(simd, plus[k].re, cos, even.re);
+            even.im = mul_add(simd, plus[k].im, cos, even.im);
+            odd.re = mul_add(simd, minus[k].re, sin, odd.re);
+            odd.im = mul_add(simd, minus[k].im, sin, odd.im);
         }
         [result[u], result[ODD - u]] = even.plus_minus_i(simd, odd);
     }

@@ -22,17 +22,18 @@ mod roots;
 mod split;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pulp::Arch;
+pub use vectors::Vectors;
 
 use crate::fibonacci::digits::digit_count;
 use crate::fibonacci::large::cyclic::MultiplyAll;
 use crate::fibonacci::large::join::{Join, Sum};
 use crate::fibonacci::large::lanes::{LANES, Lanes};
-use crate::fibonacci::large::limbs::Base;
+use crate::fibonacci::large::limbs::{Base, Write};
 use crate::fibonacci::large::plan::{Plans, Shape};
 use crate::fibonacci::large::precision::is_safe;
 use crate::fibonacci::large::split::Split;
@@ -45,8 +46,7 @@ const START_MAX: u64 = 127;
 pub(super) struct Doubling {
     table: Table,
     plans: Plans,
-    /// The widest vectors that the CPU has.
-    arch: Arch,
+    vectors: Vectors,
     memory: WorkingMemory,
 }
 
@@ -58,8 +58,8 @@ struct WorkingMemory {
 }
 
 impl Doubling {
-    pub(super) fn new(table: Table, arch: Arch) -> Self {
-        Self { table, plans: Plans::default(), arch, memory: WorkingMemory::default() }
+    pub(super) fn new(table: Table, vectors: Vectors) -> Self {
+        Self { table, plans: Plans::default(), vectors, memory: WorkingMemory::default() }
     }
 
     /// Returns F(n), by limbs of so many digits, or `None` if rounding errors might reach one half.
@@ -76,23 +76,22 @@ impl Doubling {
     fn start(&mut self, steps: &Steps, digits: u32) {
         let [current, next] = [steps.start, steps.start + 1].map(|j| start_digits(&self.table, j));
         for (number, output) in self.memory.numbers.iter_mut().zip(steps.start_outputs()) {
-            let (a, b) = output.of_pair();
-            limbs::read([(&current, a), (&next, b)], digits, number);
+            let terms = output.of_pair(&current, &next);
+            limbs::read(terms, digits, number);
         }
     }
 
     /// Replaces the numbers by sums of their squares.
     fn double(&mut self, sums: [Sum<2>; 2], digits: u32) -> Option<()> {
-        let Self { plans, arch, memory, .. } = self;
-        let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
+        let Self { plans, vectors, memory, .. } = self;
+        let plan = memory.split(plans, *vectors).and_then(|index| plans.get(index))?;
         for points in &mut memory.points {
             let length = plan.shape.length;
-            arch.dispatch(MultiplyAll { points, by: None, length, twists: &plans.twists });
+            vectors.dispatch(MultiplyAll { points, by: None, length, twists: &plans.twists });
         }
         let ([x, y], [a, b]) = (&mut memory.numbers, &memory.points);
-        arch.dispatch(Join {
+        vectors.dispatch(Join {
             plan,
-            powers: &plans.join,
             products: [a, b],
             sums,
             numbers: [x, y],
@@ -104,15 +103,14 @@ impl Doubling {
 
     /// Multiplies the numbers: F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) − (−1)ᵏ.
     fn last_product(&mut self, n: u64, digits: u32) -> Option<Arc<[u8]>> {
-        let Self { plans, arch, memory, .. } = self;
-        let plan = memory.split(plans, *arch).and_then(|index| plans.get(index))?;
+        let Self { plans, vectors, memory, .. } = self;
+        let plan = memory.split(plans, *vectors).and_then(|index| plans.get(index))?;
         let ([number, _], [points, by]) = (&mut memory.numbers, &mut memory.points);
         let length = plan.shape.length;
-        arch.dispatch(MultiplyAll { points, by: Some(by), length, twists: &plans.twists });
+        vectors.dispatch(MultiplyAll { points, by: Some(by), length, twists: &plans.twists });
         let constant = if n.is_multiple_of(2) { 0.0 } else { -sign(n / 2) };
-        arch.dispatch(Join {
+        vectors.dispatch(Join {
             plan,
-            powers: &plans.join,
             products: [points],
             sums: [Sum { factors: [1.0], constant }],
             numbers: [number],
@@ -120,7 +118,7 @@ impl Doubling {
         });
         let mut text: Arc<[u8]> = std::iter::repeat_n(b'0', digit_count(n)).collect();
         if let Some(text) = Arc::get_mut(&mut text) {
-            limbs::write(number, digits, text);
+            vectors.dispatch(Write { number, digits, text });
         }
         Some(text)
     }
@@ -128,7 +126,7 @@ impl Doubling {
 
 impl WorkingMemory {
     /// Makes points of the numbers. Returns the index of their plan, or `None` if products of them might be wrong.
-    fn split(&mut self, plans: &mut Plans, arch: Arch) -> Option<usize> {
+    fn split(&mut self, plans: &mut Plans, vectors: Vectors) -> Option<usize> {
         let shape = Shape::for_limbs(self.numbers.iter().map(Vec::len).max().unwrap_or(0));
         let index = plans.prepare(shape);
         let plan = plans.get(index)?;
@@ -137,7 +135,7 @@ impl WorkingMemory {
         for ((limbs, points), squares) in numbers.zip(&mut squares) {
             limbs.resize(shape.points(), 0.0);
             points.resize(shape.points() / LANES, Lanes::default());
-            *squares = arch.dispatch(Split { plan, powers: &plans.split, limbs, points });
+            *squares = vectors.dispatch(Split { plan, limbs, points });
         }
         let [x, y] = squares;
         is_safe(shape, [x.max(y); 2]).then_some(index)
@@ -202,12 +200,12 @@ enum Term {
 }
 
 impl Term {
-    /// The factors of F(k) and F(k+1) of which this number is the sum.
-    const fn of_pair(self) -> (i32, i32) {
+    /// This number as a sum of multiples of F(k) and F(k+1).
+    const fn of_pair<'a>(self, current: &'a [u8], next: &'a [u8]) -> [(&'a [u8], f64); 2] {
         match self {
-            Self::Current => (1, 0),
-            Self::Next => (0, 1),
-            Self::Lucas => (-1, 2),
+            Self::Current => [(current, 1.0), (b"", 0.0)],
+            Self::Next => [(next, 1.0), (b"", 0.0)],
+            Self::Lucas => [(current, -1.0), (next, 2.0)],
         }
     }
 

@@ -6,7 +6,9 @@ use std::array::from_fn;
 
 use pulp::{Simd, WithSimd};
 
-use crate::fibonacci::large::lanes::{Complex, LANES, Lanes, odd_transform, parts};
+use crate::fibonacci::large::lanes::{
+    Complex, LANES, Lanes, ZERO, has_quarters, mul_add, odd_transform, parts,
+};
 use crate::fibonacci::large::plan::{ODD_MAX, Plan, TILE};
 
 /// Writes the points of `limbs`, of which there are as many, and returns the sum of the limbs' squares.
@@ -14,7 +16,6 @@ use crate::fibonacci::large::plan::{ODD_MAX, Plan, TILE};
 /// The limb at index (p·odd + q)·length + j, times y(t)ᵖ·v(t,u)^q·w(t,u)ʲ, is part of point j in lane t of row u.
 pub(super) struct Split<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) powers: &'a [Lanes; LANES],
     pub(super) limbs: &'a [f64],
     pub(super) points: &'a mut [Lanes],
 }
@@ -42,7 +43,9 @@ impl WithSimd for Split<'_> {
                         *sum += limb * limb;
                     }
                 }
-                into_lanes(simd, self.powers, tile, lanes);
+                // Narrow vectors need powers of y(t) only, and leave those of v(t,0) for later.
+                let powers = self.plan.split.get(if has_quarters::<S>() { 0 } else { q });
+                into_lanes(simd, powers.unwrap_or(&[ZERO; LANES]), tile, lanes);
             }
             match odd {
                 1 => into_rows::<S, 1>(simd, self.plan, start, &by_lane, self.points),
@@ -57,8 +60,6 @@ impl WithSimd for Split<'_> {
 }
 
 /// Sums limb·y(t)ᵖ over p, for each lane t.
-///
-/// The order of additions leaves each product with at most four roundings.
 #[inline(always)]
 fn into_lanes<S: Simd>(
     simd: S,
@@ -66,35 +67,77 @@ fn into_lanes<S: Simd>(
     limbs: [&[f64; TILE]; LANES],
     lanes: &mut [Lanes; TILE],
 ) {
-    for part in 0..parts::<S>() {
-        let [_, y1, y2, y3, y4, y5, y6, y7] = from_fn(|p| {
-            powers
-                .get(p)
-                .map_or_else(|| Complex::zero(simd), |power| Complex::<S>::load(power, part))
-        });
+    for part in 0..if has_quarters::<S>() { parts::<S>() / 4 } else { parts::<S>() } {
+        let y = from_fn(|p| Complex::<S>::load(&powers[p], part));
         let [x0, x1, x2, x3, x4, x5, x6, x7] = limbs;
         let limbs = x0.iter().zip(x1).zip(x2).zip(x3).zip(x4).zip(x5).zip(x6).zip(x7);
         for (lanes, limbs) in lanes.iter_mut().zip(limbs) {
             let (((((((x0, x1), x2), x3), x4), x5), x6), x7) = limbs;
-            let (x0, x1) = (simd.splat_f64s(*x0), simd.splat_f64s(*x1));
-            let (x2, x3) = (simd.splat_f64s(*x2), simd.splat_f64s(*x3));
-            let (x4, x5) = (simd.splat_f64s(*x4), simd.splat_f64s(*x5));
-            let (x6, x7) = (simd.splat_f64s(*x6), simd.splat_f64s(*x7));
-            let sum = |first: S::f64s, [y1, y2, y3, y4, y5, y6, y7]: [S::f64s; 7]| {
-                let a = simd.mul_add_e_f64s(x1, y1, first);
-                let a = simd.mul_add_e_f64s(x3, y3, simd.mul_add_e_f64s(x2, y2, a));
-                let b = simd.mul_add_e_f64s(x5, y5, simd.mul_f64s(x4, y4));
-                let c = simd.mul_add_e_f64s(x7, y7, simd.mul_f64s(x6, y6));
-                simd.add_f64s(a, simd.add_f64s(b, c))
-            };
-            let re = sum(x0, [y1.re, y2.re, y3.re, y4.re, y5.re, y6.re, y7.re]);
-            let im = sum(simd.splat_f64s(0.0), [y1.im, y2.im, y3.im, y4.im, y5.im, y6.im, y7.im]);
-            Complex::<S> { re, im }.store(lanes, part);
+            let x = [x0, x1, x2, x3, x4, x5, x6, x7].map(|x| simd.splat_f64s(*x));
+            if has_quarters::<S>() {
+                store_quarters(simd, x, y, lanes, part);
+            } else {
+                sum_powers(simd, x, y).store(lanes, part);
+            }
         }
     }
 }
 
+/// Sums limb(p)·power(p).
+///
+/// The order of additions leaves each term with at most five roundings.
+#[inline(always)]
+fn sum_powers<S: Simd>(
+    simd: S,
+    limbs: [S::f64s; LANES],
+    powers: [Complex<S>; LANES],
+) -> Complex<S> {
+    let sum = |y: [S::f64s; LANES]| {
+        let low = mul_add(simd, limbs[1], y[1], simd.mul_f64s(limbs[0], y[0]));
+        let low = mul_add(simd, limbs[3], y[3], mul_add(simd, limbs[2], y[2], low));
+        let middle = mul_add(simd, limbs[5], y[5], simd.mul_f64s(limbs[4], y[4]));
+        let high = mul_add(simd, limbs[7], y[7], simd.mul_f64s(limbs[6], y[6]));
+        simd.add_f64s(low, simd.add_f64s(middle, high))
+    };
+    Complex { re: sum(powers.map(|y| y.re)), im: sum(powers.map(|y| y.im)) }
+}
+
+/// Sums x(p)·y(t)ᵖ for the lanes t of a part in the first quarter, and for lanes t + 2, t + 4 and t + 6.
+///
+/// As y(t + 2) is i·y(t), the products are the same but for a power of i. Narrow vectors profit from that.
+#[inline(always)]
+fn store_quarters<S: Simd>(
+    simd: S,
+    x: [S::f64s; LANES],
+    y: [Complex<S>; LANES],
+    lanes: &mut Lanes,
+    part: usize,
+) {
+    let product = |p: usize| Complex::<S> {
+        re: simd.mul_f64s(x[p], y[p].re),
+        im: simd.mul_f64s(x[p], y[p].im),
+    };
+    let add = |to: Complex<S>, p: usize| Complex::<S> {
+        re: mul_add(simd, x[p], y[p].re, to.re),
+        im: mul_add(simd, x[p], y[p].im, to.im),
+    };
+    let fourth = product(4);
+    let [even, even_other] =
+        [Complex { re: simd.add_f64s(x[0], fourth.re), im: fourth.im }, add(product(2), 6)];
+    let [odd, odd_other] = [add(product(1), 5), add(product(3), 7)];
+    let quarter = parts::<S>() / 4;
+    let (x, y) = (even.plus(simd, even_other), odd.plus(simd, odd_other));
+    x.plus(simd, y).store(lanes, part);
+    x.minus(simd, y).store(lanes, part + 2 * quarter);
+    let (x, y) = (even.minus(simd, even_other), odd.minus(simd, odd_other));
+    let [plus, minus] = x.plus_minus_i(simd, y);
+    plus.store(lanes, part + quarter);
+    minus.store(lanes, part + 3 * quarter);
+}
+
 /// Sums the lanes' values times v(t,u)^q over q for each u, and weights them by w(t,u)ʲ.
+///
+/// With wide vectors the values have their factor v(t,0)^q already.
 #[inline(always)]
 fn into_rows<S: Simd, const ODD: usize>(
     simd: S,
@@ -111,8 +154,11 @@ fn into_rows<S: Simd, const ODD: usize>(
             let mut values = [Complex::<S>::zero(simd); ODD];
             for q in 0..ODD {
                 let value = Complex::<S>::load(&by_lane[q][j], part);
-                let factor = Complex::load(&plan.folds[q], part);
-                values[q] = if q == 0 { value } else { value.times(simd, factor) };
+                values[q] = if q == 0 || !has_quarters::<S>() {
+                    value
+                } else {
+                    value.times(simd, Complex::load(&plan.folds[q], part))
+                };
             }
             let values = odd_transform(simd, values, &plan.circle);
             for u in 0..ODD {
