@@ -129,6 +129,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fibonacci::MAX_N;
 
     fn digits(n: u64) -> Arc<[u8]> {
         vec![b'1'; digit_count(n)].into()
@@ -192,6 +193,23 @@ mod tests {
             (996..1001).filter(|n| cache.get(CacheKey::digits(*n)).is_some()).collect();
         assert_eq!(cached, [997, 998, 1000]);
         assert!(cache.bytes() <= 3 * cost(1000));
+    }
+
+    #[test]
+    fn the_largest_number_evicts_no_more_than_it_needs() {
+        let (largest, others) = (cost(MAX_N), 1_000_000..1_000_200_u64);
+        let mut cache = Cache::new(2 * largest);
+        for n in others.clone() {
+            assert!(compute(&mut cache, n));
+        }
+        assert!(cache.bytes() > 2 * largest - cost(1_000_200), "full");
+        assert!(cache.reserve(CacheKey::digits(MAX_N)));
+        let kept = others.filter(|n| cache.get(CacheKey::digits(*n)).is_some()).count();
+        assert!((99..=100).contains(&kept), "{kept}");
+        // A second one finds room, and a third one does not while both are being computed.
+        assert!(cache.reserve(CacheKey::digits(MAX_N - 1)));
+        assert!(!cache.reserve(CacheKey::digits(MAX_N - 2)));
+        assert_eq!(cache.bytes(), largest + cost(MAX_N - 1));
     }
 
     #[test]
