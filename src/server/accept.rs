@@ -29,9 +29,9 @@ const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 /// a segment or a few, so most arrive at once; and slots that are held by incomplete heads must not keep health probes out.
 const HEAD_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
-/// How long the client of an admin connection must have sent nothing of a body, or accepted nothing of a response, before the
-/// connection may be closed in favour of a new one. What operators request is short, and slots that are held in this way
-/// must not keep probes out.
+/// How long an admin connection must have been receiving a body, or its client must have accepted nothing of a response,
+/// before the connection may be closed in favour of a new one. What operators send and request is short, and slots that are
+/// held in this way must not keep probes out.
 const ADMIN_STALLED_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
 /// How long a connection must have lingered after its last response before it may be closed in favour of a new one. Most
@@ -52,10 +52,14 @@ impl Server {
     fn accept_waiting(&mut self, index: usize) {
         let now_ns = self.context.clock.now_ns();
         let Some(entry) = self.listeners.get_mut(index) else { return };
-        let routes = entry.routes;
         if !entry.state.should_accept(now_ns) {
             return;
         }
+        let routes = entry.routes;
+        if !self.has_room(routes, now_ns) {
+            return self.wait_for_room(index, now_ns);
+        }
+        let Some(entry) = self.listeners.get_mut(index) else { return };
         // Systems that do not count report zero.
         let waiting = sys::accept_queue_length(&*entry.listener).ok().filter(|count| *count > 0);
         let attempts = waiting.unwrap_or(u32::MAX).min(ACCEPTS_PER_ITERATION);
@@ -64,8 +68,8 @@ impl Server {
                 return;
             }
         }
-        if self.is_full(routes) {
-            self.accept_from(index); // records that the limit is reached
+        if !self.has_room(routes, now_ns) {
+            self.wait_for_room(index, now_ns);
         } else if waiting == Some(attempts)
             && let Some(entry) = self.listeners.get_mut(index)
         {
@@ -159,8 +163,8 @@ impl Server {
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 
-    /// When there is room for one more connection that reaches `routes`, possibly in place of one that lingers, is idle or has an incomplete
-    /// head. None if all are busy.
+    /// When there is room for one more connection that reaches `routes`, possibly in place of one that can be evicted. None
+    /// if all are busy.
     pub(super) fn next_room_ns(&self, routes: RouteSet, now_ns: u64) -> Option<u64> {
         if !self.is_full(routes) {
             return Some(now_ns);

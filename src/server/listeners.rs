@@ -75,7 +75,7 @@ pub struct ListenerEntry {
 /// record that there is more to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptState {
-    /// The queue was empty when last tried. The poll reports the next connection.
+    /// The queue was found empty, or all connections that were counted in it have been accepted. The poll reports later ones.
     Idle,
     /// Connections may be waiting.
     Ready,

@@ -155,6 +155,7 @@ mod tests {
     use std::{
         net::{TcpListener, TcpStream},
         os::fd::AsRawFd as _,
+        thread,
     };
 
     use super::*;
@@ -176,8 +177,13 @@ mod tests {
         let mut clients = Vec::new();
         for waiting in 0..3 {
             assert_eq!(accept_queue_length(&listener).unwrap(), waiting);
-            // On the loopback interface the handshake is complete when this returns.
             clients.push(TcpStream::connect(address).unwrap());
+            // A client is connected a moment before the connection is in the queue.
+            let has_arrived = |_| {
+                thread::yield_now();
+                accept_queue_length(&listener).unwrap() > waiting
+            };
+            assert!((0..1_000_000).any(has_arrived));
         }
         listener.accept().unwrap();
         assert_eq!(accept_queue_length(&listener).unwrap(), 2);

@@ -264,7 +264,9 @@ impl Numbers {
     /// Whether no further job of this form may be queued. Codings, which take a fraction of the time of a computation, keep
     /// none from being queued.
     fn is_full(&self, form: CachedForm) -> bool {
-        self.in_flight.keys().filter(|key| key.form == form).count() >= self.max_in_flight
+        let max = self.max_in_flight;
+        self.in_flight.len() >= max
+            && self.in_flight.keys().filter(|key| key.form == form).count() >= max
     }
 
     /// Removes a job that has been handed out.
