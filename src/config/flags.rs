@@ -27,7 +27,7 @@ pub(super) struct Flags {
     #[arg(help_heading = "Listening")]
     pub(super) listen: Vec<ServerAddress>,
 
-    /// Address of its own for /metrics, /healthz and /readyz, which are then 404 at --listen; may be repeated. Its
+    /// Separate address for /metrics, /healthz and /readyz, which are then 404 at --listen; may be repeated. Its
     /// connections do not count against --max-connections
     #[arg(long, env = "FIBSRV_ADMIN_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     #[arg(help_heading = "Listening")]
@@ -39,7 +39,7 @@ pub(super) struct Flags {
     #[arg(help_heading = "Listening")]
     pub(super) workers: Option<Workers>,
 
-    /// Largest n in the table, which is computed at start
+    /// Largest n in the table, at most 100000; the table is computed at start
     #[arg(long, env = "FIBSRV_TABLE_MAX_N", value_name = "N", default_value_t = fibonacci::DEFAULT_LAST)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fibonacci::MAX_LAST)))]
     #[arg(help_heading = "Numbers")]
