@@ -122,7 +122,8 @@ pub fn rehearse(config: &Config) -> Result<String, Box<dyn Error>> {
     check_features(config.listeners)?;
     let _table = ResponseTable::new(config.table_max_n)?;
     let inherited = config.inherited.as_ref().ok_or("there is no upgrade to rehearse")?;
-    let (_sockets, _memory) = inherit(config, inherited)?;
+    let (mut sockets, _memory) = inherit(config, inherited)?;
+    addresses_to_open(config, &mut sockets)?;
     drop(open_access_log(config)?);
     match sys::fork().map_err(|error| format!("cannot fork: {error}"))? {
         Fork::Child => Ok(String::new()),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::{fs::symlink, process::CommandExt as _},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -70,10 +71,11 @@ fn script(rehearsal: &str, real: &str) -> String {
     format!("#!/bin/sh\nif [ -n \"$FIBSRV_INHERITED_REHEARSAL\" ]; then\n{rehearsal}\nfi\n{real}\n")
 }
 
-/// A new version with a fault at some step, and what the log says.
-fn faults() -> Vec<(&'static str, String, &'static str)> {
+/// A new version of the server at this address with a fault at some step, and what the log says.
+fn faults(address: SocketAddr) -> Vec<(&'static str, String, &'static str)> {
     let run = format!("exec {BINARY} \"$@\"");
     let unwell = |prefix: &str, run: &str| format!("#!/bin/sh\n{prefix} {run}\n");
+    let admin = format!("FIBSRV_ADMIN_LISTEN=0.0.0.0:{}", address.port());
     vec![
         ("usage", unwell("", &format!("{run} --no-such-flag")), "unexpected argument"),
         (
@@ -110,6 +112,11 @@ fn faults() -> Vec<(&'static str, String, &'static str)> {
             "the rehearsal exited with status 2",
         ),
         (
+            "an admin address that includes a public one",
+            unwell(&admin, &run),
+            "includes or is within an admin address",
+        ),
+        (
             "memory",
             unwell("FIBSRV_INHERITED_REGION=0", &run),
             "cannot inherit the shared metrics: descriptor 0 was not inherited",
@@ -144,7 +151,7 @@ fn a_fault_at_any_step_leaves_the_running_version_serving() {
     let mut server = Server::start_program(&program.0, &["--workers", "2"]);
     let before = workers(&server);
     under_load(&mut server, |server| {
-        for (step, fault, reason) in faults() {
+        for (step, fault, reason) in faults(server.address()) {
             program.replace(&fault);
             server.signal("HUP");
             let line = server.await_log_line("this version keeps running");
