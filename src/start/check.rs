@@ -19,9 +19,12 @@ use crate::{
 /// what socket activation replaces, and system limits that are lower than the configured ones.
 pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
     let passed = &config.service_manager.sockets;
-    let found = activation::check(passed)?;
+    // They stay open, because an address that overlaps with one of them may be in use for that reason only.
+    let (_sockets, bound): (Vec<_>, Vec<_>) = activation::check(passed)?.into_iter().unzip();
     let [public, admin] = config.addresses_to_open();
-    check_overlaps(&found.listeners, &[&found.admin[..], admin].concat())?;
+    let passed_admin = passed.iter().zip(&bound).filter(|(passed, _)| passed.is_admin());
+    let passed_admin = passed_admin.map(|(_, bound)| *bound);
+    check_overlaps(&bound, &passed_admin.chain(admin.iter().copied()).collect::<Vec<_>>())?;
     for address in public.iter().chain(admin) {
         listener::check(*address, config.listeners)?;
     }

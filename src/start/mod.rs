@@ -194,10 +194,7 @@ fn join(
     memory: Option<SharedMemory>,
 ) -> Result<(Group, Option<SharedMemory>), Box<dyn Error>> {
     let addresses = addresses_to_open(config, &mut sockets)?;
-    let mut all = addresses.clone();
-    for socket in &sockets.own {
-        all.push(socket.local_addr()?);
-    }
+    let all = [&addresses[..], &bound_addresses(&sockets.own)?].concat();
     let offer = memory.as_ref().map(SharedMemory::fd);
     let mut group = Group::join(all, offer.map(|offer| offer.try_clone_to_owned()).transpose()?);
     group.set_admin_addresses(sockets.admin);
@@ -235,21 +232,22 @@ fn addresses_to_open(
     known.extend(admin);
     known.sort_unstable();
     known.dedup(); // after an upgrade they are known already
-    check_overlaps(own, known)?;
+    check_overlaps(&bound_addresses(own)?, known)?;
     Ok(addresses)
 }
 
 /// Checks that no public listener includes an admin address, as one that was passed may do. The address alone says what its
 /// connections reach.
-fn check_overlaps(own: &[TcpListener], admin: &[SocketAddr]) -> Result<(), Box<dyn Error>> {
-    for socket in own {
-        let bound = socket.local_addr()?;
-        let is_exact = admin.iter().any(|address| stands_for(bound, *address));
-        if is_admin(bound, admin) && !is_exact {
-            return Err(format!("{bound} includes or is within an admin address").into());
-        }
+fn check_overlaps(own: &[SocketAddr], admin: &[SocketAddr]) -> Result<(), String> {
+    let is_exact = |bound| admin.iter().any(|address| stands_for(bound, *address));
+    match own.iter().find(|bound| is_admin(**bound, admin) && !is_exact(**bound)) {
+        Some(bound) => Err(format!("{bound} includes or is within an admin address")),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn bound_addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    sockets.iter().map(TcpListener::local_addr).collect()
 }
 
 /// Returns these addresses with the port of an open and suitable socket in place of port 0. Opens one if there is none.

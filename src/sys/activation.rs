@@ -6,14 +6,19 @@
 //! same socket. For that reason such a socket is not shared with other processes on the port. A process that
 //! was passed sockets is a [`crate::group`] of one.
 
-use std::{error::Error, fmt, io, net::SocketAddr, os::fd::RawFd};
+use std::{
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    os::fd::{OwnedFd, RawFd},
+};
 
 use log::{info, warn};
 use mio::net::TcpListener;
 
 use crate::sys::{
     self,
-    listener::{Options, adopt, renew},
+    listener::{Options, address_of, adopt, renew},
 };
 
 /// Name of passed sockets that serve only the admin routes.
@@ -113,7 +118,7 @@ impl Error for PassedError {
 
 /// Adopts all passed sockets, and sets their options. Call it once.
 pub fn take(passed: &[Passed], options: Options) -> Result<PassedListeners, PassedError> {
-    let found = check(passed)?;
+    let found = adopt_all(passed)?;
     for (listener, passed) in found.listeners.iter().zip(passed) {
         // Connections in the accept queue keep the old options: they inherited them when they arrived.
         if let Err(error) = renew(listener, options) {
@@ -126,8 +131,19 @@ pub fn take(passed: &[Passed], options: Options) -> Result<PassedListeners, Pass
     Ok(found)
 }
 
-/// Adopts all passed sockets, and leaves their options alone: another process may use them. Call it once.
-pub fn check(passed: &[Passed]) -> Result<PassedListeners, PassedError> {
+/// Returns all passed sockets with their addresses, in their order. It changes no option or flag of a socket, as another
+/// process may use it. Call it once, instead of [`take`].
+pub fn check(passed: &[Passed]) -> Result<Vec<(OwnedFd, SocketAddr)>, PassedError> {
+    let check = |passed: &Passed| {
+        let failure = |source| PassedError { passed: passed.clone(), source };
+        let socket = sys::adopt(passed.descriptor).map_err(failure)?;
+        let address = address_of(&socket).map_err(failure)?;
+        Ok((socket, address))
+    };
+    passed.iter().map(check).collect()
+}
+
+fn adopt_all(passed: &[Passed]) -> Result<PassedListeners, PassedError> {
     let mut found = PassedListeners::default();
     for passed in passed {
         let failure = |source| PassedError { passed: passed.clone(), source };

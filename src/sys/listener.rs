@@ -115,12 +115,20 @@ impl AsFd for Bound {
 /// Adopts a listening socket that another process opened. Makes it non-blocking and close-on-exec.
 pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     let socket = Socket::from(socket);
-    if !listens(&socket).unwrap_or(false) {
-        return Err(io::Error::other("not a listening TCP socket"));
-    }
+    address_of(&socket)?;
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Returns the address of a listening socket that another process opened. Unlike [`adopt`] it changes no flag, as all
+/// processes that hold the socket share them.
+pub fn address_of(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let socket = SockRef::from(socket);
+    let is_listening = listens(&socket).unwrap_or(false);
+    let bound = socket.local_addr().ok().filter(|_| is_listening);
+    let address = bound.and_then(|bound| bound.as_socket());
+    address.ok_or_else(|| io::Error::other("not a listening TCP socket"))
 }
 
 fn bind(address: SocketAddr, options: Options) -> io::Result<Socket> {
@@ -342,13 +350,20 @@ mod tests {
         let blocked = adopted.accept().unwrap_err();
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         let refuse = |descriptor: OwnedFd| {
-            let error = adopt(descriptor).unwrap_err().to_string();
-            assert_eq!(error, "not a listening TCP socket");
+            let errors = [address_of(&descriptor).unwrap_err(), adopt(descriptor).unwrap_err()];
+            assert_eq!(errors.map(|error| error.to_string()), ["not a listening TCP socket"; 2]);
         };
         let address = adopted.local_addr().unwrap();
         refuse(std::net::TcpStream::connect(address).unwrap().into());
         refuse(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into());
         refuse(std::fs::File::open("/dev/null").unwrap().into());
+    }
+
+    #[test]
+    fn the_address_is_read_without_a_change_of_flags() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(address_of(&socket).unwrap(), socket.local_addr().unwrap());
+        assert!(!SockRef::from(&socket).nonblocking().unwrap());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
     kit::{Client, PATIENCE, Server, eventually, halt, request, signal},
@@ -253,6 +253,16 @@ fn check_opens_the_addresses_of_a_start_with_passed_sockets() {
             }
         }
     }
+}
+
+#[test]
+fn check_leaves_the_flags_of_a_passed_socket() {
+    let (socket, _) = open();
+    let variables = "LISTEN_PID=$$ LISTEN_FDS=1";
+    let check = service(Path::new(BINARY), variables, &["--check"], &[&socket]).output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+    // A process that holds the socket may rely on a call that blocks.
+    assert!(!SockRef::from(&socket).nonblocking().unwrap());
 }
 
 #[test]
