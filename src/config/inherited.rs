@@ -5,6 +5,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fmt,
     net::SocketAddr,
     os::fd::RawFd,
     str::FromStr,
@@ -23,7 +24,7 @@ pub const INHERITED_SOCKETS: &str = "FIBSRV_INHERITED_SOCKETS";
 pub const INHERITED_HELD: &str = "FIBSRV_INHERITED_HELD";
 /// Variable with the addresses that serve only the admin routes.
 pub const INHERITED_ADMIN: &str = "FIBSRV_INHERITED_ADMIN";
-/// Variable with the flags that socket activation replaces, as the discriminant of [`Replaced`].
+/// Variable with the names of the flags that socket activation replaces, or empty.
 pub const INHERITED_PASSED: &str = "FIBSRV_INHERITED_PASSED";
 /// Variable with the process ID and the channel of each running worker.
 pub const INHERITED_WORKERS: &str = "FIBSRV_INHERITED_WORKERS";
@@ -119,7 +120,7 @@ impl Inherited {
                 variable(INHERITED_ADMIN).unwrap_or_default(),
                 "addresses",
             )?,
-            replaced: replaced(numbers(INHERITED_PASSED)?.first()),
+            replaced: replaced(variable(INHERITED_PASSED).unwrap_or_default())?,
             workers: workers(INHERITED_WORKERS)?,
             leaving: workers(INHERITED_LEAVING)?,
             region: numbers(INHERITED_REGION)?.first().copied(),
@@ -153,9 +154,10 @@ pub fn upgrade_environment(inherited: &[(&str, OsString)]) -> Vec<(OsString, OsS
     kept.chain(inherited.iter().map(|(name, value)| (name.into(), value.clone()))).collect()
 }
 
-fn replaced(number: Option<&i32>) -> Replaced {
-    let found = Replaced::ALL.into_iter().find(|replaced| Some(&(*replaced as i32)) == number);
-    found.unwrap_or_default()
+fn replaced(value: OsString) -> Result<Replaced, UsageError> {
+    let flags = list(INHERITED_PASSED, value, "flags")?;
+    Replaced::from_flags(&flags)
+        .ok_or_else(|| not_a_list(INHERITED_PASSED, "flags", &flags.join(",")))
 }
 
 fn numbers(name: &str, value: OsString) -> Result<Vec<i32>, UsageError> {
@@ -164,12 +166,14 @@ fn numbers(name: &str, value: OsString) -> Result<Vec<i32>, UsageError> {
 
 /// Parses values of a kind separated by commas.
 fn list<T: FromStr>(name: &str, value: OsString, kind: &str) -> Result<Vec<T>, UsageError> {
-    let wrong = |value: &dyn std::fmt::Display| {
-        UsageError(format!("{name} is not a list of {kind}: {value}"))
-    };
+    let wrong = |value: &dyn fmt::Display| not_a_list(name, kind, value);
     let text = value.into_string().map_err(|value| wrong(&value.display()))?;
     let values = text.split(',').filter(|value| !value.is_empty()).map(str::parse);
     values.collect::<Result<_, _>>().map_err(|_| wrong(&text))
+}
+
+fn not_a_list(name: &str, kind: &str, value: &dyn fmt::Display) -> UsageError {
+    UsageError(format!("{name} is not a list of {kind}: {value}"))
 }
 
 #[cfg(test)]
@@ -187,7 +191,7 @@ mod tests {
     fn all_variables_are_read() {
         let found = read(&[
             (INHERITED_SOCKETS, "3,4"),
-            (INHERITED_PASSED, "2"),
+            (INHERITED_PASSED, "admin-listen"),
             (INHERITED_HELD, "9"),
             (INHERITED_ADMIN, "127.0.0.1:1,[::]:2"),
             (INHERITED_WORKERS, "7,10,8,11"),
@@ -225,5 +229,27 @@ mod tests {
         let error = read(&[(INHERITED_SOCKETS, "3,x"), (INHERITED_WORKERS, "")]).unwrap_err();
         let expected = "FIBSRV_INHERITED_SOCKETS is not a list of numbers: 3,x";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn flags_that_were_replaced_are_named() {
+        let read = |value: &str| {
+            let variables =
+                [(INHERITED_SOCKETS, ""), (INHERITED_WORKERS, ""), (INHERITED_PASSED, value)];
+            read(&variables).map(|inherited| inherited.unwrap().replaced)
+        };
+        for (value, replaced) in [
+            ("", Replaced::Nothing),
+            ("listen", Replaced::Listen),
+            ("admin-listen", Replaced::AdminListen),
+            ("listen,admin-listen", Replaced::Both),
+        ] {
+            assert_eq!(read(value).unwrap(), replaced);
+            assert_eq!(replaced.flags().join(","), value);
+        }
+        for value in ["0", "1", "listen,1", "workers"] {
+            let expected = format!("FIBSRV_INHERITED_PASSED is not a list of flags: {value}");
+            assert_eq!(read(value).unwrap_err().to_string(), expected);
+        }
     }
 }

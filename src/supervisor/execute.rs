@@ -48,7 +48,6 @@ impl Supervisor<'_> {
         let [own, held] = [own, held].map(|listeners| {
             listeners.into_iter().map(|listener| listener.as_fd()).collect::<Vec<_>>()
         });
-        let replaced = self.config.replaced() as i32;
         let region = self.group.memory();
         let region = region.as_slice();
         let variables = vec![
@@ -56,7 +55,7 @@ impl Supervisor<'_> {
             (config::INHERITED_HELD, list(raw(&held))),
             (config::INHERITED_REGION, list(raw(region))),
             (config::INHERITED_ADMIN, list(self.group.admin_addresses())),
-            (config::INHERITED_PASSED, list([replaced])),
+            (config::INHERITED_PASSED, list(self.config.replaced().flags())),
             (config::INHERITED_PROGRAM, self.config.invocation.program.clone().into()),
         ];
         Inheritance { descriptors: [&own[..], &held, region].concat(), variables }

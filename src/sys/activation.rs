@@ -64,8 +64,22 @@ pub enum Replaced {
 }
 
 impl Replaced {
-    /// All of them, in the order of the discriminants.
-    pub const ALL: [Self; 4] = [Self::Nothing, Self::Listen, Self::AdminListen, Self::Both];
+    const ALL: [Self; 4] = [Self::Nothing, Self::Listen, Self::AdminListen, Self::Both];
+
+    /// Returns the names of the flags.
+    pub const fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Listen => &["listen"],
+            Self::AdminListen => &["admin-listen"],
+            Self::Both => &["listen", "admin-listen"],
+        }
+    }
+
+    /// Returns the value whose flags have these names, in the order of [`Self::flags`].
+    pub fn from_flags(names: &[String]) -> Option<Self> {
+        Self::ALL.into_iter().find(|replaced| replaced.flags() == names)
+    }
 
     /// Returns the flags that these sockets replace.
     pub fn by(passed: &[Passed]) -> Self {
