@@ -85,7 +85,7 @@ impl SystemLimits {
         let needed = memory_needed(config, workers);
         let memory = memory_bytes.filter(|limit| *limit < needed).map(|limit| {
             let [limit, needed] = [limit, needed].map(|bytes| bytes >> 20);
-            format!("# memory.max is {limit} MiB: less than the worst case of {needed} MiB\n")
+            format!("# the memory limit is {limit} MiB: less than the worst case of {needed} MiB\n")
         });
         // An upgrade has twice the workers for a moment.
         let threads = config.workers.map_or(THREADS, |_| 1 + 2 * THREADS * workers);
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(
             report(&["--workers", "2"], low),
             [
-                "# memory.max is 256 MiB: less than the worst case of 445 MiB\n",
+                "# the memory limit is 256 MiB: less than the worst case of 445 MiB\n",
                 "# pids.max is 8: fewer than 9 threads, with those of an upgrade\n",
                 "# cpu.max is 1.500 CPUs: less than one for each of 2 workers\n",
             ]

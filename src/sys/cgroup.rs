@@ -52,14 +52,22 @@ impl CgroupLimits {
 /// Returns the memory limit of version 1, which has a hierarchy for each controller. In a container the path of the group is
 /// that of the host, but the group itself is mounted at the root of the hierarchy.
 fn legacy_memory_bytes(groups: &str, root: &Path) -> Option<u64> {
-    let (_, own) = groups.lines().find_map(|line| line.split_once(":memory:/"))?;
-    let own = root.join("memory").join(own);
+    let own = root.join("memory").join(legacy_memory_path(groups)?);
     let around = own.ancestors().take_while(|group| group.starts_with(root));
     let limit = |group: &Path| {
         let text = fs::read_to_string(group.join("memory.limit_in_bytes")).ok()?;
         text.trim().parse().ok()
     };
     around.filter_map(limit).min()
+}
+
+/// Returns the path of the group in the hierarchy of the memory controller, which may have other controllers too.
+fn legacy_memory_path(groups: &str) -> Option<&str> {
+    groups.lines().find_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(":/")?;
+        controllers.split(',').any(|controller| controller == "memory").then_some(path)
+    })
 }
 
 /// Parses `cpu.max`: the microseconds that may be used in each period, and the length of a period.
@@ -101,6 +109,17 @@ mod tests {
         fs::remove_dir_all(&root).unwrap();
         assert_eq!((unlimited, mounted, own), (None, Some(512 << 20), Some(1 << 20)));
         assert_eq!(legacy_memory_bytes("0::/\n", &root), None);
+    }
+
+    #[test]
+    fn the_memory_controller_may_share_a_hierarchy() {
+        for controllers in ["memory", "memory,hugetlb", "hugetlb,memory"] {
+            let groups = format!("5:cpu,cpuacct:/a\n9:{controllers}:/x/y:/z\n0::/b\n");
+            assert_eq!(legacy_memory_path(&groups), Some("x/y:/z"), "{controllers}");
+        }
+        for others in ["", "0::/\n", "9:memory2,cpu:/a\n", "1:name=memory:/a\n"] {
+            assert_eq!(legacy_memory_path(others), None, "{others}");
+        }
     }
 
     #[test]
