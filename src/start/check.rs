@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(
             report(&["--workers", "2"], low),
             [
-                "# the memory limit is 256 MiB: less than the worst case of 445 MiB\n",
+                "# the memory limit is 256 MiB: less than the worst case of 461 MiB\n",
                 "# pids.max is 8: fewer than 9 threads, with those of an upgrade\n",
                 "# cpu.max is 1.500 CPUs: less than one for each of 2 workers\n",
             ]
