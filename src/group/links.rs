@@ -75,16 +75,18 @@ impl Links {
     }
 
     /// Registers a link again, so that the poll reports remaining messages. By itself it reports them only
-    /// once.
-    pub(super) fn report_again(&self, key: usize) {
+    /// once. A link that cannot be registered fails, as its next messages would not be read.
+    pub(super) fn report_again(&mut self, key: usize) {
         if let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key)) {
-            // It fails only if the link is not registered, as the next call registers it.
+            // An error means that the link is not registered, as the next step requires.
             drop(watch.registry.deregister(&mut SourceFd(&link.socket().as_raw_fd())));
         }
-        self.register(key);
+        if !self.register(key) {
+            self.fail(key);
+        }
     }
 
-    /// Registers a link, if links are watched. Returns whether that has not failed.
+    /// Registers a link, if links are watched. Returns false after an error, which it logs.
     fn register(&self, key: usize) -> bool {
         let (Some(watch), Some(link)) = (&self.watch, self.slab.get(key)) else { return true };
         let (raw, token) = (link.socket().as_raw_fd(), Token(watch.first + key));
@@ -135,5 +137,26 @@ impl Links {
         self.failed.retain(|failed| *failed != key);
         // No other descriptor refers to the socket: closing it removes it from the poll.
         drop(self.slab.try_remove(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_cannot_be_registered_again_fails() {
+        let (poll, mut links) = (Poll::new().unwrap(), Links::default());
+        let key = links.insert(File::open("/dev/null").unwrap().into()).unwrap();
+        links.report_again(key);
+        assert_eq!(links.failed(), None, "links are not watched yet");
+        // The kernel refuses to watch files of this kind (epoll_ctl(2)).
+        links.watch(poll.registry(), 0).unwrap_err();
+        links.report_again(key);
+        assert_eq!(links.failed(), Some(key));
     }
 }
