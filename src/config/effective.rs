@@ -6,7 +6,8 @@ use clap::{Arg, ArgMatches};
 
 use crate::config::{Config, command};
 
-/// Renders every flag that has a value, but those that socket activation replaces. Values are as given, except where [`Config`] has a more specific one.
+/// Renders every flag that has a value, but those that socket activation replaces. Values are as given, except where
+/// [`Config`] has a more specific one.
 pub(super) fn render(matches: &ArgMatches, config: &Config) -> String {
     let command = command();
     let flags = command.get_arguments().filter(|flag| flag.get_action().takes_values());

@@ -102,7 +102,8 @@ pub fn summary(passed: &[Passed]) -> Option<String> {
         Replaced::Both => "--listen and --admin-listen",
     };
     let count = passed.len();
-    Some(format!("using {count} sockets passed by the service manager instead of {flags}"))
+    let sockets = if count == 1 { "socket" } else { "sockets" };
+    Some(format!("using {count} {sockets} passed by the service manager instead of {flags}"))
 }
 
 impl fmt::Display for Passed {

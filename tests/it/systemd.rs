@@ -235,16 +235,15 @@ fn check_opens_the_addresses_of_a_start_with_passed_sockets() {
         let check = run(listen, admin_listen, &["--check"]).output().unwrap();
         let text = String::from_utf8_lossy(&check.stdout);
         assert!(check.status.success(), "{instead_of}: {check:?}");
-        let count = names.len();
-        let remark = format!(
-            "# using {count} sockets passed by the service manager instead of {instead_of}\n"
-        );
+        let count = if names.len() == 1 { "1 socket" } else { "2 sockets" };
+        let remark =
+            format!("# using {count} passed by the service manager instead of {instead_of}\n");
         assert!(text.contains(&remark) && !text.contains(&taken), "{text}");
         let server = Server::spawn(run(listen, admin_listen, &[]));
         assert!(server.preface().contains(&remark[2..remark.len() - 1]), "{}", server.preface());
         drop(server);
         // The other way round, it is that of a flag that is used, and both fail.
-        if count == 1 {
+        if names.len() == 1 {
             for more in [&["--check"][..], &[]] {
                 let failed = run(admin_listen, listen, more).output().unwrap();
                 let text = String::from_utf8_lossy(&failed.stderr);
