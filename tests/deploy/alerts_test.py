@@ -188,7 +188,7 @@ CASES = {
 
 
 def alerts(path):
-    """Returns the alerts of a rule file, as name and the labels that tell its rules apart."""
+    """Returns the alerts of a rule file, as name and the labels that distinguish its rules."""
     rules = [rule for group in yaml.safe_load((ROOT / path).read_text())["groups"] for rule in group["rules"]]
     return [(rule["alert"], tuple(sorted(rule["labels"].items()))) for rule in rules if "alert" in rule]
 

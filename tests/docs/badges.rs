@@ -1,4 +1,4 @@
-//! The badges of README.md, from the files that they speak of. `make docs` writes them.
+//! The badges of README.md, generated from the files whose content they show. `make docs` writes them.
 
 use std::{env, fs};
 

@@ -1,5 +1,5 @@
-//! `Accept`, `Accept-Encoding` and `Range` as RFC 9110 describes them, one step after the other: text is split into parts, parts
-//! become weights or positions, and the best is searched for. It shares no code with the server.
+//! `Accept`, `Accept-Encoding` and `Range` as RFC 9110 describes them, one step after the other: text is split into
+//! parts, parts become weights or positions, and the best is searched for. It shares no code with the server.
 
 /// What a client prefers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
