@@ -18,7 +18,7 @@ REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help build run test check lint docs tour fuzz mutants bench pgo load latency docker_build docker_test up down deb deb_test ansible_test release \
-	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test openapi_test screenshot \
+	release_test audit versions_test chaos_test uploads_test monitoring_test deploy_test staging front_test page_test openapi_test manual_test screenshot \
 	external_monitoring_test logs_test helm_test k8s_test clean
 
 help: ## list the targets
@@ -141,6 +141,9 @@ page_test: build ## test the page in Chromium; installs what it needs
 
 openapi_test: build ## lint the description of the API, and test the server against it; installs what it needs
 	tests/openapi.sh
+
+manual_test: build ## compare the manual page and the completions with --help; installs what it needs
+	tests/manual.sh
 
 screenshot: build ## make the pictures of the page in docs/; installs what it needs
 	tests/browser.sh screenshot
