@@ -2,9 +2,10 @@
 # Tests the unmodified Dockerfile and compose file with a real Docker daemon: build, image checks, up, requests, scrape, stop,
 # scale, down; and errors: port in use, invalid variable, unwritable log.
 #
-# If an image cannot be pulled, a substitute is built and tagged with its name and version, and used without the digest: the
-# builder from the host's Rust toolchain, Prometheus and Alertmanager from Debian's packages. Grafana and cAdvisor have no
-# substitute: only their configuration is checked. If no Docker daemon runs, the test starts one with its own data directory.
+# If the registry cannot be reached, a substitute is built and used, with `fibsrv-test/` before its name and without the
+# digest: the builder from the host's Rust toolchain, Prometheus and Alertmanager from Debian's packages. An image that
+# the registry does not have fails the test. Grafana and cAdvisor have no substitute: only their configuration is checked.
+# If no Docker daemon runs, the test starts one with its own data directory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/deploy/tools.sh
@@ -74,16 +75,24 @@ if ! docker info >/dev/null 2>&1; then
     await 30 'a Docker daemon' docker info >/dev/null 2>&1
     say "started a Docker daemon: $(docker version --format '{{.Server.Version}}')"
 fi
-reachable() { timeout 20 docker pull --quiet "$1" >/dev/null 2>&1; }
 
-# substitute IMAGE COMMAND: runs the command to build the image if it cannot be pulled. Sets `chosen` to the image to use.
+# pull IMAGE: returns an error if the registry cannot be reached. A wrong name or digest fails the test.
+pull() {
+    timeout 20 docker pull --quiet "$1" >/dev/null 2>"$work/pull" && return
+    ! grep -qE 'manifest unknown|: not found$' "$work/pull" || fail "$1: $(<"$work/pull")"
+    return 1
+}
+
+# substitute IMAGE COMMAND: runs the command to build a substitute if the image cannot be pulled. Sets `chosen` to the image
+# to use.
 substitute() {
     chosen=$1
     docker image inspect "$1" >/dev/null 2>&1 && return
-    reachable "$1" && return
-    chosen=${1%@*}
-    "$2" "$chosen"
+    pull "$1" && return
+    # A name of its own: an image of the same name and version stays as it is.
+    chosen=fibsrv-test/${1%@*}
     echo "$chosen" >>"$work/images"
+    "$2" "$chosen"
     say "built a substitute for $1"
 }
 
