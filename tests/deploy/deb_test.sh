@@ -163,13 +163,15 @@ cat >"$work/share/role.yml" <<'PLAYBOOK'
   vars:
     ansible_python_interpreter: /usr/bin/python3
     fibsrv_parts: [server, shipper]
-    fibsrv_environment: { FIBSRV_MAX_N: "300" }
+    fibsrv_environment: { FIBSRV_MAX_N: "300", NOTE: 'a "quoted" \n 100%n' }
     fibsrv_log_target: 127.0.0.1
   roles: [/run/share/deploy/ansible/roles/fibsrv]
 PLAYBOOK
 [ "$(apply_role)" -ge 5 ] || fail 'the role changed too little'
 await 10 'the service with the settings of the role responds' serves
 [ "$(inside curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:3000/api/fibonacci/301)" = 422 ] || fail 'the variable of the role is not set'
+inside cat "/proc/$(main_pid)/environ" | tr '\0' '\n' | grep -xF 'NOTE=a "quoted" \n 100%n' >/dev/null ||
+    fail 'systemd has changed a value of the role'
 for service in fibsrv rsyslog prometheus-node-exporter; do
     inside systemctl is-active --quiet "$service.service" && inside systemctl is-enabled --quiet "$service.service" ||
         fail "$service is not running and enabled"
