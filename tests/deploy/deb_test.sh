@@ -188,8 +188,17 @@ serves 2>/dev/null && fail 'the service responds after removal'
 inside dpkg --purge fibsrv >/dev/null 2>&1 || fail 'dpkg --purge'
 inside test -e /etc/systemd/system/fibsrv.service.d/workers.conf || fail "purge removed the administrator's drop-in"
 inside rm -r /etc/systemd/system/fibsrv.service.d
-left=$(inside find / -xdev -path /etc/rsyslog.d -prune -o -path /usr/local/sbin/fibsrv-queue-metrics -prune -o -path /var/spool/rsyslog -prune -o -path /var/lib/prometheus -prune -o -path /proc -prune -o -path /sys -prune -o -newer /run/share/second.deb -name '*fibsrv*' -not -path '/root/*' \
-    -not -path '/var/log/*' -not -path '/var/lib/systemd/*' -not -path '/var/cache/*' -not -path '/run/*' -not -path '/tmp/*' -print 2>/dev/null |
-    grep -vF "$PWD" || true)
+# What the Ansible role has installed is not of the package.
+of_role=(
+    -path '/etc/rsyslog.d/4[0-2]-fibsrv-*.conf' -o -path /usr/local/sbin/fibsrv-queue-metrics
+    -o -path '/var/spool/rsyslog/fibsrv*' -o -path '/var/lib/prometheus/node-exporter/fibsrv-logs.*'
+)
+# Other programs of the host write here meanwhile.
+of_host=(
+    -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /root -o -path /var/log -o -path /var/cache
+    -o -path /var/lib/systemd -o -path "$PWD"
+)
+left=$(inside find / -xdev \( "${of_role[@]}" -o "${of_host[@]}" \) -prune \
+    -o -newer /run/share/second.deb -name '*fibsrv*' -print 2>/dev/null || true)
 [ -z "$left" ] || fail "left behind: $left"
 say 'removed and purged: no files or processes are left'
