@@ -56,8 +56,8 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_comment(line)).collect()
 }
 
-/// Removes white space that separates no two words, and semicolons at the end of a block. Strings stay as they are. In regular
-/// expressions a space is `\s`.
+/// Removes white space that separates no two words, and semicolons at the end of a block. Strings stay as they are. In
+/// regular expressions a space is `\s`.
 fn dense_script(script: &str) -> String {
     let is_word = |letter: char| letter.is_alphanumeric() || "_$".contains(letter);
     let mut dense = String::new();

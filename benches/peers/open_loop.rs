@@ -3,8 +3,8 @@
 //!     open_loop PORT CONNECTIONS REQUESTS_PER_SECOND SECONDS
 //!
 //! The latency of a request counts from the time at which it was due, so a stall of the server counts for each request
-//! that was due meanwhile (no coordinated omission). Prints `requests,p50,p99,p99.9,max` with times in microseconds. The
-//! generator polls without pause: give it a CPU of its own.
+//! that was due meanwhile (no coordinated omission). Prints `requests,p50,p99,p99.9,max` with times in microseconds.
+//! The generator polls without pause: give it a CPU of its own.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,6 +1,6 @@
 //! A whole connection. However its stream is split, however slow its client is and whatever expires, it keeps its
-//! bounds and ends, and its output is a sequence of well-formed responses: the same as to the stream at once, except for
-//! interim responses, which depend on whether the body has begun to arrive.
+//! bounds and ends, and its output is a sequence of well-formed responses: the same as to the stream at once, except
+//! for interim responses, which depend on whether the body has begun to arrive.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! The small parsers: numbers, lists, entity tags, paths, dates, `Accept`, `Accept-Encoding` and ranges, each compared with a
-//! straightforward implementation.
+//! The small parsers: numbers, lists, entity tags, paths, dates, `Accept`, `Accept-Encoding` and ranges, each compared
+//! with a straightforward implementation.
 
 #![no_main]
 

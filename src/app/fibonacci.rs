@@ -101,7 +101,8 @@ impl FibonacciHandler {
         }
     }
 
-    /// Continues with a request that waits for F(n): with what has been computed, or with nothing if that was not possible.
+    /// Continues with a request that waits for F(n): with what has been computed, or with nothing if that was not
+    /// possible.
     pub(super) fn resume<'a>(
         &'a mut self,
         (n, representation): (u64, Representation),
@@ -125,8 +126,8 @@ impl FibonacciHandler {
         self.respond_gzip(n, found)
     }
 
-    /// The content of a response to HEAD. The length of a number in the gzip format is known once it is cached; before, the
-    /// field is omitted, as RFC 9110 section 9.3.2 allows.
+    /// The content of a response to HEAD. The length of a number in the gzip format is known once it is cached; before,
+    /// the field is omitted, as RFC 9110 section 9.3.2 allows.
     fn head_body(&mut self, n: u64, representation: Representation) -> Body<'static> {
         if representation != Representation::Gzip {
             return Body::Length(self.numbers.digit_count(n));

@@ -107,7 +107,8 @@ impl App {
     }
 
     /// Responds to the request that waits for a number: with what has been computed, or with 503 if it could not be. A
-    /// request for the gzip format of digits that have been computed waits for that, too. Its duration counts from the request to `since_wakeup_ns` after `now`. Call [`App::advance`] next.
+    /// request for the gzip format of digits that have been computed waits for that, too. Its duration counts from the
+    /// request to `since_wakeup_ns` after `now`. Call [`App::advance`] next.
     pub fn resume(
         &mut self,
         session: &mut Session,

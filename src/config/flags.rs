@@ -51,7 +51,8 @@ pub(super) struct Flags {
     #[arg(help_heading = "Numbers")]
     pub(super) max_n: u64,
 
-    /// Maximum computations queued or running; beyond it 503. As many gzip codings may be; beyond it the digits are sent
+    /// Maximum computations queued or running; beyond it 503. As many gzip codings may be; beyond it the digits are
+    /// sent
     #[arg(long, env = "FIBSRV_MAX_COMPUTATIONS", value_name = "COUNT", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     #[arg(help_heading = "Numbers")]
@@ -170,7 +171,8 @@ pub(super) struct Flags {
 pub(super) enum Action {
     /// Check whether a running server is ready; the exit status is 0 if it is, otherwise 1 with the reason on stderr
     Health {
-        /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --admin-listen, or else of --listen
+        /// Servers to check, as ADDR:PORT, NAME:PORT or PORT, instead of the addresses of --admin-listen, or else of
+        /// --listen
         #[arg(value_name = "ADDR:PORT")]
         addresses: Vec<ServerAddress>,
     },

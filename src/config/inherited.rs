@@ -140,8 +140,8 @@ pub fn environment_of_previous() -> Vec<(OsString, OsString)> {
     env::vars_os().filter(|(name, _)| name != INHERITED_PREVIOUS).collect()
 }
 
-/// Returns the environment of a program that is executed for an upgrade: that of this process, with `inherited` in place of
-/// inherited state, and without passed sockets, which are inherited from now on, possibly under other numbers.
+/// Returns the environment of a program that is executed for an upgrade: that of this process, with `inherited` in
+/// place of inherited state, and without passed sockets, which are inherited from now on, possibly under other numbers.
 #[expect(clippy::disallowed_methods, reason = "the whole environment is passed on")]
 pub fn upgrade_environment(inherited: &[(&str, OsString)]) -> Vec<(OsString, OsString)> {
     let is_rehearsal = inherited.iter().any(|(name, _)| *name == INHERITED_REHEARSAL);

@@ -20,8 +20,8 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Returns the invocation of this process. `inherited` is the program as the first version was started, if an upgrade
-    /// executed this one: scripts in between may have changed the name.
+    /// Returns the invocation of this process. `inherited` is the program as the first version was started, if an
+    /// upgrade executed this one: scripts in between may have changed the name.
     pub(super) fn new(
         arguments: Vec<OsString>,
         inherited: Option<OsString>,
@@ -38,7 +38,8 @@ impl Invocation {
         Ok(Self { program, arguments: arguments.collect() })
     }
 
-    /// Resolves the program anew, as a shell does: `PATH` is searched, and symbolic links are followed when it is opened.
+    /// Resolves the program anew, as a shell does: `PATH` is searched, and symbolic links are followed when it is
+    /// opened.
     pub fn resolve(&self) -> io::Result<PathBuf> {
         resolve(&self.program, env::var_os("PATH").as_deref())
     }

@@ -28,8 +28,8 @@ impl MemoryUse {
         worker.saturating_mul(workers).saturating_add(self.table())
     }
 
-    /// Returns how many workers fit into a limit, at least one. Connections are left out: a limit that covers as many hostile
-    /// ones as the default allows would leave one worker on any machine. `--check` reports them.
+    /// Returns how many workers fit into a limit, at least one. Connections are left out: a limit that covers as many
+    /// hostile ones as the default allows would leave one worker on any machine. `--check` reports them.
     pub(super) fn workers_within(self, limit: Option<u64>) -> usize {
         let Some(limit) = limit else { return usize::MAX };
         let fitting = limit.saturating_sub(self.table()) / self.worker();

@@ -76,8 +76,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the log line of a server that has started on these addresses, of which `admin` are for operators, next to
-    /// `others` workers that serve the same port.
+    /// Returns the log line of a server that has started on these addresses, of which `admin` are for operators, next
+    /// to `others` workers that serve the same port.
     pub fn startup_line(
         &self,
         addresses: &BTreeSet<SocketAddr>,
@@ -114,8 +114,8 @@ impl Config {
         self.inherited.as_ref().map_or_else(passed, |inherited| inherited.replaced)
     }
 
-    /// Returns the addresses at which this program opens sockets: those of `--listen`, and those of `--admin-listen`. Both
-    /// a start and `--check` open them.
+    /// Returns the addresses at which this program opens sockets: those of `--listen`, and those of `--admin-listen`.
+    /// Both a start and `--check` open them.
     pub fn addresses_to_open(&self) -> [&[SocketAddr]; 2] {
         match self.replaced() {
             Replaced::Nothing => [&self.listen, &self.admin_listen],

@@ -39,8 +39,8 @@ const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const DEFER_SECONDS_MAX: u8 = 60;
 
 impl Flags {
-    /// Returns the addresses for `fibsrv health`: those named, or else those of `--admin-listen` or `--listen`. Port 0 cannot be
-    /// checked, because only the listening process knows the port that the kernel chose.
+    /// Returns the addresses for `fibsrv health`: those named, or else those of `--admin-listen` or `--listen`. Port 0
+    /// cannot be checked, because only the listening process knows the port that the kernel chose.
     pub(super) fn addresses_to_check(
         &self,
         named: &[ServerAddress],

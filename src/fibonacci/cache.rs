@@ -1,6 +1,7 @@
 //! The cache of computed numbers: least recently used out first, within a bound in bytes.
 //!
-//! The digits of a number and its gzip format are separate entries. One that is still being sent is not evicted, because that would free nothing.
+//! The digits of a number and its gzip format are separate entries. One that is still being sent is not evicted,
+//! because that would free nothing.
 
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ impl Cache {
         Self { cached: LruCache::unbounded(), bytes: 0, bytes_max }
     }
 
-    /// Memory that an entry takes, in bytes. For the gzip format it is the maximum, which is less than a thousandth more.
+    /// Memory that an entry takes, in bytes. For the gzip format it is the maximum, which is less than a thousandth
+    /// more.
     pub fn cost(key: CacheKey) -> usize {
         let bytes = match key.form {
             CachedForm::Digits => digit_count(key.n),
@@ -78,7 +80,8 @@ impl Cache {
     #[must_use]
     pub fn reserve(&mut self, key: CacheKey) -> bool {
         let cost = Self::cost(key);
-        // Digits that are being coded cannot be evicted, so nothing is evicted in vain for what does not fit beside them.
+        // Digits that are being coded cannot be evicted, so nothing is evicted in vain for what does not fit beside
+        // them.
         let coded = match key.form {
             CachedForm::Digits => 0,
             CachedForm::Gzip => Self::cost(CacheKey::digits(key.n)),

@@ -27,8 +27,8 @@ const END_BITS: u8 = 5;
 /// That code: the last one in canonical order.
 const END: u64 = 0b11111;
 
-/// The symbols of the alphabet of code lengths in the order in which their own lengths are listed, up to the last one that
-/// is used (RFC 1951 section 3.2.7).
+/// The symbols of the alphabet of code lengths in the order in which their own lengths are listed, up to the last one
+/// that is used (RFC 1951 section 3.2.7).
 const SYMBOLS: [u8; 18] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1];
 /// The symbol for 11 to 138 zeros. Seven bits follow it.
 const ZEROS: u8 = 18;
@@ -195,7 +195,8 @@ impl BitWriter<'_> {
         self.pending |= value << self.bits;
         self.bits += bits;
         let bytes = self.pending.to_le_bytes();
-        // Eight bytes are one store. Only near the end there is less room, for no more than the bytes that are complete.
+        // Eight bytes are one store. Only near the end there is less room, for no more than the bytes that are
+        // complete.
         if let Some(out) = self.out.get_mut(self.position..).and_then(<[u8]>::first_chunk_mut) {
             *out = bytes;
         } else if let Some(out) = self.out.get_mut(self.position..) {

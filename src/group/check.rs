@@ -137,8 +137,8 @@ impl Group {
         self.members.values().any(|member| member.id() == Some(id))
     }
 
-    /// Chooses the memory of the process that began to join first, if this one counts in other memory. All processes that are
-    /// connected to each other choose the same.
+    /// Chooses the memory of the process that began to join first, if this one counts in other memory. All processes
+    /// that are connected to each other choose the same.
     fn agree_on_memory(&mut self) {
         let own = if self.memory.id == PRIVATE { u64::MAX } else { self.id };
         let decided = self.members.values().filter_map(|member| {

@@ -24,7 +24,8 @@ use crate::{
 const RESPONSE_TIMEOUT_NS: u64 = 500_000_000;
 
 impl Group {
-    /// Joins the processes whose addresses overlap with `addresses`. `memory` is for processes that join at the same time.
+    /// Joins the processes whose addresses overlap with `addresses`. `memory` is for processes that join at the same
+    /// time.
     pub fn join(addresses: Vec<SocketAddr>, memory: Option<OwnedFd>) -> Self {
         // A process that began to join earlier has a lower ID.
         let mut group = Self::new(addresses, clock::monotonic_us());
@@ -78,8 +79,8 @@ impl Group {
         }
     }
 
-    /// Returns the memory that the other processes count in. If all of them are still joining, returns the memory of the
-    /// one that began first, unless that is this process.
+    /// Returns the memory that the other processes count in. If all of them are still joining, returns the memory of
+    /// the one that began first, unless that is this process.
     pub fn offered_memory(&self) -> Option<OwnedFd> {
         let own = self.id;
         let offered = self.members.values().chain(&self.memory.departed);
@@ -128,7 +129,8 @@ impl Group {
         Ok(())
     }
 
-    /// Ensures that this process owns `count` listeners on an address. Adopts those without an owner, and opens the rest.
+    /// Ensures that this process owns `count` listeners on an address. Adopts those without an owner, and opens the
+    /// rest.
     pub fn open(
         &mut self,
         address: SocketAddr,

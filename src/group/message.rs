@@ -11,8 +11,8 @@ pub const LENGTH_MAX: usize = 64;
 
 /// First bytes of each message.
 const MAGIC: [u8; 2] = *b"fg";
-/// Version of the protocol. Processes of different versions ignore each other, and lose connections when they replace each
-/// other. So prefer a new kind of message, which older versions skip.
+/// Version of the protocol. Processes of different versions ignore each other, and lose connections when they replace
+/// each other. So prefer a new kind of message, which older versions skip.
 const VERSION: u8 = 2;
 const HEADER: usize = 4;
 /// Length of the version in [`Hello`]. A longer one is truncated.

@@ -1,27 +1,27 @@
 //! The processes that share a port: an idle one accepts connections that a busy, stopped or dead one cannot.
 //!
-//! Closing a listening socket resets all connections in its accept queue, even if other sockets listen on the port. This
-//! leads to one rule: *each process holds every listener it knows of until it exits, and each process that holds a
+//! Closing a listening socket resets all connections in its accept queue, even if other sockets listen on the port.
+//! This leads to one rule: *each process holds every listener it knows of until it exits, and each process that holds a
 //! listener may accept from it.* [`pool`] decides which of them a process watches: its own first, then those of a few
 //! neighbours, and all that have no owner.
 //!
 //! # Protocol, version 2
 //!
-//! Processes find each other by abstract Unix names, `fibsrv.ADDRESS.ID`, listed in `/proc/net/unix`, if their addresses
-//! overlap. Any two are connected by one link (`SOCK_SEQPACKET`). Only links between processes of one user are kept. On
-//! a new link both processes send `Hello`, then the memory for shared metrics, then all listeners that they hold, and
-//! then `End`. A listener is sent to all processes
+//! Processes find each other by abstract Unix names, `fibsrv.ADDRESS.ID`, listed in `/proc/net/unix`, if their
+//! addresses overlap. Any two are connected by one link (`SOCK_SEQPACKET`). Only links between processes of one user
+//! are kept. On a new link both processes send `Hello`, then the memory for shared metrics, then all listeners that
+//! they hold, and then `End`. A listener is sent to all processes
 //!
 //! 1. when it is opened, before it listens;
 //! 2. when its owner has registered it, so that the others register again, behind the owner;
 //! 3. when it has no owner any more.
 //!
-//! A process that exits closes its links. Nothing needs an agreement: a lost message costs balance, and a wrong owner costs
-//! a spare listener. A timer compares the listed processes with the connected ones and connects to those that are missing
-//! (`check`).
+//! A process that exits closes its links. Nothing needs an agreement: a lost message costs balance, and a wrong owner
+//! costs a spare listener. A timer compares the listed processes with the connected ones and connects to those that are
+//! missing (`check`).
 //!
-//! A supervisor is the member for its workers. They inherit all listeners. Later listeners reach them through a channel,
-//! which is a link like others.
+//! A supervisor is the member for its workers. They inherit all listeners. Later listeners reach them through a
+//! channel, which is a link like others.
 
 mod channel;
 mod check;
@@ -221,8 +221,8 @@ impl Group {
         self.settle();
     }
 
-    /// Sends the listeners that this process owns to all others. Call it when they are registered: the others then register
-    /// behind this process.
+    /// Sends the listeners that this process owns to all others. Call it when they are registered: the others then
+    /// register behind this process.
     pub fn announce(&mut self) {
         for (_, listener) in self.own() {
             self.links.broadcast(Message::Own, Some(listener.as_fd()));

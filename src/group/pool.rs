@@ -1,8 +1,8 @@
 //! The listening sockets that the processes on a port hold, and which of them this process watches. Does no I/O.
 //!
 //! Listeners are never removed. Each process that holds a listener may accept from it, so a wrong view of ownership
-//! costs balance and never a connection. An owner watches its own listeners. Every process watches a listener without an
-//! owner. A few neighbours of an owner accept when the owner is busy, stopped or dead.
+//! costs balance and never a connection. An owner watches its own listeners. Every process watches a listener without
+//! an owner. A few neighbours of an owner accept when the owner is busy, stopped or dead.
 
 use std::collections::BTreeMap;
 
@@ -131,8 +131,8 @@ impl Pool {
         }
     }
 
-    /// Records that this process is connected to all others. Returns the listeners that have no owner now: an owner would
-    /// have sent them.
+    /// Records that this process is connected to all others. Returns the listeners that have no owner now: an owner
+    /// would have sent them.
     pub fn mark_complete(&mut self) -> Vec<ListenerId> {
         self.disown(Owner::Unknown)
     }
@@ -179,8 +179,9 @@ impl Pool {
         own.chain(others).map(|(id, _)| *id).collect()
     }
 
-    /// Returns whether this process owns one of the next listeners of other owners after `id`, in circular order, or owns none
-    /// at all. So another process watches each listener, and not only other workers of the supervisor that owns it.
+    /// Returns whether this process owns one of the next listeners of other owners after `id`, in circular order, or
+    /// owns none at all. So another process watches each listener, and not only other workers of the supervisor that
+    /// owns it.
     fn is_neighbour(&self, id: ListenerId, entry: &Entry) -> bool {
         let owned = |(_, other): &(&ListenerId, &Entry)| {
             other.port == entry.port

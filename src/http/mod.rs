@@ -1,7 +1,8 @@
 //! HTTP/1.1 on bytes: request heads in, responses out.
 //!
 //! This file has the terms of RFC 9110 that the rest of the crate shares. Heads are parsed in [`request::head`], bodies
-//! are discarded in [`request::body`], and responses are rendered in [`render`]. Nothing here does I/O or reads a clock.
+//! are discarded in [`request::body`], and responses are rendered in [`render`]. Nothing here does I/O or reads a
+//! clock.
 
 pub mod conn;
 pub mod date;

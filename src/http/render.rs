@@ -1,7 +1,7 @@
 //! Renders responses: from a status, a few fields and a body to bytes (RFC 9112 section 4, RFC 9110 section 6).
 //!
-//! Every response field is written here, in [`super::preamble`] or in `fields.rs`. This is the hot path: it copies into an
-//! existing buffer and does not use `core::fmt`.
+//! Every response field is written here, in [`super::preamble`] or in `fields.rs`. This is the hot path: it copies into
+//! an existing buffer and does not use `core::fmt`.
 
 use crate::http::{
     decimal, fields, json,

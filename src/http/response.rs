@@ -69,7 +69,8 @@ pub enum Body<'a> {
     Shared(&'a Arc<[u8]>),
     /// Some of such bytes.
     SharedPart(&'a Arc<[u8]>, Span),
-    /// The digits of a number of the table after the fields of [`render::push_number_fields`](super::render::push_number_fields), all to copy at once.
+    /// The digits of a number of the table after the fields of
+    /// [`render::push_number_fields`](super::render::push_number_fields), all to copy at once.
     Prefixed {
         /// Both.
         bytes: &'a [u8],

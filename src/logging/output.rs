@@ -21,8 +21,8 @@ pub(super) const LINE_BYTES_MAX: usize = 4096;
 
 /// Redirects stdout to a file in memory while `simple_logger` prints a line.
 ///
-/// `simple_logger` prints with `println!`, which panics when the pipe is broken or the disk is full, and blocks when the
-/// pipe is full.
+/// `simple_logger` prints with `println!`, which panics when the pipe is broken or the disk is full, and blocks when
+/// the pipe is full.
 pub(super) struct StdoutCapture {
     memory: File,
     /// The process that made the memory file; a forked process needs its own.

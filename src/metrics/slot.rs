@@ -100,7 +100,8 @@ impl Slot {
         self.cells.each_ref().map(|cell| cell.load(Relaxed))
     }
 
-    /// Moves all values of another slot, whose gauges are zero or those of the owner of this slot. Call it as the owner of both.
+    /// Moves all values of another slot, whose gauges are zero or those of the owner of this slot. Call it as the owner
+    /// of both.
     pub(super) fn absorb(&self, other: &Self) {
         for ((cell, from), id) in self.cells.iter().zip(&other.cells).zip(SCHEMA.ids) {
             let value = from.swap(0, Relaxed);

@@ -60,8 +60,8 @@ pub enum Recipient {
 }
 
 impl StatusReporter {
-    /// Returns a reporter to `recipient`, which considers this process hung after `limit_ns` without a heartbeat. It gets four
-    /// in that time: each of two checks finds one.
+    /// Returns a reporter to `recipient`, which considers this process hung after `limit_ns` without a heartbeat. It
+    /// gets four in that time: each of two checks finds one.
     pub fn new(recipient: Recipient, limit_ns: Option<u64>) -> Self {
         Self { recipient, heartbeat: limit_ns.map(|limit_ns| Heartbeat::new(limit_ns, 4)) }
     }

@@ -25,17 +25,18 @@ const ACCEPTS_PER_ITERATION: u32 = 64;
 /// connections are idle as well, for moments.
 const EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
-/// How long a connection must have waited for the rest of a head before it may be closed in favour of a new one. A head is
-/// a segment or a few, so most arrive at once; and slots that are held by incomplete heads must not keep health probes out.
+/// How long a connection must have waited for the rest of a head before it may be closed in favour of a new one. A head
+/// is a segment or a few, so most arrive at once; and slots that are held by incomplete heads must not keep health
+/// probes out.
 const HEAD_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
-/// How long an admin connection must have been receiving a body, or its client must have accepted nothing of a response,
-/// before the connection may be closed in favour of a new one. What operators send and request is short, and slots that are
-/// held in this way must not keep probes out.
+/// How long an admin connection must have been receiving a body, or its client must have accepted nothing of a
+/// response, before the connection may be closed in favour of a new one. What operators send and request is short, and
+/// slots that are held in this way must not keep probes out.
 const ADMIN_STALLED_EVICTABLE_AFTER_NS: u64 = 1_000_000_000;
 
-/// How long a connection must have lingered after its last response before it may be closed in favour of a new one. Most
-/// clients have read the response and closed by then.
+/// How long a connection must have lingered after its last response before it may be closed in favour of a new one.
+/// Most clients have read the response and closed by then.
 const LINGERING_EVICTABLE_AFTER_NS: u64 = 100_000_000;
 
 impl Server {
@@ -47,8 +48,8 @@ impl Server {
     }
 
     /// Accepts the connections that wait at a listener now. The poll reports later ones, so there is no need for a last
-    /// attempt that fails: the kernel allocates a socket and a descriptor before it looks into the queue, and that takes
-    /// as long as a tenth of a request.
+    /// attempt that fails: the kernel allocates a socket and a descriptor before it looks into the queue, and that
+    /// takes as long as a tenth of a request.
     fn accept_waiting(&mut self, index: usize) {
         let now_ns = self.context.clock.now_ns();
         let Some(entry) = self.listeners.get_mut(index) else { return };
@@ -163,8 +164,8 @@ impl Server {
         self.poll.registry().register(connection.socket_mut(), Token(key), interest)
     }
 
-    /// When there is room for one more connection that reaches `routes`, possibly in place of one that can be evicted. None
-    /// if all are busy.
+    /// When there is room for one more connection that reaches `routes`, possibly in place of one that can be evicted.
+    /// None if all are busy.
     pub(super) fn next_room_ns(&self, routes: RouteSet, now_ns: u64) -> Option<u64> {
         if !self.is_full(routes) {
             return Some(now_ns);
@@ -208,8 +209,8 @@ impl Server {
         .min_by_key(|(_, evictable_ns)| *evictable_ns)
     }
 
-    /// At the connection limit, closes the connection that could be evicted first. Call it once a new connection has been
-    /// accepted, not before.
+    /// At the connection limit, closes the connection that could be evicted first. Call it once a new connection has
+    /// been accepted, not before.
     fn evict(&mut self, routes: RouteSet) {
         if self.is_full(routes)
             && let Some((key, _)) = self.next_evictable(routes)

@@ -11,8 +11,8 @@ use crate::{
     server::{connection::Connection, delivery::PERIODS_PER_TIMEOUT, timers::Timers},
 };
 
-/// Maximum number of connections of the admin addresses. They do not count against the connection limit, so probes succeed
-/// when the other addresses are full.
+/// Maximum number of connections of the admin addresses. They do not count against the connection limit, so probes
+/// succeed when the other addresses are full.
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 
 /// With fewer slots than this none are released: they would soon be needed again.

@@ -1,17 +1,17 @@
-//! The delivery of batches that a client does not accept at once: how fast it must accept them, and how much of them the
-//! kernel may hold.
+//! The delivery of batches that a client does not accept at once: how fast it must accept them, and how much of them
+//! the kernel may hold.
 //!
-//! Most sockets have a small send buffer, because the kernel holds it for every client that does not read. It also limits
-//! a connection to one such buffer per round trip, so the send buffer of a connection that makes progress may grow with
-//! its congestion window. What all of them may hold together is the [`SendBudget`].
+//! Most sockets have a small send buffer, because the kernel holds it for every client that does not read. It also
+//! limits a connection to one such buffer per round trip, so the send buffer of a connection that makes progress may
+//! grow with its congestion window. What all of them may hold together is the [`SendBudget`].
 
 use std::{cell::Cell, mem, rc::Rc, time::Duration};
 
 /// Periods into which the write timeout is divided. After each the client's progress is measured.
 pub const PERIODS_PER_TIMEOUT: u64 = 8;
 
-/// Maximum number of consecutive periods without progress. With the one before, which may have begun with some, they are
-/// the write timeout.
+/// Maximum number of consecutive periods without progress. With the one before, which may have begun with some, they
+/// are the write timeout.
 const STALLED_PERIODS_MAX: u64 = PERIODS_PER_TIMEOUT - 1;
 
 /// Bytes per second that a client must accept on average.
@@ -90,8 +90,8 @@ impl Delivery {
         Duration::from_nanos(self.elapsed_ns)
     }
 
-    /// Takes `left` bytes from the budget, which are those left of the batch, for a large send buffer. Returns whether the
-    /// send buffer should now be made large.
+    /// Takes `left` bytes from the budget, which are those left of the batch, for a large send buffer. Returns whether
+    /// the send buffer should now be made large.
     pub fn claim(&mut self, left: usize, budget: &SendBudget) -> bool {
         if left < LARGE_BYTES_MIN || self.share.is_some() {
             return false;
@@ -108,9 +108,9 @@ impl Delivery {
         self.share.take().is_some()
     }
 
-    /// Ends a period, after which the kernel holds `held` bytes that the client has not acknowledged. Returns whether the
-    /// client is fast enough: it accepts something within the write timeout, and after the first such time `RATE_MIN` on
-    /// average. Less would be wrong: a receive window may open in steps as large as the receive buffer.
+    /// Ends a period, after which the kernel holds `held` bytes that the client has not acknowledged. Returns whether
+    /// the client is fast enough: it accepts something within the write timeout, and after the first such time
+    /// `RATE_MIN` on average. Less would be wrong: a receive window may open in steps as large as the receive buffer.
     pub fn end_period(&mut self, held: u64, period_ns: u64) -> bool {
         let sent = mem::take(&mut self.sent);
         let is_stalled = match self.held.replace(held) {

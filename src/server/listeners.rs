@@ -28,8 +28,8 @@ const LAST_ACCEPTS_MAX: u32 = 4096;
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 50_000_000;
 
-/// How often this process tries to accept from an admin listener during shutdown. It is not registered any more, so that
-/// other processes on the port are woken first.
+/// How often this process tries to accept from an admin listener during shutdown. It is not registered any more, so
+/// that other processes on the port are woken first.
 const ADMIN_ACCEPT_NS: u64 = 50_000_000;
 
 /// The listeners, and the group that adds and removes them.
@@ -75,7 +75,8 @@ pub struct ListenerEntry {
 /// record that there is more to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptState {
-    /// The queue was found empty, or all connections that were counted in it have been accepted. The poll reports later ones.
+    /// The queue was found empty, or all connections that were counted in it have been accepted. The poll reports later
+    /// ones.
     Idle,
     /// Connections may be waiting.
     Ready,
@@ -322,8 +323,9 @@ impl Listeners {
 }
 
 impl ListenerEntry {
-    /// Ends an attempt to empty the queue during shutdown. Accepting stops once it is empty or `last_accepts` is used up:
-    /// connections that arrive later are not accepted, except on admin addresses, where readiness is reported to the end.
+    /// Ends an attempt to empty the queue during shutdown. Accepting stops once it is empty or `last_accepts` is used
+    /// up: connections that arrive later are not accepted, except on admin addresses, where readiness is reported to
+    /// the end.
     pub fn end_last_accepts(&mut self, now_ns: u64) {
         if self.state != AcceptState::Idle && self.last_accepts > 0 {
             return;

@@ -281,8 +281,8 @@ impl Server {
         }
     }
 
-    /// Whether the expired deadline is the end of a period of a write or of lingering, and the client is fast enough. Then
-    /// sets the next.
+    /// Whether the expired deadline is the end of a period of a write or of lingering, and the client is fast enough.
+    /// Then sets the next.
     fn renews_deadline(&mut self, key: usize) -> bool {
         let period_ns = self.connections.limit_ns(TimeoutKind::Write);
         let renews =

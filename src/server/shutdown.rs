@@ -128,8 +128,8 @@ impl Server {
         }
     }
 
-    /// Closes idle connections in an orderly way: end of stream is sent first. Those of admin addresses stay open, as they
-    /// do not delay the exit, and a probe may just have connected.
+    /// Closes idle connections in an orderly way: end of stream is sent first. Those of admin addresses stay open, as
+    /// they do not delay the exit, and a probe may just have connected.
     fn close_idle(&mut self) {
         for key in self.connections.keys() {
             if self.connections.is_admin(key) {

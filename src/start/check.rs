@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Checks that a server with this configuration could start, without disturbing a running one. Returns comment lines: warnings,
-/// what socket activation replaces, and system limits that are lower than the configured ones.
+/// Checks that a server with this configuration could start, without disturbing a running one. Returns comment lines:
+/// warnings, what socket activation replaces, and system limits that are lower than the configured ones.
 pub fn check(config: &Config) -> Result<String, Box<dyn Error>> {
     let passed = &config.service_manager.sockets;
     // They stay open, because an address that overlaps with one of them may be in use for that reason only.

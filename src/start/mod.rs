@@ -116,7 +116,8 @@ pub fn run_several(config: &Config, workers: usize) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// Performs the steps of an upgrade that can fail, in a process of its own. Returns a line for the supervisor that waits.
+/// Performs the steps of an upgrade that can fail, in a process of its own. Returns a line for the supervisor that
+/// waits.
 pub fn rehearse(config: &Config) -> Result<String, Box<dyn Error>> {
     rlimit::raise_open_files();
     check_features(config.listeners)?;
@@ -218,8 +219,8 @@ fn join(
     Ok((group, memory))
 }
 
-/// Returns the addresses at which listeners are to be opened, with the ports that the kernel has chosen. Also records those
-/// of them that serve only the admin routes.
+/// Returns the addresses at which listeners are to be opened, with the ports that the kernel has chosen. Also records
+/// those of them that serve only the admin routes.
 fn addresses_to_open(
     config: &Config,
     sockets: &mut Sockets,
@@ -236,8 +237,8 @@ fn addresses_to_open(
     Ok(addresses)
 }
 
-/// Checks that no public listener includes an admin address, as one that was passed may do. The address alone says what its
-/// connections reach.
+/// Checks that no public listener includes an admin address, as one that was passed may do. The address alone says what
+/// its connections reach.
 fn check_overlaps(own: &[SocketAddr], admin: &[SocketAddr]) -> Result<(), String> {
     let is_exact = |bound| admin.iter().any(|address| stands_for(bound, *address));
     match own.iter().find(|bound| is_admin(**bound, admin) && !is_exact(**bound)) {
@@ -320,8 +321,8 @@ fn open_memory(memory: OwnedFd) -> Option<OwnedFd> {
     memory.fd().try_clone_to_owned().ok()
 }
 
-/// Returns the memory that the group counts in now: `memory`, unless the processes on the port have agreed on another since
-/// the supervisor was started.
+/// Returns the memory that the group counts in now: `memory`, unless the processes on the port have agreed on another
+/// since the supervisor was started.
 fn current_memory(group: &Group, memory: Option<SharedMemory>) -> Option<SharedMemory> {
     let identity = |memory| listener::identity(memory).ok();
     let current = group.memory()?;

@@ -147,8 +147,8 @@ pub(super) fn execute_finally(
     }
 }
 
-/// Executes a program. Unlike that of the standard library, this function leaves the signal mask alone, so that no signal is
-/// lost or fatal.
+/// Executes a program. Unlike that of the standard library, this function leaves the signal mask alone, so that no
+/// signal is lost or fatal.
 fn execute_with(
     path: &Path,
     invocation: &Invocation,
@@ -167,8 +167,8 @@ fn execute_with(
     Ok(execve(&text(path.as_os_str())?, &arguments, &variables)?)
 }
 
-/// Executes a program in a process of its own, to rehearse an upgrade. Returns the process and its output, a pipe that does
-/// not block.
+/// Executes a program in a process of its own, to rehearse an upgrade. Returns the process and its output, a pipe that
+/// does not block.
 pub(super) fn spawn_rehearsal(
     path: &Path,
     invocation: &Invocation,
@@ -184,8 +184,8 @@ pub(super) fn spawn_rehearsal(
     Ok((Pid::from_raw(pid), output.into()))
 }
 
-/// Returns why a rehearsal failed, given what it has printed: the last line, without the notes of a panic. Returns `None` if it
-/// is complete.
+/// Returns why a rehearsal failed, given what it has printed: the last line, without the notes of a panic. Returns
+/// `None` if it is complete.
 pub(super) fn failure_of_rehearsal(output: &str) -> Option<String> {
     let last =
         output.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("note: "));

@@ -120,8 +120,8 @@ struct Forked {
 /// Runs `workers` workers until a signal to stop is received and they have exited. Returns in each worker
 /// process, too.
 ///
-/// `open_memory` is called if the processes on the port agree on other memory for shared metrics. `others` is the number of
-/// other workers on the port.
+/// `open_memory` is called if the processes on the port agree on other memory for shared metrics. `others` is the
+/// number of other workers on the port.
 pub fn run(
     config: &Config,
     (workers, others): (usize, u64),

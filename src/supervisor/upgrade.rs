@@ -1,11 +1,11 @@
 //! Upgrades, step by step. While any of them fails, the workers of this version keep serving.
 //!
-//! 1. SIGHUP is recorded. Requests that arrive during an upgrade lead to one later upgrade, which begins when all workers of
-//!    the previous version have exited: there are never more than twice the workers.
+//! 1. SIGHUP is recorded. Requests that arrive during an upgrade lead to one later upgrade, which begins when all workers
+//!    of the previous version have exited: there are never more than twice the workers.
 //! 2. The program on disk is rehearsed in a process of its own, with a time limit, while this loop goes on.
 //! 3. This process executes the program ([`super::execute`]). The workers keep running.
-//! 4. The new version starts workers. Once all are ready, those of the previous version are stopped. If they are not ready in
-//!    time, this process executes the previous program again.
+//! 4. The new version starts workers. Once all are ready, those of the previous version are stopped. If they are not
+//!    ready in time, this process executes the previous program again.
 
 use std::{
     fs,
@@ -126,7 +126,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether an upgrade is in progress. If a previous one has failed with workers that cannot start, a new one may help.
+    /// Whether an upgrade is in progress. If a previous one has failed with workers that cannot start, a new one may
+    /// help.
     fn is_upgrading(&self) -> bool {
         self.upgrade.rehearsal.is_some() || self.upgrade.trial.is_some() || !self.leaving.is_empty()
     }

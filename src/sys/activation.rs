@@ -146,8 +146,8 @@ pub fn take(passed: &[Passed], options: Options) -> Result<PassedListeners, Pass
     Ok(found)
 }
 
-/// Returns all passed sockets with their addresses, in their order. It changes no option or flag of a socket, as another
-/// process may use it. Call it once, instead of [`take`].
+/// Returns all passed sockets with their addresses, in their order. It changes no option or flag of a socket, as
+/// another process may use it. Call it once, instead of [`take`].
 pub fn check(passed: &[Passed]) -> Result<Vec<(OwnedFd, SocketAddr)>, PassedError> {
     let check = |passed: &Passed| {
         let failure = |source| PassedError { passed: passed.clone(), source };

@@ -49,8 +49,8 @@ impl CgroupLimits {
     }
 }
 
-/// Returns the memory limit of version 1, which has a hierarchy for each controller. In a container the path of the group is
-/// that of the host, but the group itself is mounted at the root of the hierarchy.
+/// Returns the memory limit of version 1, which has a hierarchy for each controller. In a container the path of the
+/// group is that of the host, but the group itself is mounted at the root of the hierarchy.
 fn legacy_memory_bytes(groups: &str, root: &Path) -> Option<u64> {
     let own = root.join("memory").join(legacy_memory_path(groups)?);
     let around = own.ancestors().take_while(|group| group.starts_with(root));

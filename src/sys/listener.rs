@@ -230,8 +230,8 @@ pub fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (includes(one.ip(), other.ip()) || includes(other.ip(), one.ip()))
 }
 
-/// Whether a listener bound to `bound` serves only the admin routes, which is so at these addresses. A listener of another
-/// process may be bound to a wildcard that includes one of them.
+/// Whether a listener bound to `bound` serves only the admin routes, which is so at these addresses. A listener of
+/// another process may be bound to a wildcard that includes one of them.
 pub fn is_admin(bound: SocketAddr, admin: &[SocketAddr]) -> bool {
     admin.iter().any(|address| overlaps(bound, *address))
 }

@@ -92,8 +92,8 @@ pub fn unlock_send_buffer(socket: &impl AsFd) -> io::Result<()> {
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
     let socket = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes one int to the pointer, which is to
-    // an int that exists until the call returns.
+    // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes one int to the pointer, which is
+    // to an int that exists until the call returns.
     let status = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) };
     if status == 0 {
         u64::try_from(bytes).map_err(io::Error::other)

@@ -41,8 +41,8 @@ pub struct FdBudget {
 }
 
 impl FdBudget {
-    /// Creates a budget for up to `wanted` connections, beside `reserved` ones that do not count. `counted` is the number of
-    /// currently open descriptors that the caller includes in each call of [`FdBudget::connections`].
+    /// Creates a budget for up to `wanted` connections, beside `reserved` ones that do not count. `counted` is the
+    /// number of currently open descriptors that the caller includes in each call of [`FdBudget::connections`].
     pub fn new(wanted: usize, reserved: usize, counted: usize) -> Self {
         let open = open_descriptors().unwrap_or(OPEN_UNLISTED + counted);
         let files = getrlimit(Resource::Nofile).current;

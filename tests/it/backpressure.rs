@@ -89,8 +89,8 @@ fn responses_without_a_reader_do_not_stay_in_the_kernel() {
     drop(clients);
 }
 
-/// Each client accepts some of a large response first, so its send buffer may grow; then it reads no more. What the kernel
-/// holds for it is what it has not acknowledged: little more than `TCP_NOTSENT_LOWAT`.
+/// Each client accepts some of a large response first, so its send buffer may grow; then it reads no more. What the
+/// kernel holds for it is what it has not acknowledged: little more than `TCP_NOTSENT_LOWAT`.
 #[test]
 fn a_large_send_buffer_holds_little_for_a_client_that_stops_reading() {
     const HELD_MAX: u64 = 128 * 1024;

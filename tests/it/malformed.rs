@@ -142,8 +142,8 @@ fn clients_that_leave_before_their_responses_leave_no_resources() {
     monitor.everything_is_released();
 }
 
-/// A read ends at a byte that is marked as urgent. The byte is part of the stream (RFC 6093 section 5), and what follows it
-/// is read without a further event. All of it is in the socket when the server reads.
+/// A read ends at a byte that is marked as urgent. The byte is part of the stream (RFC 6093 section 5), and what
+/// follows it is read without a further event. All of it is in the socket when the server reads.
 #[test]
 fn urgent_data_neither_stalls_reading_nor_leaves_the_stream() {
     let requests = [

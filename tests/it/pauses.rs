@@ -1,5 +1,5 @@
-//! Pauses of the server: it was stopped, frozen, or busy with something else. No request that arrived meanwhile is timed
-//! out, and deadlines count from the moment the server can read.
+//! Pauses of the server: it was stopped, frozen, or busy with something else. No request that arrived meanwhile is
+//! timed out, and deadlines count from the moment the server can read.
 
 use std::{
     fs, io,

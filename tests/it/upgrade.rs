@@ -20,7 +20,8 @@ use crate::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fibsrv");
 
-/// Runs `actions` while clients send requests on new connections and on a kept one, and probe readiness. All must succeed.
+/// Runs `actions` while clients send requests on new connections and on a kept one, and probe readiness. All must
+/// succeed.
 fn under_load<T>(server: &mut Server, actions: impl FnOnce(&mut Server) -> T) -> T {
     under_load_of(&["/api/fibonacci/20", "/readyz"], server, actions)
 }

@@ -14,8 +14,8 @@ pub(crate) enum Verdict {
     TooLarge,
 }
 
-/// Parses the body at the front of `bytes`, with at most `content_max` bytes of content and `framing_max` other bytes, and as many
-/// more as there are bytes of content.
+/// Parses the body at the front of `bytes`, with at most `content_max` bytes of content and `framing_max` other bytes,
+/// and as many more as there are bytes of content.
 pub(crate) fn read(bytes: &[u8], content_max: u64, framing_max: u32) -> Verdict {
     let mut reader = Reader { rest: bytes, framing_left: framing_max };
     match reader.body(content_max) {

@@ -1,4 +1,5 @@
-//! `Accept`, `Accept-Encoding` and `Range` in any combination of their parts, compared with a straightforward evaluation.
+//! `Accept`, `Accept-Encoding` and `Range` in any combination of their parts, compared with a straightforward
+//! evaluation.
 
 use fibsrv::http::request::{
     head::{Parser, Request},

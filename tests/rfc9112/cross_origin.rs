@@ -1,4 +1,5 @@
-//! Scripts of other origins (CORS, the Fetch standard section 3.3), and the redirection of a form (RFC 9110 section 15.4.4).
+//! Scripts of other origins (CORS, the Fetch standard section 3.3), and the redirection of a form (RFC 9110 section
+//! 15.4.4).
 
 use crate::{
     reply::Reply,

@@ -12,7 +12,8 @@ fn get_20(fields: &str) -> Reply {
     get(&mut Wire::new(), 20, fields)
 }
 
-/// RFC 9110 sections 14.1.2 and 15.3.7: a first and a last position, an open end, a suffix, and positions beyond the end.
+/// RFC 9110 sections 14.1.2 and 15.3.7: a first and a last position, an open end, a suffix, and positions beyond the
+/// end.
 #[test]
 fn one_range_gets_206_with_its_digits() {
     for n in NUMBERS {

@@ -90,8 +90,8 @@ fn an_unknown_transfer_coding_before_chunked_is_501() {
     }
 }
 
-/// RFC 9112 sections 6.1 and 6.3 items 3 and 4: the framing stays in doubt if an unknown coding is combined with a length,
-/// a second chunked or HTTP/1.0, which gets 400.
+/// RFC 9112 sections 6.1 and 6.3 items 3 and 4: the framing stays in doubt if an unknown coding is combined with a
+/// length, a second chunked or HTTP/1.0, which gets 400.
 #[test]
 fn an_unknown_transfer_coding_with_ambiguous_framing_is_400() {
     let unknown = "Transfer-Encoding: gzip, chunked\r\n";

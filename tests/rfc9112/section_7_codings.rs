@@ -144,8 +144,8 @@ fn a_line_end_in_a_chunk_extension_is_400() {
     }
 }
 
-/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a value is a token or a quoted string, in which a semicolon, an equals
-/// sign and an escaped quote belong to the value.
+/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a value is a token or a quoted string, in which a semicolon, an
+/// equals sign and an escaped quote belong to the value.
 #[test]
 fn quoted_strings_in_a_chunk_extension_are_accepted() {
     for value in ["", "b", ";", "; c=d", "\\\"", "\\\\", "a\\\"b", "\t\u{e9}", "0"] {
@@ -153,8 +153,8 @@ fn quoted_strings_in_a_chunk_extension_are_accepted() {
     }
 }
 
-/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a quoted string cannot contain a line end. A recipient that reads one
-/// there would see the next request elsewhere than one that ends the line.
+/// RFC 9112 section 7.1.1, RFC 9110 section 5.6.4: a quoted string cannot contain a line end. A recipient that reads
+/// one there would see the next request elsewhere than one that ends the line.
 #[test]
 fn an_unterminated_quoted_string_in_a_chunk_extension_is_400() {
     check_rejected(
@@ -196,8 +196,8 @@ fn a_malformed_chunk_extension_is_400() {
     }
 }
 
-/// RFC 9112 section 7.1.1: the total length of the extensions of a body is limited, and beyond the limit the response is
-/// a 4xx.
+/// RFC 9112 section 7.1.1: the total length of the extensions of a body is limited, and beyond the limit the response
+/// is a 4xx.
 #[test]
 fn chunk_extensions_are_limited() {
     let framing = "5;\r\n\r\n0\r\n\r\n".len();

@@ -21,8 +21,8 @@ use crate::{
     metrics::{self, Executor, RejectReason, Slot},
 };
 
-/// Up to this n a number is computed at once, on the event loop: with wide vectors it takes 10 µs at most, about as long as
-/// handing it to the compute thread and back.
+/// Up to this n a number is computed at once, on the event loop: with wide vectors it takes 10 µs at most, about as
+/// long as handing it to the compute thread and back.
 pub const AT_ONCE_MAX_N: u64 = 20_000;
 
 /// A cached number of at least this many digits is shared with the responses that carry it, not copied.
@@ -261,8 +261,8 @@ impl Numbers {
         Lookup::Pending
     }
 
-    /// Whether no further job of this form may be queued. Codings, which take a fraction of the time of a computation, keep
-    /// none from being queued.
+    /// Whether no further job of this form may be queued. Codings, which take a fraction of the time of a computation,
+    /// keep none from being queued.
     fn is_full(&self, form: CachedForm) -> bool {
         let max = self.max_in_flight;
         self.in_flight.len() >= max

@@ -60,7 +60,8 @@ pub(super) fn is_safe(shape: Shape, squares: [f64; 2]) -> bool {
 
 /// Returns the most digits that limbs for F(n) may have, if their digits are random.
 ///
-/// Then the squares of limbs have the mean base²/12, and their sum is off by a few times its standard deviation at most.
+/// Then the squares of limbs have the mean base²/12, and their sum is off by a few times its standard deviation at
+/// most.
 pub(in crate::fibonacci) fn digits_for(n: u64) -> u32 {
     let fits = |digits: &u32| {
         let base = f64::from(10_u32.pow(*digits));

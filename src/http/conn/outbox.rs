@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::http::Span;
 
-/// Rendered bytes, then a shared body, and how much of both has been written. What follows a shared body becomes rendered
-/// bytes once the body has been written.
+/// Rendered bytes, then a shared body, and how much of both has been written. What follows a shared body becomes
+/// rendered bytes once the body has been written.
 ///
 /// Invariant: `sent` is at most the total length. Once everything is sent, all fields are empty.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Range requests: `Range` and `If-Range` (RFC 9110 sections 14.1, 14.2 and 13.1.5).
 //!
-//! One range of bytes is served. A server may ignore the field, and this one does so if it names several ranges or another
-//! unit, is malformed, or is repeated: the whole representation is always a correct response.
+//! One range of bytes is served. A server may ignore the field, and this one does so if it names several ranges or
+//! another unit, is malformed, or is repeated: the whole representation is always a correct response.
 
 use crate::http::{
     Span,
@@ -31,8 +31,8 @@ pub fn select(head: &[u8], is_current: impl Fn(&[u8]) -> bool, length: usize) ->
     }
 }
 
-/// Whether `If-Range` is absent or has the current entity tag. Tags are compared strongly, so a weak one never matches. A date
-/// never matches either, because no representation has a modification date.
+/// Whether `If-Range` is absent or has the current entity tag. Tags are compared strongly, so a weak one never matches.
+/// A date never matches either, because no representation has a modification date.
 fn if_range_holds(head: &[u8], is_current: impl Fn(&[u8]) -> bool) -> bool {
     let mut validators = values(head, "if-range");
     match (validators.next(), validators.next()) {

@@ -8,8 +8,8 @@ use crate::http::Status;
 pub enum Reject {
     /// The request line is not `method SP target SP version` (RFC 9112 section 3).
     BadRequestLine,
-    /// A line ends in LF without CR. A recipient may accept it as a line end (RFC 9112 section 2.2), but requests can be
-    /// smuggled if two recipients of a stream disagree about it.
+    /// A line ends in LF without CR. A recipient may accept it as a line end (RFC 9112 section 2.2), but requests can
+    /// be smuggled if two recipients of a stream disagree about it.
     BareLineFeed,
     /// A field line is malformed: invalid name or value, white space before the colon, obs-fold, bare CR, NUL
     /// (RFC 9112 section 5, RFC 9110 section 5.5).

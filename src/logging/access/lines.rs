@@ -1,7 +1,7 @@
 //! Formats a request and its response as one line of the access log.
 //!
-//! Whatever bytes a client sends, the result is one line of at most [`LINE_BYTES_MAX`] bytes of printable ASCII. This is
-//! the hot path: it copies into buffers that exist already and uses no `core::fmt`.
+//! Whatever bytes a client sends, the result is one line of at most [`LINE_BYTES_MAX`] bytes of printable ASCII. This
+//! is the hot path: it copies into buffers that exist already and uses no `core::fmt`.
 
 use crate::http::{Status, date, decimal};
 use crate::logging::access::{

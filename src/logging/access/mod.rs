@@ -1,8 +1,8 @@
 //! The access log: one line per response, collected during an iteration of the event loop and written at its end.
 //!
-//! [`lines::Lines`] formats the lines; this module writes them to stdout or to a file. Nothing here blocks: lines that cannot
-//! be written at once are dropped and counted, and a throttled warning reports the count. Not here: the metrics, and
-//! when an iteration ends.
+//! [`lines::Lines`] formats the lines; this module writes them to stdout or to a file. Nothing here blocks: lines that
+//! cannot be written at once are dropped and counted, and a throttled warning reports the count. Not here: the metrics,
+//! and when an iteration ends.
 
 pub mod address;
 mod backlog;

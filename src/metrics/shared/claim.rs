@@ -67,8 +67,8 @@ impl Claim {
         self.coverage.set(coverage);
     }
 
-    /// Continues in a slot of another memory, which then has all counts of this one. Counts of former owners in the memory
-    /// that is left move as well, once.
+    /// Continues in a slot of another memory, which then has all counts of this one. Counts of former owners in the
+    /// memory that is left move as well, once.
     pub fn move_to(&mut self, memory: &SharedMemory) -> Result<(), SharedMemoryError> {
         let new = memory.claim()?;
         if let Source::Shared { layout, file, index: own } = &self.source {

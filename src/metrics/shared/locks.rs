@@ -72,8 +72,8 @@ pub(super) fn is_held_by_others(file: &File) -> io::Result<bool> {
     Ok(holder(file, MEMBERS_BYTE, all)? != libc::F_UNLCK)
 }
 
-/// Whether a slot has an owner, apart from a lock of `file` itself. While it is being claimed it has none: the gauges may be
-/// those of the previous owner.
+/// Whether a slot has an owner, apart from a lock of `file` itself. While it is being claimed it has none: the gauges
+/// may be those of the previous owner.
 pub(super) fn is_owned_by_other(file: &File, index: usize) -> io::Result<bool> {
     Ok(holder(file, slot_byte(index), 1)? == libc::F_RDLCK)
 }

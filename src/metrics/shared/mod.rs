@@ -70,8 +70,8 @@ impl SharedMemory {
     }
 
     fn open(fd: OwnedFd, attempts: u32) -> Result<Self, SharedMemoryError> {
-        // This description is a member, too, if a process that still runs or the previous version has opened it. It is closed
-        // at the end: between two members of which one joins when the other exits, the counters stay.
+        // This description is a member, too, if a process that still runs or the previous version has opened it. It is
+        // closed at the end: between two members of which one joins when the other exits, the counters stay.
         let given = File::from(fd);
         let file = memory::check(&given)?;
         let _lock = MembershipLock::begin(&file, attempts)?;

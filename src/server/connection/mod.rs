@@ -177,7 +177,8 @@ impl Connection {
         }
     }
 
-    /// Runs until the connection has to wait or has used up its turn: at most one read, and the batches that follow from it.
+    /// Runs until the connection has to wait or has used up its turn: at most one read, and the batches that follow
+    /// from it.
     pub fn turn(&mut self, context: &mut WorkerContext) -> Outcome {
         self.session.conn_mut().borrow_buffers(&mut context.buffers);
         let outcome = self.drive(context);

@@ -27,7 +27,8 @@ impl Connection {
     fn renew_write(&mut self, period_ns: u64) -> bool {
         let Some(delivery) = &mut self.delivery else { return false };
         if delivery.elapsed().is_zero() {
-            // The kernel counts the time since the receive window was last large enough for all that is to be sent at once.
+            // The kernel counts the time since the receive window was last large enough for all that is to be sent at
+            // once.
             send_buffer::limit_unacknowledged(&self.socket, None);
         }
         sys::unacknowledged(&self.socket).is_ok_and(|held| delivery.end_period(held, period_ns))
@@ -39,8 +40,8 @@ impl Connection {
         delivery.map(|delivery| delivery.progress_ns())
     }
 
-    /// Handles a full socket, when `left` bytes of the batch were left. If it has been full before, the client has accepted
-    /// something since: then the kernel may hold more for it.
+    /// Handles a full socket, when `left` bytes of the batch were left. If it has been full before, the client has
+    /// accepted something since: then the kernel may hold more for it.
     #[cold]
     pub(super) fn block(&mut self, left: usize, context: &WorkerContext) {
         match &mut self.delivery {
