@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    kit::{ANSWERED, Client, Server, counted, halt, request},
+    kit::{ANSWERED, Client, Server, counted, eventually, halt, request},
     monitor::Monitor,
 };
 
@@ -106,8 +106,10 @@ fn a_large_send_buffer_holds_little_for_a_client_that_stops_reading() {
         }
     }
     assert_eq!(server.get("/api/fibonacci/20").body, "6765", "others are served");
-    let held = server.unacknowledged_bytes();
-    assert!(held <= CLIENTS as u64 * HELD_MAX, "{held} bytes in the kernel");
+    // What the last receive window allows is still on its way.
+    eventually("the kernel holds little", || {
+        server.unacknowledged_bytes() <= CLIENTS as u64 * HELD_MAX
+    });
     for client in &mut clients {
         assert_eq!(client.reply().body.len(), length);
     }

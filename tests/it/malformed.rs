@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Less than the time for which the server reads and discards after an error response, and more.
-const LINGER: [Duration; 2] = [Duration::from_millis(4_500), Duration::from_secs(15)];
+const LINGER: [Duration; 2] = [Duration::from_millis(4_500), Duration::from_secs(30)];
 const REJECTED: &str = "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
 
 #[test]
@@ -44,7 +44,8 @@ fn a_client_that_never_stops_sending_after_an_error_is_reset_after_the_linger_ti
     let server = Server::start(&[]);
     let monitor = Monitor::start(&server);
     thread::scope(|scope| {
-        for _ in 0..10 {
+        // Few, so that each sends fast enough on a busy machine to be reset after the first period.
+        for _ in 0..3 {
             scope.spawn(|| {
                 let mut client = Client::connect_narrow(server.address());
                 client.send(REJECTED.as_bytes());
