@@ -80,6 +80,11 @@ def compare(args):
                     yield name, share, measure(other, rate * share, args)
 
 
+def median_cell(rows):
+    """Returns the medians of rows of quantiles, as a cell of a table."""
+    return " / ".join(f"{statistics.median(column):,.0f}" for column in zip(*rows))
+
+
 def print_comparison(args):
     """Prints the medians of `compare`."""
     rounds = {}
@@ -88,8 +93,7 @@ def print_comparison(args):
     print("| fibsrv |", *(f"{share:.0%} |" for share in SHARES))
     print("|---|" + "---:|" * len(SHARES))
     for name, shares in rounds.items():
-        medians = ([statistics.median(column) for column in zip(*rows)] for rows in shares.values())
-        print(f"| {name} |", *(" / ".join(f"{value:,.0f}" for value in row) + " |" for row in medians))
+        print(f"| {name} | {' | '.join(map(median_cell, shares.values()))} |")
     print(f"\n{' / '.join(QUANTILES)} in µs; medians of {args.rounds} rounds of {args.seconds} s, {args.connections} connections.")
 
 
@@ -122,7 +126,7 @@ def main():
         print("| server | saturation, requests/s |", *(f"{share:.0%} |" for share in SHARES))
         print("|---|---:|" + "---:|" * len(SHARES))
         for server in servers:
-            cells = (" / ".join(f"{value:,.0f}" for value in medians[server.name, share]) for share in SHARES)
+            cells = (median_cell(rounds[server.name, share]) for share in SHARES)
             print(f"| {server.name} | {rates[server.name]:,.0f} | {' | '.join(cells)} |")
         print(f"\n{' / '.join(QUANTILES)} in µs; medians of {args.rounds} rounds of {args.seconds} s, {args.connections} connections.")
         if args.plot:
